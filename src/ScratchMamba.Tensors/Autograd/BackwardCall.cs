@@ -1,0 +1,64 @@
+namespace ScratchMamba.Tensors.Autograd;
+
+/// <summary>What an operation's derivative may read: what it said it saves, and the gradients of its outputs.</summary>
+public readonly ref struct BackwardCall
+{
+    private readonly IPrimitive operation;
+    private readonly Saved saves;
+    private readonly Tensor[] inputs;
+    private readonly Tensor?[] outputs;
+    private readonly TensorType[] outputTypes;
+    private readonly Tensor?[] gradients;
+
+    internal BackwardCall(IPrimitive operation, Saved saves, Tensor[] inputs, Tensor?[] outputs, TensorType[] outputTypes, Tensor?[] gradients, Backend backend)
+    {
+        this.operation = operation;
+        this.saves = saves;
+        this.inputs = inputs;
+        this.outputs = outputs;
+        this.outputTypes = outputTypes;
+        this.gradients = gradients;
+        Backend = backend;
+    }
+
+    /// <summary>The backend that the gradients live on.</summary>
+    public Backend Backend { get; }
+
+    /// <summary>The number of inputs.</summary>
+    public int InputCount => inputs.Length;
+
+    /// <summary>The type of input <paramref name="index"/>; always available.</summary>
+    public TensorType InputType(int index) => inputs[index].Type;
+
+    /// <summary>Input <paramref name="index"/>, which the operation must have named in <see cref="IPrimitive.Saves"/>.</summary>
+    public Tensor Input(int index)
+    {
+        if (!saves.HasInput(index))
+            throw new InvalidOperationException($"{operation.Name} reads input {index} in its derivative but does not save it.");
+        inputs[index].ThrowIfReleased();
+        return inputs[index];
+    }
+
+    /// <summary>Output <paramref name="index"/>, which the operation must have named in <see cref="IPrimitive.Saves"/>.</summary>
+    public Tensor Output(int index)
+    {
+        Tensor output = outputs[index] ?? throw new InvalidOperationException($"{operation.Name} reads output {index} in its derivative but does not save it.");
+        output.ThrowIfReleased();
+        return output;
+    }
+
+    /// <summary>Whether the gradient of input <paramref name="index"/> will be used.</summary>
+    public bool Needs(int index) => inputs[index].RequiresGradient;
+
+    /// <summary>Whether any gradient arrived at output <paramref name="index"/>.</summary>
+    public bool HasGradient(int index) => gradients[index] is not null;
+
+    /// <summary>The gradient of output <paramref name="index"/>; zeros where none arrived.</summary>
+    public Tensor Gradient(int index) => gradients[index] ?? Backend.Zeros(outputTypes[index]);
+
+    /// <summary>
+    /// The gradients of the inputs by differentiating the operation's <see cref="IPrimitive.Definition"/>. All inputs must be saved.
+    /// For fused operations whose derivative is not worth a kernel of its own, and the oracle for those whose is.
+    /// </summary>
+    public Tensor?[] ThroughDefinition() => Differentiation.ThroughDefinition(operation, inputs, gradients);
+}

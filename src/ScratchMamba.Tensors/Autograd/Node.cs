@@ -1,0 +1,118 @@
+namespace ScratchMamba.Tensors.Autograd;
+
+/// <summary>One recorded operation: what a backward pass needs to carry gradients from its outputs to its inputs.</summary>
+internal sealed class Node
+{
+    // Every node is made after those that made its inputs, so descending numbers are a valid order for the backward pass.
+    private static long lastNumber;
+
+    private readonly IPrimitive? operation;
+    private readonly Func<Tensor[], Tensor[]>? recompute;
+    private readonly Tensor[] inputs;
+    private readonly TensorType[] outputTypes;
+    private readonly Storage[] made;
+    private readonly Tensor?[] savedOutputs;
+    private readonly List<(Tensor Tensor, int Version)> pinned = [];
+
+    private Node(IPrimitive? operation, Func<Tensor[], Tensor[]>? recompute, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> outputs, Saved saves)
+    {
+        Number = Interlocked.Increment(ref lastNumber);
+        this.operation = operation;
+        this.recompute = recompute;
+        this.inputs = inputs.ToArray();
+        outputTypes = Tensor.TypesOf(outputs);
+        savedOutputs = new Tensor?[outputs.Length];
+        made = [.. outputs.ToArray().Select(output => output.Storage).Except(inputs.ToArray().Select(input => input.Storage))];
+        for (int i = 0; i < inputs.Length; i++)
+        {
+            if (saves.HasInput(i))
+                Pin(inputs[i]);
+        }
+        for (int i = 0; i < outputs.Length; i++)
+        {
+            if (!outputs[i].DType.IsFloating())
+                continue;
+            outputs[i].Node = this;
+            outputs[i].OutputIndex = i;
+            if (!saves.HasOutput(i))
+                continue;
+            savedOutputs[i] = outputs[i];
+            Pin(outputs[i]);
+        }
+    }
+
+    public long Number { get; }
+
+    public string Name => operation?.Name ?? nameof(Differentiation.Recompute);
+
+    public ReadOnlySpan<Tensor> Inputs => inputs;
+
+    public int OutputCount => outputTypes.Length;
+
+    public bool IsConsumed { get; private set; }
+
+    public static void Record(IPrimitive operation, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> outputs)
+    {
+        if (Differentiation.IsRecording && AnyRequiresGradient(inputs))
+            _ = new Node(operation, null, inputs, outputs, operation.Saves);
+    }
+
+    public static void Record(Func<Tensor[], Tensor[]> recompute, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> outputs) =>
+        _ = new Node(null, recompute, inputs, outputs, Saved.AllInputs);
+
+    /// <summary>The gradients of the inputs; null where there is none. For a recomputed function the work is handed to <paramref name="pass"/> instead.</summary>
+    public Tensor?[] Backward(BackwardPass pass, Tensor?[] gradients)
+    {
+        if (IsConsumed)
+            throw new InvalidOperationException($"A backward pass has already gone through this {Name} and freed what it needs. Give the first pass retain: true.");
+        foreach ((Tensor tensor, int version) in pinned)
+        {
+            if (tensor.Storage.Version != version)
+                throw new InvalidOperationException($"{Name}: a tensor it needs for its gradient, {tensor.Type}, was overwritten since.");
+        }
+        if (recompute is null)
+            return operation!.Backward(new BackwardCall(operation, operation.Saves, inputs, savedOutputs, outputTypes, gradients, pass.Backend));
+
+        // The function runs again on the very same inputs, recorded this time. Its nodes have higher numbers than any that wait,
+        // so the pass goes through them next and arrives at the inputs by itself.
+        Tensor[] outputs;
+        using (Differentiation.Resume())
+            outputs = recompute(inputs);
+        for (int i = 0; i < outputs.Length; i++)
+        {
+            if (gradients[i] is { } gradient)
+                pass.Accumulate(outputs[i], gradient);
+        }
+        return [];
+    }
+
+    /// <summary>Gives up what was held for the backward pass, and with it the memory of the outputs, which nobody will read again.</summary>
+    public void Consume()
+    {
+        IsConsumed = true;
+        foreach ((Tensor tensor, _) in pinned)
+            tensor.Storage.Pins--;
+        pinned.Clear();
+        foreach (Storage storage in made)
+        {
+            if (storage.Pins == 0 && !storage.Kept)
+                storage.Release();
+        }
+    }
+
+    private static bool AnyRequiresGradient(ReadOnlySpan<Tensor> tensors)
+    {
+        foreach (Tensor tensor in tensors)
+        {
+            if (tensor.RequiresGradient)
+                return true;
+        }
+        return false;
+    }
+
+    private void Pin(Tensor tensor)
+    {
+        tensor.Storage.Pins++;
+        pinned.Add((tensor, tensor.Storage.Version));
+    }
+}

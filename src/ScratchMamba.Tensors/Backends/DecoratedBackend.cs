@@ -1,0 +1,32 @@
+namespace ScratchMamba.Tensors.Backends;
+
+/// <summary>A backend that leaves the work to another one; the base of those that watch it.</summary>
+public abstract class DecoratedBackend(Backend inner) : Backend
+{
+    /// <summary>The backend that does the work.</summary>
+    protected Backend Inner { get; } = inner;
+
+    /// <inheritdoc/>
+    public override string Name => Inner.Name;
+
+    /// <inheritdoc/>
+    public override Storage Allocate(TensorType type) => Inner.Allocate(type);
+
+    /// <inheritdoc/>
+    public override void Release(Storage storage) => Inner.Release(storage);
+
+    /// <inheritdoc/>
+    public override void Write(Storage storage, ReadOnlySpan<byte> data) => Inner.Write(storage, data);
+
+    /// <inheritdoc/>
+    public override void Read(Storage storage, Span<byte> data) => Inner.Read(storage, data);
+
+    /// <inheritdoc/>
+    public override void Execute(Call call) => Inner.Execute(call);
+
+    /// <summary>Disposes the inner backend.</summary>
+    public override void Dispose()
+    {
+        Inner.Dispose();
+    }
+}

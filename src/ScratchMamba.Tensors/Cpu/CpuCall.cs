@@ -1,0 +1,56 @@
+using System.Diagnostics;
+
+namespace ScratchMamba.Tensors.Cpu;
+
+/// <summary>What a CPU kernel sees of the operation it runs.</summary>
+public readonly ref struct CpuCall
+{
+    private readonly Call call;
+
+    internal CpuCall(Call call, int threads, int vectorBits)
+    {
+        this.call = call;
+        Threads = threads;
+        VectorBits = vectorBits;
+    }
+
+    /// <summary>How many threads the kernel may use. Its results must not depend on it.</summary>
+    public int Threads { get; }
+
+    /// <summary>The widest vectors it may use, in bits.</summary>
+    public int VectorBits { get; }
+
+    /// <summary>The number of inputs.</summary>
+    public int InputCount => call.Inputs.Length;
+
+    /// <summary>The number of outputs.</summary>
+    public int OutputCount => call.Outputs.Length;
+
+    /// <summary>The element type of the first input, or of the first output where there is no input.</summary>
+    public DType DType => call.Inputs.IsEmpty ? call.Outputs[0].DType : call.Inputs[0].DType;
+
+    /// <summary>The type of input <paramref name="index"/>.</summary>
+    public TensorType InputType(int index) => call.Inputs[index].Type;
+
+    /// <summary>The type of output <paramref name="index"/>.</summary>
+    public TensorType OutputType(int index) => call.Outputs[index].Type;
+
+    /// <summary>The elements of input <paramref name="index"/>.</summary>
+    public ReadOnlySpan<T> Input<T>(int index) where T : unmanaged => Span<T>(call.Inputs[index]);
+
+    /// <summary>The elements of output <paramref name="index"/>, to be written.</summary>
+    public Span<T> Output<T>(int index) where T : unmanaged => Span<T>(call.Outputs[index]);
+
+    // Storage is native, so that addresses may be handed to the bodies of parallel loops.
+    internal unsafe T* InputAddress<T>(int index) where T : unmanaged => Address<T>(call.Inputs[index]);
+
+    internal unsafe T* OutputAddress<T>(int index) where T : unmanaged => Address<T>(call.Outputs[index]);
+
+    private static unsafe Span<T> Span<T>(Tensor tensor) where T : unmanaged => new(Address<T>(tensor), checked((int)tensor.Count));
+
+    private static unsafe T* Address<T>(Tensor tensor) where T : unmanaged
+    {
+        Debug.Assert(DTypes.Of<T>() == tensor.DType, $"A kernel reads {tensor.Type} as {typeof(T).Name}.");
+        return (T*)((CpuStorage)tensor.Storage).Address;
+    }
+}

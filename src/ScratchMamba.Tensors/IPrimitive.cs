@@ -1,0 +1,68 @@
+using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Cpu;
+
+namespace ScratchMamba.Tensors;
+
+/// <summary>
+/// An operation on tensors, whole: its attributes (it is a record struct), its shape rule, its kernel and its derivative.
+/// Backends and the automatic differentiation know operations only through this interface.
+/// </summary>
+public interface IPrimitive
+{
+    /// <summary>The name used in messages and traces.</summary>
+    string Name => GetType().Name;
+
+    /// <summary>The types of the outputs, from those of the inputs; needs no data.</summary>
+    /// <exception cref="ShapeException">The inputs break the operation's rule.</exception>
+    TensorType[] Infer(ReadOnlySpan<TensorType> inputs);
+
+    /// <summary>Computes the outputs on the CPU. Every element of every output is written.</summary>
+    void Compute(CpuCall call);
+
+    /// <summary>Which inputs and outputs <see cref="Backward"/> reads; everything else may be freed before it runs.</summary>
+    Saved Saves => Saved.Nothing;
+
+    /// <summary>
+    /// The gradients of the inputs, from those of the outputs, in terms of other operations: one for each input,
+    /// null where an input has none.
+    /// </summary>
+    /// <exception cref="MissingDerivativeException">The operation has no derivative.</exception>
+    Tensor?[] Backward(BackwardCall call) => throw new MissingDerivativeException(Name);
+
+    /// <summary>
+    /// The same outputs in terms of smaller operations, or null for an operation that is itself small:
+    /// the documentation of a fused operation, its fallback on a backend without a kernel, and its test oracle.
+    /// </summary>
+    Tensor[]? Definition(ReadOnlySpan<Tensor> inputs) => null;
+}
+
+/// <summary>An operation whose one output is its input's data under another shape: nothing is computed or copied.</summary>
+public interface IViewPrimitive : IPrimitive;
+
+/// <summary>A set of inputs and outputs of an operation, as bit masks: bit i is the i-th.</summary>
+public readonly record struct Saved(uint Inputs, uint Outputs)
+{
+    /// <summary>Neither inputs nor outputs.</summary>
+    public static Saved Nothing => default;
+
+    /// <summary>All inputs and outputs.</summary>
+    public static Saved Everything => new(uint.MaxValue, uint.MaxValue);
+
+    /// <summary>All inputs, no output.</summary>
+    public static Saved AllInputs => new(uint.MaxValue, 0);
+
+    /// <summary>Input number <paramref name="index"/>.</summary>
+    public static Saved Input(int index) => new(1u << index, 0);
+
+    /// <summary>Output number <paramref name="index"/>.</summary>
+    public static Saved Output(int index) => new(0, 1u << index);
+
+    /// <summary>The union of two sets.</summary>
+    public static Saved operator |(Saved left, Saved right) => new(left.Inputs | right.Inputs, left.Outputs | right.Outputs);
+
+    /// <summary>Whether input <paramref name="index"/> is in the set.</summary>
+    public bool HasInput(int index) => (Inputs >> index & 1) != 0;
+
+    /// <summary>Whether output <paramref name="index"/> is in the set.</summary>
+    public bool HasOutput(int index) => (Outputs >> index & 1) != 0;
+}

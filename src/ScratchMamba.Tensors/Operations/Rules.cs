@@ -1,0 +1,58 @@
+namespace ScratchMamba.Tensors.Operations;
+
+/// <summary>Shape rules that several operations share.</summary>
+internal static class Rules
+{
+    /// <summary>One floating-point tensor; the result has its type.</summary>
+    public static TensorType[] Unary(string operation, ReadOnlySpan<TensorType> x)
+    {
+        RequireCount(operation, x, 1);
+        RequireFloating(operation, x);
+        return [x[0]];
+    }
+
+    /// <summary>Floating-point tensors of one element type whose shapes broadcast against each other; the result has the common shape.</summary>
+    public static TensorType[] Broadcasting(string operation, ReadOnlySpan<TensorType> x, int count = 2)
+    {
+        RequireCount(operation, x, count);
+        RequireFloating(operation, x);
+        Shape shape = x[0].Shape;
+        for (int i = 1; i < x.Length; i++)
+        {
+            Shape? common = BroadcastShape(shape, x[i].Shape);
+            ShapeException.ThrowUnless(common is not null, operation, "shapes must broadcast: aligned at the last axis, extents equal or 1", x);
+            shape = common!.Value;
+        }
+        return [new TensorType(x[0].DType, shape)];
+    }
+
+    /// <summary>The shape that two shapes broadcast to, or null.</summary>
+    public static Shape? BroadcastShape(Shape a, Shape b)
+    {
+        var extents = new int[Math.Max(a.Rank, b.Rank)];
+        for (int i = 1; i <= extents.Length; i++)
+        {
+            int left = i <= a.Rank ? a[a.Rank - i] : 1, right = i <= b.Rank ? b[b.Rank - i] : 1;
+            if (left != right && left != 1 && right != 1)
+                return null;
+            extents[^i] = left == 1 ? right : left;
+        }
+        return new Shape(extents);
+    }
+
+    public static void RequireCount(string operation, ReadOnlySpan<TensorType> x, int count)
+    {
+        if (x.Length != count)
+            throw new ShapeException($"{operation}: takes {count} tensor{(count == 1 ? "" : "s")}; got {x.Length}");
+    }
+
+    /// <summary>All inputs are floating-point and of one element type.</summary>
+    public static void RequireFloating(string operation, ReadOnlySpan<TensorType> x)
+    {
+        foreach (TensorType type in x)
+            ShapeException.ThrowUnless(type.DType.IsFloating() && type.DType == x[0].DType, operation, "tensors must be of one floating-point type", x);
+    }
+
+    public static void RequireAxis(string operation, ReadOnlySpan<TensorType> x, int axis) =>
+        ShapeException.ThrowUnless((uint)axis < (uint)x[0].Shape.Rank, operation, $"there is no axis {axis}", x);
+}

@@ -1,0 +1,6 @@
+namespace ScratchMamba.Catalog;
+
+public static partial class Catalog
+{
+    private static Row[] Random => [];
+}
