@@ -26,8 +26,15 @@ public static partial class Catalog
             new Misuse(operation, "broadcast", F32([2, 3]), F32([4])),
             new Misuse(operation, "floating-point", F32([2]), I32([2])));
 
-    /// <summary>Two shapes that broadcast: of one, extents are replaced by 1 and leading axes dropped, then the two may change places.</summary>
+    /// <summary>Two shapes that broadcast, in either order.</summary>
     private static (Shape Left, Shape Right) BroadcastPair(Draw draw)
+    {
+        (Shape full, Shape part) = FullAndPart(draw);
+        return draw.Choice(2) == 0 ? (full, part) : (part, full);
+    }
+
+    /// <summary>A shape, and one that broadcasts to it: extents are replaced by 1, and leading axes dropped.</summary>
+    private static (Shape Full, Shape Part) FullAndPart(Draw draw)
     {
         Shape full = draw.Shape();
         int[] part = full.ToArray();
@@ -36,7 +43,6 @@ public static partial class Catalog
             if (draw.Choice(3) == 1)
                 part[i] = 1;
         }
-        Shape other = new(part.AsSpan(draw.Choice(part.Length + 1)));
-        return draw.Choice(2) == 0 ? (full, other) : (other, full);
+        return (full, new Shape(part.AsSpan(draw.Choice(part.Length + 1))));
     }
 }

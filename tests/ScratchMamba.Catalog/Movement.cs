@@ -18,8 +18,7 @@ public static partial class Catalog
         Row<Broadcast>(
             draw =>
             {
-                (Shape left, Shape right) = BroadcastPair(draw);
-                (Shape full, Shape part) = left.Count >= right.Count ? (left, right) : (right, left);
+                (Shape full, Shape part) = FullAndPart(draw);
                 return new Case(new Broadcast(full), draw.Normal(part));
             },
             new Misuse(new Broadcast([2, 3]), "must broadcast", F32([2]))),
