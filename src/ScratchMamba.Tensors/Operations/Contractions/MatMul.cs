@@ -1,0 +1,115 @@
+namespace ScratchMamba.Tensors.Operations;
+
+public static partial class TensorOperations
+{
+    /// <summary>
+    /// The matrix product <c>C = A · B</c> of the last two axes: A [..., M, K], B [..., K, N], C [..., M, N].
+    /// Leading axes must be equal, or either operand is a single matrix that all of the other's share.
+    /// A linear layer is <c>x.MatMul(w, transposeB: true)</c> with w [out, in].
+    /// </summary>
+    /// <param name="a">The left operand.</param>
+    /// <param name="b">The right operand.</param>
+    /// <param name="transposeA">Whether <paramref name="a"/> holds Aᵀ, [..., K, M].</param>
+    /// <param name="transposeB">Whether <paramref name="b"/> holds Bᵀ, [..., N, K].</param>
+    /// <exception cref="ShapeException">The inner extents or the leading axes differ, or an operand is not at least a matrix.</exception>
+    public static Tensor MatMul(this Tensor a, Tensor b, bool transposeA = false, bool transposeB = false) =>
+        Tensor.Apply(new MatMul(transposeA, transposeB), a, b);
+}
+
+/// <summary>Matrix product over the last two axes: <c>C = A · B</c>, where either operand may be given transposed, and either may be one matrix shared by all of the other's.</summary>
+public readonly record struct MatMul(bool TransposeA, bool TransposeB) : IPrimitive
+{
+    /// <inheritdoc/>
+    public Saved Saves => Saved.AllInputs;
+
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
+    {
+        Rules.RequireCount(nameof(MatMul), inputs, 2);
+        Rules.RequireFloating(nameof(MatMul), inputs);
+        Shape a = inputs[0].Shape, b = inputs[1].Shape;
+        ShapeException.ThrowUnless(a.Rank >= 2 && b.Rank >= 2, nameof(MatMul), "both operands must have at least two axes; reshape a vector to a row or a column", inputs);
+        (int m, int inner) = Extents(a, TransposeA);
+        (int inner2, int n) = Extents(b, TransposeB);
+        ShapeException.ThrowUnless(inner == inner2, nameof(MatMul), $"the inner extents must be equal: {Letters(TransposeA, "M", "K")} · {Letters(TransposeB, "K", "N")}", inputs);
+        bool compatible = a.Rank == 2 || b.Rank == 2 || Leading(a) == Leading(b);
+        ShapeException.ThrowUnless(compatible, nameof(MatMul), "the leading axes must be equal, or one operand a single matrix", inputs);
+        Shape leading = Leading(a.Rank == 2 ? b : a);
+        ShapeException.ThrowUnless(leading.Rank + 2 <= Shape.MaxRank, nameof(MatMul), $"there may be at most {Shape.MaxRank} axes", inputs);
+        return [inputs[0] with { Shape = [.. leading, m, n] }];
+    }
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call)
+    {
+        if (call.DType == DType.F64)
+            Compute<double>(call);
+        else
+            Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Tensor?[] Backward(BackwardCall call)
+    {
+        Tensor dc = call.Gradient(0);
+        return [call.Needs(0) ? GradientOfA(call, dc) : null, call.Needs(1) ? GradientOfB(call, dc) : null];
+    }
+
+    private Tensor GradientOfA(BackwardCall call, Tensor dc)
+    {
+        Tensor b = call.Input(1);
+        Tensor da = TransposeA ? b.MatMul(dc, TransposeB, true) : dc.MatMul(b, false, !TransposeB);
+        return SumBatches(da, call.InputType(0).Shape);
+    }
+
+    private Tensor GradientOfB(BackwardCall call, Tensor dc)
+    {
+        Tensor a = call.Input(0);
+        if (!TransposeA && call.InputType(1).Shape.Rank == 2)
+        {
+            // The sum over the batches is part of the sum over the rows.
+            a = a.Reshape([checked((int)a.Shape.Rows), a.Shape.Columns]);
+            dc = dc.Reshape([checked((int)dc.Shape.Rows), dc.Shape.Columns]);
+        }
+        Tensor db = TransposeB ? dc.MatMul(a, true, TransposeA) : a.MatMul(dc, !TransposeA, false);
+        return SumBatches(db, call.InputType(1).Shape);
+    }
+
+    private static Tensor SumBatches(Tensor gradient, Shape shape) =>
+        gradient.Shape == shape ? gradient : gradient.Reshape([checked((int)gradient.Shape.Product(0, gradient.Shape.Rank - 2)), .. shape]).Sum(0);
+
+    private void Compute<T>(CpuCall call) where T : unmanaged, System.Numerics.IFloatingPointIeee754<T>
+    {
+        Shape a = call.InputType(0).Shape, b = call.InputType(1).Shape, c = call.OutputType(0).Shape;
+        int m = c[^2], n = c[^1], k = Extents(a, TransposeA).Columns;
+        ReadOnlySpan<T> x = call.Input<T>(0), y = call.Input<T>(1);
+        Span<T> z = call.Output<T>(0);
+        z.Clear();
+        int batches = (int)c.Product(0, c.Rank - 2);
+        for (int batch = 0; batch < batches; batch++)
+        {
+            ReadOnlySpan<T> am = a.Rank == 2 ? x : x.Slice(batch * m * k, m * k), bm = b.Rank == 2 ? y : y.Slice(batch * k * n, k * n);
+            for (int i = 0; i < m; i++)
+            {
+                Span<T> row = z.Slice((batch * m + i) * n, n);
+                for (int p = 0; p < k; p++)
+                {
+                    T value = TransposeA ? am[p * m + i] : am[i * k + p];
+                    if (!TransposeB)
+                    {
+                        System.Numerics.Tensors.TensorPrimitives.MultiplyAdd(bm.Slice(p * n, n), value, row, row);
+                        continue;
+                    }
+                    for (int j = 0; j < n; j++)
+                        row[j] += value * bm[j * k + p];
+                }
+            }
+        }
+    }
+
+    private static (int Rows, int Columns) Extents(Shape shape, bool transposed) => transposed ? (shape[^1], shape[^2]) : (shape[^2], shape[^1]);
+
+    private static Shape Leading(Shape shape) => new(shape.AsSpan()[..^2]);
+
+    private static string Letters(bool transposed, string rows, string columns) => transposed ? $"[{columns}, {rows}]ᵀ" : $"[{rows}, {columns}]";
+}
