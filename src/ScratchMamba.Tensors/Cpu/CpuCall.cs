@@ -46,6 +46,11 @@ public readonly ref struct CpuCall
 
     internal unsafe T* OutputAddress<T>(int index) where T : unmanaged => Address<T>(call.Outputs[index]);
 
+    // For operations that only move bits.
+    internal unsafe byte* InputBytes(int index) => ((CpuStorage)call.Inputs[index].Storage).Address;
+
+    internal unsafe byte* OutputBytes(int index) => ((CpuStorage)call.Outputs[index].Storage).Address;
+
     private static unsafe Span<T> Span<T>(Tensor tensor) where T : unmanaged => new(Address<T>(tensor), checked((int)tensor.Count));
 
     private static unsafe T* Address<T>(Tensor tensor) where T : unmanaged

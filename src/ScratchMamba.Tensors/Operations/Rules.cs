@@ -11,6 +11,15 @@ internal static class Rules
         return [x[0]];
     }
 
+    /// <summary>Two tensors of one floating-point type and shape; the result has it too.</summary>
+    public static TensorType[] Pair(string operation, ReadOnlySpan<TensorType> x)
+    {
+        RequireCount(operation, x, 2);
+        RequireFloating(operation, x);
+        ShapeException.ThrowUnless(x[0].Shape == x[1].Shape, operation, "both tensors must have one shape", x);
+        return [x[0]];
+    }
+
     /// <summary>Floating-point tensors of one element type whose shapes broadcast against each other; the result has the common shape.</summary>
     public static TensorType[] Broadcasting(string operation, ReadOnlySpan<TensorType> x, int count = 2)
     {

@@ -22,6 +22,13 @@ internal interface IBinaryKernel
     void Apply<T>(T x, ReadOnlySpan<T> y, Span<T> z) where T : unmanaged, IFloatingPointIeee754<T>;
 }
 
+/// <summary>An operation on pairs of elements without broadcasting: the derivatives of unary operations.</summary>
+internal interface IPairKernel
+{
+    /// <summary>zᵢ = f(xᵢ, yᵢ). The result is disjoint from the operands, or the same as one.</summary>
+    void Apply<T>(ReadOnlySpan<T> x, ReadOnlySpan<T> y, Span<T> z) where T : unmanaged, IFloatingPointIeee754<T>;
+}
+
 /// <summary>The loops around elementwise kernels: blocks that fit the first-level cache, spread over threads.</summary>
 internal static unsafe class ElementwiseLoops
 {
@@ -41,6 +48,38 @@ internal static unsafe class ElementwiseLoops
             RunBinary<TKernel, double>(call, kernel);
         else
             RunBinary<TKernel, float>(call, kernel);
+    }
+
+    public static void RunPair<TKernel>(CpuCall call, TKernel kernel) where TKernel : struct, IPairKernel
+    {
+        if (call.DType == DType.F64)
+            RunPair<TKernel, double>(call, kernel);
+        else
+            RunPair<TKernel, float>(call, kernel);
+    }
+
+    private static void RunPair<TKernel, T>(CpuCall call, TKernel kernel) where TKernel : struct, IPairKernel where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        long count = call.OutputType(0).Count;
+        var body = new PairBody<TKernel, T>
+        {
+            Kernel = kernel, X = call.InputAddress<T>(0), Y = call.InputAddress<T>(1), Z = call.OutputAddress<T>(0), Count = count,
+        };
+        CpuParallel.For(call.Threads, (int)((count + Block - 1) / Block), 8 * Math.Min(count, Block), body);
+    }
+
+    private struct PairBody<TKernel, T> : IParallelBody where TKernel : struct, IPairKernel where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        public TKernel Kernel;
+        public T* X, Y, Z;
+        public long Count;
+
+        public readonly void Invoke(int index)
+        {
+            long start = (long)index * Block;
+            int length = (int)Math.Min(Block, Count - start);
+            Kernel.Apply(new ReadOnlySpan<T>(X + start, length), new ReadOnlySpan<T>(Y + start, length), new Span<T>(Z + start, length));
+        }
     }
 
     private static void Run<TKernel, T>(CpuCall call, TKernel kernel) where TKernel : struct, IUnaryKernel where T : unmanaged, IFloatingPointIeee754<T>

@@ -1,0 +1,26 @@
+using System.Numerics;
+
+namespace ScratchMamba.Tensors.Operations;
+
+public static partial class TensorOperations
+{
+    /// <summary>1 where <c>x = y</c> and 0 elsewhere, in the type of the operands, with broadcasting. No gradient passes.</summary>
+    public static Tensor Equal(this Tensor x, Tensor y) => Tensor.Apply(new Equal(), x, y);
+}
+
+/// <summary>Comparison of two tensors element by element: <c>z = 1</c> where <c>x = y</c>, else 0, with broadcasting. It is piecewise constant: its gradient is zero.</summary>
+public readonly record struct Equal : IPrimitive, IRelation
+{
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs) => Rules.Broadcasting(nameof(Equal), inputs);
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call) => ElementwiseLoops.RunBinary(call, new Comparison<Equal>());
+
+    /// <inheritdoc/>
+    public Tensor?[] Backward(BackwardCall call) => [null, null];
+
+    static bool IRelation.Holds<T>(T x, T y) => x == y;
+
+    static Vector<T> IRelation.Mask<T>(Vector<T> x, Vector<T> y) => Vector.Equals(x, y);
+}

@@ -1,0 +1,27 @@
+using System.Numerics.Tensors;
+
+namespace ScratchMamba.Tensors.Operations;
+
+public static partial class TensorOperations
+{
+    /// <summary><c>1 / (1 + e⁻ˣ)</c>, element by element; never overflows.</summary>
+    public static Tensor Sigmoid(this Tensor x) => Tensor.Apply(new Sigmoid(), x);
+}
+
+/// <summary>The logistic function, element by element: <c>y = 1 / (1 + e⁻ˣ)</c>.</summary>
+public readonly record struct Sigmoid : IPrimitive, IUnaryKernel
+{
+    /// <inheritdoc/>
+    public Saved Saves => Saved.Output(0);
+
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs) => Rules.Unary(nameof(Sigmoid), inputs);
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call) => ElementwiseLoops.Run(call, this);
+
+    /// <inheritdoc/>
+    public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0) * call.Output(0) * (1 - call.Output(0))];
+
+    void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y) => TensorPrimitives.Sigmoid(x, y);
+}

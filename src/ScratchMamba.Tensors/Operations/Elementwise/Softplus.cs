@@ -1,0 +1,41 @@
+using System.Numerics.Tensors;
+
+namespace ScratchMamba.Tensors.Operations;
+
+public static partial class TensorOperations
+{
+    /// <summary><c>ln(1 + eˣ)</c>, element by element; never overflows, and exact to rounding for small results.</summary>
+    public static Tensor Softplus(this Tensor x) => Tensor.Apply(new Softplus(), x);
+}
+
+/// <summary>The smooth positive part, element by element: <c>y = ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|)</c>.</summary>
+public readonly record struct Softplus : IPrimitive, IUnaryKernel
+{
+    /// <inheritdoc/>
+    public Saved Saves => Saved.Input(0);
+
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs) => Rules.Unary(nameof(Softplus), inputs);
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call) => ElementwiseLoops.Run(call, this);
+
+    /// <inheritdoc/>
+    public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0) * call.Input(0).Sigmoid()];
+
+    void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y)
+    {
+        Span<T> buffer = stackalloc T[Gates.Chunk];
+        for (int i = 0; i < x.Length; i += Gates.Chunk)
+        {
+            int length = Math.Min(Gates.Chunk, x.Length - i);
+            Span<T> u = buffer[..length];
+            TensorPrimitives.Abs(x.Slice(i, length), u);
+            TensorPrimitives.Negate(u, u);
+            TensorPrimitives.Exp(u, u);
+            Gates.LogOnePlus(u);
+            TensorPrimitives.Max(x.Slice(i, length), T.Zero, y.Slice(i, length));
+            TensorPrimitives.Add(y.Slice(i, length), u, y.Slice(i, length));
+        }
+    }
+}
