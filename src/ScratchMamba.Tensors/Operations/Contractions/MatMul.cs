@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace ScratchMamba.Tensors.Operations;
 
 public static partial class TensorOperations
@@ -78,33 +80,24 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB) : IPrimit
     private static Tensor SumBatches(Tensor gradient, Shape shape) =>
         gradient.Shape == shape ? gradient : gradient.Reshape([checked((int)gradient.Shape.Product(0, gradient.Shape.Rank - 2)), .. shape]).Sum(0);
 
-    private void Compute<T>(CpuCall call) where T : unmanaged, System.Numerics.IFloatingPointIeee754<T>
+    private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {
         Shape a = call.InputType(0).Shape, b = call.InputType(1).Shape, c = call.OutputType(0).Shape;
-        int m = c[^2], n = c[^1], k = Extents(a, TransposeA).Columns;
-        ReadOnlySpan<T> x = call.Input<T>(0), y = call.Input<T>(1);
-        Span<T> z = call.Output<T>(0);
-        z.Clear();
-        int batches = (int)c.Product(0, c.Rank - 2);
-        for (int batch = 0; batch < batches; batch++)
+        (int m, int k) = Extents(a, TransposeA);
+        int n = c[^1], batches = checked((int)Leading(c).Count);
+        if (b.Rank == 2 && !TransposeA && c.Count > 0)
         {
-            ReadOnlySpan<T> am = a.Rank == 2 ? x : x.Slice(batch * m * k, m * k), bm = b.Rank == 2 ? y : y.Slice(batch * k * n, k * n);
-            for (int i = 0; i < m; i++)
-            {
-                Span<T> row = z.Slice((batch * m + i) * n, n);
-                for (int p = 0; p < k; p++)
-                {
-                    T value = TransposeA ? am[p * m + i] : am[i * k + p];
-                    if (!TransposeB)
-                    {
-                        System.Numerics.Tensors.TensorPrimitives.MultiplyAdd(bm.Slice(p * n, n), value, row, row);
-                        continue;
-                    }
-                    for (int j = 0; j < n; j++)
-                        row[j] += value * bm[j * k + p];
-                }
-            }
+            // Every batch meets the same B: all rows make one matrix.
+            (m, batches) = (checked(batches * m), 1);
         }
+        var product = new Gemm<T>
+        {
+            A = call.InputAddress<T>(0), B = call.InputAddress<T>(1), C = call.OutputAddress<T>(0),
+            Batches = batches, M = m, N = n, K = k,
+            ARow = TransposeA ? 1 : k, AColumn = TransposeA ? m : 1, ABatch = a.Rank == 2 ? 0 : (nint)m * k,
+            BRow = TransposeB ? 1 : n, BColumn = TransposeB ? k : 1, BBatch = b.Rank == 2 ? 0 : (nint)k * n,
+        };
+        product.Run(call.Threads, call.VectorBits);
     }
 
     private static (int Rows, int Columns) Extents(Shape shape, bool transposed) => transposed ? (shape[^1], shape[^2]) : (shape[^2], shape[^1]);

@@ -1,0 +1,175 @@
+using ScratchMamba.Catalog;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Cpu;
+using ScratchMamba.Tensors.Operations;
+
+namespace ScratchMamba.Tests.Tensors;
+
+public class MatMulTests
+{
+    private static readonly int[] Extents = [1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 255, 256, 257];
+
+    /// <summary>Every critical extent in every place, beside extents that change from case to case.</summary>
+    public static TheoryData<int, int, int> Sizes()
+    {
+        var sizes = new TheoryData<int, int, int>();
+        for (int i = 0; i < Extents.Length; i++)
+        {
+            sizes.Add(Extents[i], Extents[(3 * i + 5) % Extents.Length], Extents[(5 * i + 9) % Extents.Length]);
+            sizes.Add(Extents[(3 * i + 1) % Extents.Length], Extents[i], Extents[(5 * i + 2) % Extents.Length]);
+            sizes.Add(Extents[(5 * i + 4) % Extents.Length], Extents[(3 * i + 8) % Extents.Length], Extents[i]);
+        }
+        sizes.Add(97, 257, 513);
+        return sizes;
+    }
+
+    [Theory, MemberData(nameof(Sizes))]
+    public void AgreesWithTheSumThatDefinesIt(int m, int n, int k)
+    {
+        foreach (int bits in (int[])[128, 256, 512])
+        {
+            using var backend = new CpuBackend(threads: 2, vectorBits: bits);
+            foreach ((bool transposeA, bool transposeB) in (ReadOnlySpan<(bool, bool)>)[(false, false), (false, true), (true, false), (true, true)])
+            {
+                var draw = new Draw([], m + 1000 * n);
+                Input a = draw.Normal(transposeA ? [k, m] : [m, k]), b = draw.Normal(transposeB ? [n, k] : [k, n], 1 / Math.Sqrt(k));
+                double[] expected = Naive(a.Values, b.Values, m, n, k, transposeA, transposeB);
+                foreach ((DType type, double tolerance) in (ReadOnlySpan<(DType, double)>)[(DType.F64, 1e-14), (DType.F32, 1e-6)])
+                {
+                    double[] actual = a.On(backend, type).MatMul(b.On(backend, type), transposeA, transposeB).ToDoubles();
+                    Assert.InRange(RelativeError.Of(actual, expected), 0, tolerance);
+                }
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(300, 200, 700, 1)]
+    [InlineData(5, 700, 300, 1)]
+    [InlineData(300, 3, 500, 1)]
+    [InlineData(65, 33, 40, 7)]
+    public void HasTheSameBitsForAnyNumberOfThreads(int m, int n, int k, int batches)
+    {
+        foreach (bool transposeB in (bool[])[false, true])
+        {
+            float[][] results = [.. new[] { 1, 2, 3 }.Select(threads =>
+            {
+                using var backend = new CpuBackend(threads);
+                var draw = new Draw([], 5);
+                Tensor a = draw.Normal([batches, m, k]).On(backend, DType.F32), b = draw.Normal(transposeB ? [batches, n, k] : [batches, k, n]).On(backend, DType.F32);
+                return a.MatMul(b, transposeB: transposeB).ToArray<float>();
+            })];
+            Assert.Equal(results[0], results[1]);
+            Assert.Equal(results[0], results[2]);
+        }
+    }
+
+    [Fact]
+    public void HasTheSameBitsForAnyVectorWidthWhereItIsBlocked()
+    {
+        float[][] results = [.. new[] { 128, 256, 512 }.Select(bits =>
+        {
+            using var backend = new CpuBackend(vectorBits: bits);
+            var draw = new Draw([], 6);
+            return draw.Normal([70, 600]).On(backend, DType.F32).MatMul(draw.Normal([50, 600]).On(backend, DType.F32), transposeB: true).ToArray<float>();
+        })];
+        Assert.Equal(results[0], results[1]);
+        Assert.Equal(results[0], results[2]);
+    }
+
+    [Fact]
+    public void CrossesTheBordersOfItsBlocks()
+    {
+        using var backend = new CpuBackend();
+        const int Rows = 3101, Columns = 3093, Inner = 300;
+        var draw = new Draw([], 7);
+        Input a = draw.Normal([Rows, Inner]), b = draw.Normal([Inner, Columns]);
+        float[] c = a.On(backend, DType.F32).MatMul(b.On(backend, DType.F32)).ToArray<float>();
+        var random = new Random(8);
+        foreach (int row in (int[])[0, 95, 96, 3071, 3072, 3099, Rows - 1, random.Next(Rows)])
+        {
+            foreach (int column in (int[])[0, 255, 256, 3071, 3072, 3089, Columns - 1, random.Next(Columns)])
+            {
+                double expected = Enumerable.Range(0, Inner).Sum(k => a.Values[row * Inner + k] * b.Values[k * Columns + column]);
+                Assert.Equal(expected, c[row * Columns + column], 1e-4);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(0, 3, 4)]
+    [InlineData(3, 0, 4)]
+    [InlineData(3, 4, 0)]
+    [InlineData(30, 40, 0)]
+    public void EmptyExtentsGiveZerosOrNothing(int m, int n, int k)
+    {
+        using var backend = new CpuBackend();
+        // What is freed here, full of ones, is what the product gets.
+        using (new Scope())
+            backend.Full(new TensorType(DType.F32, [2, m, n]), 1);
+        Tensor c = backend.Zeros([2, m, k]).MatMul(backend.Zeros([2, k, n]));
+        Assert.Equal([2, m, n], c.Shape.ToArray());
+        Assert.All(c.ToArray<float>(), value => Assert.Equal(0, value));
+    }
+
+    [Fact]
+    public void SharedOperandsEqualRepeatedOnes()
+    {
+        using var backend = new CpuBackend();
+        foreach ((bool transposeA, bool transposeB) in (ReadOnlySpan<(bool, bool)>)[(false, false), (false, true), (true, false), (true, true)])
+        {
+            var draw = new Draw([], 9);
+            Shape a = transposeA ? [17, 13] : [13, 17], b = transposeB ? [31, 17] : [17, 31];
+            Tensor one = draw.Normal(a).On(backend, DType.F64), many = draw.Normal([2, 3, .. b]).On(backend, DType.F64);
+            Compare(one, many, one.Broadcast([2, 3, .. a]), many, transposeA, transposeB);
+            one = draw.Normal(b).On(backend, DType.F64);
+            many = draw.Normal([2, 3, .. a]).On(backend, DType.F64);
+            Compare(many, one, many, one.Broadcast([2, 3, .. b]), transposeA, transposeB);
+        }
+    }
+
+    [Fact]
+    public void AnInfinityInOneRowStaysInThatRow()
+    {
+        using var backend = new CpuBackend();
+        float[] a = new float[20 * 30];
+        a[4 * 30 + 2] = float.PositiveInfinity;
+        float[] c = backend.Tensor<float>([20, 30], a).MatMul(backend.Full(new TensorType(DType.F32, [30, 11]), 1)).ToArray<float>();
+        for (int i = 0; i < c.Length; i++)
+            Assert.Equal(i / 11 == 4 ? float.PositiveInfinity : 0, c[i]);
+    }
+
+    private static void Compare(Tensor a, Tensor b, Tensor repeatedA, Tensor repeatedB, bool transposeA, bool transposeB)
+    {
+        Tensor[] leaves = [a.Track(), b.Track()];
+        Tensor c = leaves[0].MatMul(leaves[1], transposeA, transposeB);
+        Tensor seed = new Draw([], 10).Normal(c.Shape).On(c.Backend, DType.F64);
+        Gradients gradients = c.Backward(seed);
+        Tensor[] repeated = [repeatedA.Track(), repeatedB.Track()];
+        Tensor expected = repeated[0].MatMul(repeated[1], transposeA, transposeB);
+        Gradients expectedGradients = expected.Backward(seed);
+        Assert.InRange(RelativeError.Of(c.Keep().ToDoubles(), expected.Keep().ToDoubles()), 0, 1e-14);
+        for (int i = 0; i < 2; i++)
+        {
+            double[] actual = gradients[leaves[i]].ToDoubles(), sum = expectedGradients[repeated[i]].SumTo(leaves[i].Shape).ToDoubles();
+            Assert.InRange(RelativeError.Of(actual, sum), 0, 1e-14);
+        }
+    }
+
+    private static double[] Naive(double[] a, double[] b, int m, int n, int k, bool transposeA, bool transposeB)
+    {
+        var c = new double[m * n];
+        for (int i = 0; i < m; i++)
+        {
+            for (int j = 0; j < n; j++)
+            {
+                double sum = 0;
+                for (int p = 0; p < k; p++)
+                    sum += (transposeA ? a[p * m + i] : a[i * k + p]) * (transposeB ? b[j * k + p] : b[p * n + j]);
+                c[i * n + j] = sum;
+            }
+        }
+        return c;
+    }
+}
