@@ -59,6 +59,27 @@ public static class Differentiation
         return scope.Keep(outputs);
     }
 
+    /// <summary>
+    /// The gradients of all floating-point inputs by differentiating an operation's definition: the definition of a derivative that has a kernel of its own.
+    /// Zeros stand for gradients that there are none of.
+    /// </summary>
+    internal static Tensor[] GradientDefinition(IPrimitive operation, ReadOnlySpan<Tensor> inputs, params ReadOnlySpan<Tensor> gradients)
+    {
+        // The pass releases the gradients it has used, but these are the caller's.
+        foreach (Tensor gradient in gradients)
+            gradient.Storage.Pins++;
+        Tensor?[] found = ThroughDefinition(operation, inputs, gradients.ToArray());
+        foreach (Tensor gradient in gradients)
+            gradient.Storage.Pins--;
+        var results = new List<Tensor>();
+        for (int i = 0; i < inputs.Length; i++)
+        {
+            if (inputs[i].DType.IsFloating())
+                results.Add(found[i] ?? inputs[i].Backend.Zeros(inputs[i].Type));
+        }
+        return [.. results];
+    }
+
     internal static Tensor?[] ThroughDefinition(IPrimitive operation, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor?> gradients)
     {
         using var scope = Scope.Temporaries();

@@ -1,0 +1,147 @@
+using System.Buffers;
+using System.Numerics;
+using System.Numerics.Tensors;
+
+namespace ScratchMamba.Tensors.Operations;
+
+/// <summary>
+/// The derivative of <see cref="CausalConvolution"/>: with p the sum before SiLU and dp = dy · silu′(p), <c>dx[j] = Σₖ w[k] · dp[j + K − 1 − k]</c>, the same for
+/// the initial inputs, <c>dw[k] = Σ dp[t] · x[t − (K − 1) + k]</c> and <c>dbias = Σ dp</c>. Inputs those of the convolution, then dy; outputs dx, dw, dbias?, dinitial?.
+/// </summary>
+public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasInitial, bool HasSequence, bool Silu) : IPrimitive
+{
+    private CausalConvolution Forward => new(HasBias, HasInitial, HasSequence, Silu);
+
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
+    {
+        CausalConvolution forward = Forward;
+        Rules.RequireCount(nameof(CausalConvolutionGradient), inputs, forward.InputCount + 1);
+        forward.Check(nameof(CausalConvolutionGradient), inputs[..^1]);
+        ShapeException.ThrowUnless(inputs[^1] == inputs[0], nameof(CausalConvolutionGradient), "the gradient must have the type of x", inputs);
+        return inputs[..(HasSequence ? ^2 : ^1)].ToArray();
+    }
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call)
+    {
+        if (call.DType == DType.F64)
+            Compute<double>(call);
+        else
+            Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) => Differentiation.GradientDefinition(Forward, inputs[..^1], inputs[^1]);
+
+    private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        CausalConvolution forward = Forward;
+        Shape x = call.InputType(0).Shape, weight = call.InputType(1).Shape;
+        int channels = weight[0], taps = weight[1], timeBlocks = ConvolutionPart.TimeBlocks(x[1]);
+        // The taps, transposed; the sum of what the parts found for them and for the bias; what each found.
+        int sums = checked((taps + 1) * channels);
+        T[] scratch = ArrayPool<T>.Shared.Rent(checked((int)(weight.Count + sums + (long)x[0] * timeBlocks * sums)));
+        fixed (T* transposed = scratch)
+        {
+            T* total = transposed + weight.Count, partial = total + sums;
+            var body = new Body<T>
+            {
+                Signal = ConvolutionSignal<T>.Of(call, forward, transposed),
+                Bias = HasBias ? call.InputAddress<T>(2) : null,
+                Dy = call.InputAddress<T>(forward.InputCount),
+                Dx = call.OutputAddress<T>(0),
+                Dinitial = HasInitial ? call.OutputAddress<T>(forward.InitialIndex) : null,
+                Partial = partial,
+                Silu = Silu,
+            };
+            CpuParallel.For(call.Threads, body.Signal.Parts, (long)body.Signal.PartElements * (3 * taps + (Silu ? 10 : 0)), body);
+            PartialSums.Add(call.Threads, partial, x[0] * timeBlocks, sums, total);
+            T* dw = call.OutputAddress<T>(1);
+            for (int c = 0; c < channels; c++)
+            {
+                for (int k = 0; k < taps; k++)
+                    dw[(long)c * taps + k] = total[(long)k * channels + c];
+            }
+            if (HasBias)
+                new ReadOnlySpan<T>(total + (long)taps * channels, channels).CopyTo(new Span<T>(call.OutputAddress<T>(2), channels));
+        }
+        ArrayPool<T>.Shared.Return(scratch);
+    }
+
+    private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        public ConvolutionSignal<T> Signal;
+        public T* Bias, Dy, Dx, Dinitial, Partial;
+        public bool Silu;
+
+        public readonly void Invoke(int index)
+        {
+            ConvolutionPart part = Signal.Part(index);
+            Span<ConvolutionTerm<T>> room = Signal.Taps <= ConvolutionPart.TermsOnStack
+                ? stackalloc ConvolutionTerm<T>[ConvolutionPart.TermsOnStack]
+                : new ConvolutionTerm<T>[Signal.Taps];
+            if (!Silu)
+            {
+                Gradients(part, Dy + Signal.Offset(part.Batch, part.Start) + part.Channel, Signal.Channels, room);
+                return;
+            }
+            // An input reaches Taps − 1 positions further than itself, so those of the next block are computed here as well.
+            int reach = Math.Min(Signal.Length, part.End + Signal.Taps - 1);
+            T[] scratch = ArrayPool<T>.Shared.Rent(checked((reach - part.Start) * part.Count));
+            fixed (T* dp = scratch)
+            {
+                for (int t = part.Start; t < reach; t++)
+                    BeforeSilu(part, t, new Span<T>(dp + (long)(t - part.Start) * part.Count, part.Count), room);
+                Gradients(part, dp, part.Count, room);
+            }
+            ArrayPool<T>.Shared.Return(scratch);
+        }
+
+        /// <summary>dp = dy · σ(p) · (1 + p · (1 − σ(p))).</summary>
+        private readonly void BeforeSilu(in ConvolutionPart part, int t, Span<T> dp, Span<ConvolutionTerm<T>> room)
+        {
+            Span<T> sigmoid = stackalloc T[ConvolutionPart.Channels], complement = stackalloc T[ConvolutionPart.Channels];
+            sigmoid = sigmoid[..dp.Length];
+            complement = complement[..dp.Length];
+            ConvolutionLoops.WeightedSum(Signal.Sources(part, t, room), Bias is null ? null : Bias + part.Channel, dp);
+            TensorPrimitives.Sigmoid(dp, sigmoid);
+            TensorPrimitives.Subtract(T.One, sigmoid, complement);
+            TensorPrimitives.MultiplyAddEstimate(dp, complement, T.One, dp);
+            TensorPrimitives.Multiply(dp, sigmoid, dp);
+            TensorPrimitives.Multiply(dp, new ReadOnlySpan<T>(Dy + Signal.Offset(part.Batch, t) + part.Channel, part.Count), dp);
+        }
+
+        private readonly void Gradients(in ConvolutionPart part, T* dp, int pitch, Span<ConvolutionTerm<T>> room)
+        {
+            for (int j = part.Start; j < part.End; j++)
+            {
+                ReadOnlySpan<ConvolutionTerm<T>> terms = Signal.Destinations(part, j, dp, pitch, room);
+                ConvolutionLoops.WeightedSum(terms, null, new Span<T>(Dx + Signal.Offset(part.Batch, j) + part.Channel, part.Count));
+            }
+            if (part.Start == 0 && Dinitial is not null)
+            {
+                for (int j = 1 - Signal.Taps; j < 0; j++)
+                {
+                    ReadOnlySpan<ConvolutionTerm<T>> terms = Signal.Destinations(part, j, dp, pitch, room);
+                    ConvolutionLoops.WeightedSum(terms, null, new Span<T>(Dinitial + Signal.InitialOffset(part.Batch, j) + part.Channel, part.Count));
+                }
+            }
+
+            T* sums = Partial + (long)part.Row * (Signal.Taps + 1) * Signal.Channels + part.Channel;
+            for (int k = 0; k <= Signal.Taps; k++)
+                new Span<T>(sums + (long)k * Signal.Channels, part.Count).Clear();
+            var dbias = new Span<T>(sums + (long)Signal.Taps * Signal.Channels, part.Count);
+            for (int t = part.Start; t < part.End; t++)
+            {
+                var here = new ReadOnlySpan<T>(dp + (long)(t - part.Start) * pitch, part.Count);
+                foreach (ConvolutionTerm<T> term in Signal.Sources(part, t, room))
+                {
+                    var dw = new Span<T>(sums + (long)term.Tap * Signal.Channels, part.Count);
+                    TensorPrimitives.MultiplyAddEstimate(here, new ReadOnlySpan<T>(term.Row, part.Count), dw, dw);
+                }
+                TensorPrimitives.Add(dbias, here, dbias);
+            }
+        }
+    }
+}

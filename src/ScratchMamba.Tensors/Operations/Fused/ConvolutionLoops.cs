@@ -1,0 +1,162 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+
+namespace ScratchMamba.Tensors.Operations;
+
+/// <summary>One summand of a convolution: a run of channels, the tap that multiplies it, and that tap's weights.</summary>
+internal readonly unsafe struct ConvolutionTerm<T>(T* row, T* weight, int tap) where T : unmanaged
+{
+    public T* Row => row;
+
+    public T* Weight => weight;
+
+    public int Tap => tap;
+}
+
+/// <summary>What one part of a convolution's work covers: positions [Start, End) of one sequence, and Count channels from Channel on.</summary>
+internal readonly record struct ConvolutionPart(int Batch, int Row, int Start, int End, int Channel, int Count)
+{
+    /// <summary>The longest run of channels, small enough that a block of positions stays in the second-level cache.</summary>
+    public const int Channels = 512;
+
+    /// <summary>How many taps fit the stack; more are possible.</summary>
+    public const int TermsOnStack = 32;
+
+    private const int Time = 64;
+
+    /// <summary>How many blocks of positions there are; one even where there is no position, to write the gradients that are zero then.</summary>
+    public static int TimeBlocks(int length) => Math.Max(1, (length + Time - 1) / Time);
+
+    public static ConvolutionPart Of(int index, int length, int channels)
+    {
+        int channelBlocks = (channels + Channels - 1) / Channels, timeBlocks = TimeBlocks(length), row = index / channelBlocks;
+        int start = row % timeBlocks * Time, channel = index % channelBlocks * Channels;
+        return new(row / timeBlocks, row, start, Math.Min(length, start + Time), channel, Math.Min(Channels, channels - channel));
+    }
+}
+
+/// <summary>The inputs of a causal convolution, and which of them a position sees.</summary>
+internal unsafe struct ConvolutionSignal<T> where T : unmanaged, IFloatingPointIeee754<T>
+{
+    private T* x, initial, weight;
+    private int* sequence;
+    private int batches;
+
+    public int Length { get; private set; }
+
+    public int Channels { get; private set; }
+
+    public int Taps { get; private set; }
+
+    public readonly int Parts => checked(batches * ConvolutionPart.TimeBlocks(Length) * ((Channels + ConvolutionPart.Channels - 1) / ConvolutionPart.Channels));
+
+    public readonly int PartElements => Math.Min(Length, 64) * Math.Min(Channels, ConvolutionPart.Channels);
+
+    /// <summary>The inputs of a call; the weights are transposed into <paramref name="taps"/>, so that a tap's are adjacent.</summary>
+    public static ConvolutionSignal<T> Of(CpuCall call, CausalConvolution operation, T* taps)
+    {
+        Shape shape = call.InputType(0).Shape;
+        var signal = new ConvolutionSignal<T>
+        {
+            x = call.InputAddress<T>(0),
+            initial = operation.HasInitial ? call.InputAddress<T>(operation.InitialIndex) : null,
+            weight = taps,
+            sequence = operation.HasSequence ? call.InputAddress<int>(operation.InputCount - 1) : null,
+            batches = shape[0],
+            Length = shape[1],
+            Channels = shape[2],
+            Taps = call.InputType(1).Shape[1],
+        };
+        T* given = call.InputAddress<T>(1);
+        for (int c = 0; c < signal.Channels; c++)
+        {
+            for (int k = 0; k < signal.Taps; k++)
+                taps[(long)k * signal.Channels + c] = given[(long)c * signal.Taps + k];
+        }
+        return signal;
+    }
+
+    public readonly ConvolutionPart Part(int index) => ConvolutionPart.Of(index, Length, Channels);
+
+    public readonly long Offset(int batch, int t) => ((long)batch * Length + t) * Channels;
+
+    /// <summary>Where the initial input of position <paramref name="j"/> &lt; 0 is.</summary>
+    public readonly long InitialOffset(int batch, int j) => ((long)batch * (Taps - 1) + j + Taps - 1) * Channels;
+
+    /// <summary>The inputs that position <paramref name="t"/> sees.</summary>
+    public readonly ReadOnlySpan<ConvolutionTerm<T>> Sources(in ConvolutionPart part, int t, Span<ConvolutionTerm<T>> room)
+    {
+        int count = 0;
+        for (int k = 0; k < Taps; k++)
+        {
+            int j = t - (Taps - 1) + k;
+            if ((j < 0 && initial is null) || !SameDocument(part.Batch, Math.Max(j, 0), t))
+                continue;
+            T* row = j < 0 ? initial + InitialOffset(part.Batch, j) : x + Offset(part.Batch, j);
+            room[count++] = new(row + part.Channel, Weight(k, part), k);
+        }
+        return room[..count];
+    }
+
+    /// <summary>The positions that see input <paramref name="j"/>, which may be an initial one; their rows are taken from <paramref name="dp"/>, which begins at the part's first.</summary>
+    public readonly ReadOnlySpan<ConvolutionTerm<T>> Destinations(in ConvolutionPart part, int j, T* dp, int pitch, Span<ConvolutionTerm<T>> room)
+    {
+        int count = 0;
+        for (int t = Math.Max(j, 0); t < Math.Min(Length, j + Taps); t++)
+        {
+            int k = j + Taps - 1 - t;
+            if (SameDocument(part.Batch, Math.Max(j, 0), t))
+                room[count++] = new(dp + (long)(t - part.Start) * pitch, Weight(k, part), k);
+        }
+        return room[..count];
+    }
+
+    private readonly T* Weight(int tap, in ConvolutionPart part) => weight + (long)tap * Channels + part.Channel;
+
+    private readonly bool SameDocument(int batch, int j, int t) => sequence is null || sequence[(long)batch * Length + j] == sequence[(long)batch * Length + t];
+}
+
+/// <summary>The inner loop of the convolution and of its derivative.</summary>
+internal static unsafe class ConvolutionLoops
+{
+    /// <summary><c>y = start + Σ row · weight</c> over the terms, channel by channel; start is zero where it is null.</summary>
+    public static void WeightedSum<T>(ReadOnlySpan<ConvolutionTerm<T>> terms, T* start, Span<T> y) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        int width = Vector<T>.Count, c = 0;
+        fixed (T* to = y)
+        {
+            for (; c <= y.Length - 4 * width; c += 4 * width)
+            {
+                Vector<T> a = default, b = default, d = default, e = default;
+                if (start is not null)
+                    (a, b, d, e) = (Vector.Load(start + c), Vector.Load(start + c + width), Vector.Load(start + c + 2 * width), Vector.Load(start + c + 3 * width));
+                foreach (ConvolutionTerm<T> term in terms)
+                {
+                    T* x = term.Row + c, w = term.Weight + c;
+                    a = MultiplyAdd(Vector.Load(x), Vector.Load(w), a);
+                    b = MultiplyAdd(Vector.Load(x + width), Vector.Load(w + width), b);
+                    d = MultiplyAdd(Vector.Load(x + 2 * width), Vector.Load(w + 2 * width), d);
+                    e = MultiplyAdd(Vector.Load(x + 3 * width), Vector.Load(w + 3 * width), e);
+                }
+                a.Store(to + c);
+                b.Store(to + c + width);
+                d.Store(to + c + 2 * width);
+                e.Store(to + c + 3 * width);
+            }
+            for (; c < y.Length; c++)
+            {
+                T sum = start is null ? T.Zero : start[c];
+                foreach (ConvolutionTerm<T> term in terms)
+                    sum = T.MultiplyAddEstimate(term.Row[c], term.Weight[c], sum);
+                to[c] = sum;
+            }
+        }
+    }
+
+    // The fused form exists for float and double only, not for a generic vector; the tests on T cost nothing once compiled.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector<T> MultiplyAdd<T>(Vector<T> x, Vector<T> y, Vector<T> sum) =>
+        typeof(T) == typeof(double)
+            ? Vector.MultiplyAddEstimate(x.As<T, double>(), y.As<T, double>(), sum.As<T, double>()).As<double, T>()
+            : Vector.MultiplyAddEstimate(x.As<T, float>(), y.As<T, float>(), sum.As<T, float>()).As<float, T>();
+}

@@ -1,0 +1,186 @@
+using System.Buffers;
+using System.Numerics;
+using System.Numerics.Tensors;
+
+namespace ScratchMamba.Tensors.Operations;
+
+public static partial class TensorOperations
+{
+    /// <summary>Root-mean-square normalisation of each row: <c>y = w · x / √(mean(x²) + ε)</c>.</summary>
+    /// <param name="x">[…, D]; a row is what lies along the last axis.</param>
+    /// <param name="weight">w, [D].</param>
+    /// <param name="epsilon">ε, which keeps a row of zeros finite.</param>
+    /// <exception cref="ShapeException">The weight is not a vector as long as a row.</exception>
+    /// <remarks>Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.</remarks>
+    public static Tensor RmsNorm(this Tensor x, Tensor weight, double epsilon = 1e-5) => Tensor.Apply(new RmsNorm(epsilon), x, weight);
+}
+
+/// <summary>Root-mean-square normalisation of each row: <c>y = w · x / √(mean(x²) + ε)</c>, with inputs x […, D] and w [D].</summary>
+public readonly record struct RmsNorm(double Epsilon) : IPrimitive
+{
+    /// <inheritdoc/>
+    public Saved Saves => Saved.AllInputs;
+
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
+    {
+        Rules.RequireCount(nameof(RmsNorm), inputs, 2);
+        CheckRow(nameof(RmsNorm), inputs, inputs[1]);
+        return [inputs[0]];
+    }
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call)
+    {
+        if (call.DType == DType.F64)
+            Compute<double>(call);
+        else
+            Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Tensor?[] Backward(BackwardCall call) =>
+        Tensor.ApplyAll(new RmsNormGradient(Epsilon), call.Input(0), call.Input(1), call.Gradient(0));
+
+    /// <inheritdoc/>
+    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
+    {
+        Tensor x = inputs[0], weight = inputs[1];
+        return [x * (x.Square().Mean(-1, keep: true) + Epsilon).ReciprocalSqrt() * weight];
+    }
+
+    /// <summary>1 / √(sum / count + ε).</summary>
+    internal static T Scale<T>(T sumOfSquares, int count, double epsilon) where T : unmanaged, IFloatingPointIeee754<T> =>
+        T.One / T.Sqrt(sumOfSquares / T.CreateChecked(count) + T.CreateChecked(epsilon));
+
+    internal static void CheckRow(string operation, ReadOnlySpan<TensorType> inputs, TensorType weight)
+    {
+        Rules.RequireFloating(operation, inputs);
+        ShapeException.ThrowUnless(inputs[0].Shape.Rank >= 1 && weight.Shape == [inputs[0].Shape.Columns], operation, "weight must be a vector as long as a row", inputs);
+    }
+
+    private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        Shape shape = call.InputType(0).Shape;
+        if (shape.Count == 0)
+            return;
+        int rowsPerPart = Math.Max(1, 4096 / shape.Columns);
+        var body = new Body<T>
+        {
+            X = call.InputAddress<T>(0),
+            Weight = call.InputAddress<T>(1),
+            Y = call.OutputAddress<T>(0),
+            Rows = shape.Rows,
+            Columns = shape.Columns,
+            RowsPerPart = rowsPerPart,
+            Epsilon = Epsilon,
+        };
+        CpuParallel.For(call.Threads, checked((int)((shape.Rows + rowsPerPart - 1) / rowsPerPart)), (long)rowsPerPart * shape.Columns, body);
+    }
+
+    private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        public T* X, Weight, Y;
+        public long Rows;
+        public int Columns, RowsPerPart;
+        public double Epsilon;
+
+        public readonly void Invoke(int index)
+        {
+            var weight = new ReadOnlySpan<T>(Weight, Columns);
+            long end = Math.Min(Rows, ((long)index + 1) * RowsPerPart);
+            for (long row = (long)index * RowsPerPart; row < end; row++)
+            {
+                var x = new ReadOnlySpan<T>(X + row * Columns, Columns);
+                var y = new Span<T>(Y + row * Columns, Columns);
+                TensorPrimitives.Multiply(x, Scale(TensorPrimitives.SumOfSquares(x), Columns, Epsilon), y);
+                TensorPrimitives.Multiply(y, weight, y);
+            }
+        }
+    }
+}
+
+/// <summary>
+/// The derivative of <see cref="RmsNorm"/>: with r = 1 / √(mean(x²) + ε) and g = w · dy,
+/// <c>dx = r · g − x · r³ · mean(g · x)</c> and <c>dw = Σ dy · x · r</c> over the rows. Inputs x, w, dy; outputs dx, dw.
+/// </summary>
+public readonly record struct RmsNormGradient(double Epsilon) : IPrimitive
+{
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
+    {
+        Rules.RequireCount(nameof(RmsNormGradient), inputs, 3);
+        RmsNorm.CheckRow(nameof(RmsNormGradient), inputs, inputs[1]);
+        ShapeException.ThrowUnless(inputs[2].Shape == inputs[0].Shape, nameof(RmsNormGradient), "the gradient must have the shape of x", inputs);
+        return [inputs[0], inputs[1]];
+    }
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call)
+    {
+        if (call.DType == DType.F64)
+            Compute<double>(call);
+        else
+            Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) => Differentiation.GradientDefinition(new RmsNorm(Epsilon), inputs[..2], inputs[2]);
+
+    private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        Shape shape = call.InputType(0).Shape;
+        int rowsPerPart = PartialSums.RowsPerPart(shape.Rows), parts = (int)((shape.Rows + rowsPerPart - 1) / rowsPerPart), columns = shape.Columns;
+        T[] scratch = ArrayPool<T>.Shared.Rent(checked(2 * parts * columns));
+        fixed (T* partial = scratch)
+        {
+            var body = new Body<T>
+            {
+                X = call.InputAddress<T>(0),
+                Weight = call.InputAddress<T>(1),
+                Dy = call.InputAddress<T>(2),
+                Dx = call.OutputAddress<T>(0),
+                Partial = partial,
+                Temporary = partial + (long)parts * columns,
+                Rows = shape.Rows,
+                Columns = columns,
+                RowsPerPart = rowsPerPart,
+                Epsilon = Epsilon,
+            };
+            if (columns > 0)
+                CpuParallel.For(call.Threads, parts, 3L * rowsPerPart * columns, body);
+            PartialSums.Add(call.Threads, partial, parts, columns, call.OutputAddress<T>(1));
+        }
+        ArrayPool<T>.Shared.Return(scratch);
+    }
+
+    private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        public T* X, Weight, Dy, Dx, Partial, Temporary;
+        public long Rows;
+        public int Columns, RowsPerPart;
+        public double Epsilon;
+
+        public readonly void Invoke(int index)
+        {
+            var weight = new ReadOnlySpan<T>(Weight, Columns);
+            var dw = new Span<T>(Partial + (long)index * Columns, Columns);
+            var product = new Span<T>(Temporary + (long)index * Columns, Columns);
+            dw.Clear();
+            long end = Math.Min(Rows, ((long)index + 1) * RowsPerPart);
+            for (long row = (long)index * RowsPerPart; row < end; row++)
+            {
+                var x = new ReadOnlySpan<T>(X + row * Columns, Columns);
+                var dy = new ReadOnlySpan<T>(Dy + row * Columns, Columns);
+                var dx = new Span<T>(Dx + row * Columns, Columns);
+                T scale = RmsNorm.Scale(TensorPrimitives.SumOfSquares(x), Columns, Epsilon);
+                TensorPrimitives.Multiply(x, dy, product);
+                T mean = TensorPrimitives.Dot(product, weight) / T.CreateChecked(Columns);
+                TensorPrimitives.MultiplyAddEstimate(product, scale, dw, dw);
+                TensorPrimitives.Multiply(weight, dy, dx);
+                TensorPrimitives.Multiply(dx, scale, dx);
+                TensorPrimitives.MultiplyAddEstimate(x, -scale * scale * scale * mean, dx, dx);
+            }
+        }
+    }
+}
