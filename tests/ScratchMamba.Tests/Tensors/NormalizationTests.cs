@@ -1,4 +1,5 @@
 using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Cpu;
 using ScratchMamba.Tensors.Operations;
 
