@@ -1,0 +1,49 @@
+namespace ScratchMamba.Tensors.Operations;
+
+public static partial class TensorOperations
+{
+    /// <summary><c>y[s…] = table[indices[s…]]</c>: rows of the first axis. A table [R, rest…] and indices of shape S give S followed by rest; an embedding is this.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">On the CPU: an index is negative or not less than R.</exception>
+    public static Tensor Gather(this Tensor table, Tensor indices) => Tensor.Apply(new Gather(), table, indices);
+}
+
+/// <summary>Rows of a table by number: <c>y[s…] = table[indices[s…]]</c>. The inputs are the table [R, rest…] and I32 indices of any shape S; the result is S followed by rest.</summary>
+public readonly record struct Gather : IPrimitive
+{
+    /// <inheritdoc/>
+    public Saved Saves => Saved.Input(1);
+
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
+    {
+        Rules.RequireCount(nameof(Gather), inputs, 2);
+        Shape table = inputs[0].Shape, indices = inputs[1].Shape;
+        ShapeException.ThrowUnless(table.Rank >= 1, nameof(Gather), "the table must have at least one axis", inputs);
+        ShapeException.ThrowUnless(inputs[1].DType == DType.I32, nameof(Gather), "indices must be I32", inputs);
+        ShapeException.ThrowUnless(
+            indices.Rank + table.Rank - 1 <= Shape.MaxRank, nameof(Gather), $"the result would have more than {Shape.MaxRank} axes", inputs);
+        return [inputs[0] with { Shape = [.. indices.AsSpan(), .. table.AsSpan()[1..]] }];
+    }
+
+    /// <inheritdoc/>
+    public unsafe void Compute(CpuCall call)
+    {
+        Shape table = call.InputType(0).Shape;
+        Indices.RequireInRange(nameof(Gather), call.Input<int>(1), table[0]);
+        long length = table.Product(1, table.Rank) * call.DType.Size();
+        var body = new Body { Table = call.InputBytes(0), Indices = call.InputAddress<int>(1), Result = call.OutputBytes(0), Length = length };
+        CpuParallel.For(call.Threads, checked((int)call.InputType(1).Count), length / 4, body);
+    }
+
+    /// <inheritdoc/>
+    public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0).ScatterAdd(call.Input(1), call.InputType(0).Shape[0]), null];
+
+    private unsafe struct Body : IParallelBody
+    {
+        public byte* Table, Result;
+        public int* Indices;
+        public long Length;
+
+        public readonly void Invoke(int index) => Buffer.MemoryCopy(Table + Indices[index] * Length, Result + index * Length, Length, Length);
+    }
+}
