@@ -1,0 +1,222 @@
+using System.Numerics;
+using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
+
+namespace ScratchMamba.Tensors.Operations;
+
+public static partial class TensorOperations
+{
+    /// <summary>
+    /// The negative log-likelihood of each label, <c>ℓ = log Σᵥ exp(xᵥ) − x[label]</c>, and 0 where the label is negative (such a position is ignored; −100 by custom).
+    /// Logits [..., V] and I32 labels [...] give losses [...].
+    /// </summary>
+    /// <exception cref="ShapeException">The labels do not have the logits' shape without its last axis, or are not integers.</exception>
+    /// <exception cref="ArgumentException">A label is not less than V; thrown by the CPU backend.</exception>
+    public static Tensor CrossEntropy(this Tensor logits, Tensor labels) => Tensor.ApplyAll(new CrossEntropy(), logits, labels)[0];
+
+    /// <summary>
+    /// The mean of <see cref="CrossEntropy(Tensor, Tensor)"/> over the positions whose label is not negative, a scalar; 0 where every label is.
+    /// </summary>
+    public static Tensor CrossEntropyMean(this Tensor logits, Tensor labels)
+    {
+        Tensor counted = labels.Cast(logits.DType).GreaterOrEqual(logits.Backend.Scalar(0, logits.DType)).Sum();
+        return logits.CrossEntropy(labels).Sum() / counted.Clamp(1, double.PositiveInfinity);
+    }
+}
+
+/// <summary>
+/// Negative log-likelihood of a label under the softmax of logits, <c>ℓ = log Σᵥ exp(xᵥ) − x[label]</c>, or 0 where the label is negative.
+/// The outputs are the losses and <c>log Σᵥ exp(xᵥ)</c>, from which the derivative gets the softmax without another pass.
+/// </summary>
+public readonly record struct CrossEntropy : IPrimitive
+{
+    /// <inheritdoc/>
+    public Saved Saves => Saved.AllInputs | Saved.Output(1);
+
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
+    {
+        Rules.RequireCount(nameof(CrossEntropy), inputs, 2);
+        CheckLabels(nameof(CrossEntropy), inputs);
+        TensorType losses = inputs[0] with { Shape = inputs[1].Shape };
+        return [losses, losses];
+    }
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call)
+    {
+        if (call.DType == DType.F64)
+            Compute<double>(call);
+        else
+            Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Tensor?[] Backward(BackwardCall call)
+    {
+        Tensor logits = call.Input(0), total = call.Output(1);
+        Tensor gradient = Tensor.Apply(new CrossEntropyGradient(), logits, call.Input(1), total, call.Gradient(0));
+        // Few have a use for the second output, but who differentiates it gets its derivative, the softmax.
+        if (call.HasGradient(1))
+            gradient += (logits - Column(total)).Exp() * Column(call.Gradient(1));
+        return [gradient, null];
+    }
+
+    /// <inheritdoc/>
+    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
+    {
+        Tensor logits = inputs[0], labels = inputs[1], zero = logits.Backend.Scalar(0, logits.DType);
+        Tensor total = logits.LogSumExp(-1);
+        Tensor chosen = IsLabel(logits, labels).Where(logits, zero).Sum(-1);
+        return [IsCounted(logits, labels).Where(total - chosen, zero), total];
+    }
+
+    /// <summary>1 where an element of the logits is the one that the label names.</summary>
+    internal static Tensor IsLabel(Tensor logits, Tensor labels)
+    {
+        var numbers = new double[logits.Shape.Columns];
+        for (int i = 0; i < numbers.Length; i++)
+            numbers[i] = i;
+        Tensor classes = logits.Backend.Tensor(new TensorType(logits.DType, [numbers.Length]), numbers);
+        return Column(labels.Cast(logits.DType)).Equal(classes);
+    }
+
+    /// <summary>1 where a label is not negative.</summary>
+    internal static Tensor IsCounted(Tensor logits, Tensor labels) => labels.Cast(logits.DType).GreaterOrEqual(logits.Backend.Scalar(0, logits.DType));
+
+    /// <summary>A value for each row, so that it broadcasts along the row.</summary>
+    internal static Tensor Column(Tensor x) => x.Reshape([.. x.Shape, 1]);
+
+    internal static void CheckLabels(string operation, ReadOnlySpan<TensorType> inputs)
+    {
+        Shape logits = inputs[0].Shape;
+        ShapeException.ThrowUnless(inputs[0].DType.IsFloating(), operation, "logits must be of a floating-point type", inputs);
+        ShapeException.ThrowUnless(logits.Rank > 0 && logits.Columns > 0, operation, "logits must have a last axis with at least one class", inputs);
+        ShapeException.ThrowUnless(inputs[1].DType == DType.I32, operation, "labels must be I32", inputs);
+        ShapeException.ThrowUnless(inputs[1].Shape == logits.Without(logits.Rank - 1), operation, "there must be one label for each row of logits", inputs);
+    }
+
+    private static unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        int classes = call.InputType(0).Shape.Columns;
+        ReadOnlySpan<int> labels = call.Input<int>(1);
+        for (int i = 0; i < labels.Length; i++)
+        {
+            if (labels[i] >= classes)
+                throw new ArgumentException($"CrossEntropy: label {labels[i]} at position {i} is not one of {classes} classes.");
+        }
+        var body = new Body<T>
+        {
+            Logits = call.InputAddress<T>(0), Labels = call.InputAddress<int>(1), Losses = call.OutputAddress<T>(0), Totals = call.OutputAddress<T>(1), Classes = classes,
+        };
+        CpuParallel.For(call.Threads, labels.Length, 8L * classes, body);
+    }
+
+    private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        private const int Block = 1024;
+
+        public T* Logits, Losses, Totals;
+        public int* Labels;
+        public int Classes;
+
+        [SkipLocalsInit]
+        public readonly void Invoke(int index)
+        {
+            var row = new ReadOnlySpan<T>(Logits + (long)index * Classes, Classes);
+            T largest = TensorPrimitives.Max(row), sum = T.Zero;
+            // An infinite maximum would make x − max a NaN for every element that equals it.
+            T offset = T.IsInfinity(largest) ? T.Zero : largest;
+            T* buffer = stackalloc T[Block];
+            for (int start = 0; start < row.Length; start += Block)
+            {
+                ReadOnlySpan<T> x = row.Slice(start, Math.Min(Block, row.Length - start));
+                var exponentials = new Span<T>(buffer, x.Length);
+                TensorPrimitives.Subtract(x, offset, exponentials);
+                TensorPrimitives.Exp(exponentials, exponentials);
+                sum += TensorPrimitives.Sum<T>(exponentials);
+            }
+            T logarithm = T.Log(sum);
+            Totals[index] = offset + logarithm;
+            int label = Labels[index];
+            // Not total − x: where logits are large, their difference is still small and exact.
+            Losses[index] = label < 0 ? T.Zero : logarithm - (row[label] - offset);
+        }
+    }
+}
+
+/// <summary>
+/// Derivative of <see cref="CrossEntropy"/>: <c>dxᵥ = dℓ · (exp(xᵥ − log Σ exp) − [v = label])</c>, and 0 in rows whose label is negative.
+/// The inputs are logits, labels, their log Σ exp, and dℓ.
+/// </summary>
+public readonly record struct CrossEntropyGradient : IPrimitive
+{
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
+    {
+        Rules.RequireCount(nameof(CrossEntropyGradient), inputs, 4);
+        CrossEntropy.CheckLabels(nameof(CrossEntropyGradient), inputs);
+        TensorType perRow = inputs[0] with { Shape = inputs[1].Shape };
+        ShapeException.ThrowUnless(
+            inputs[2] == perRow && inputs[3] == perRow, nameof(CrossEntropyGradient), "there must be one logarithm and one gradient for each row, in the logits' type", inputs);
+        return [inputs[0]];
+    }
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call)
+    {
+        if (call.DType == DType.F64)
+            Compute<double>(call);
+        else
+            Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
+    {
+        Tensor logits = inputs[0], labels = inputs[1], total = inputs[2], gradient = inputs[3];
+        Tensor counted = CrossEntropy.IsCounted(logits, labels).Where(gradient, logits.Backend.Scalar(0, logits.DType));
+        Tensor softmax = (logits - CrossEntropy.Column(total)).Exp();
+        return [(softmax - CrossEntropy.IsLabel(logits, labels)) * CrossEntropy.Column(counted)];
+    }
+
+    private static unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        int classes = call.InputType(0).Shape.Columns;
+        var body = new Body<T>
+        {
+            Logits = call.InputAddress<T>(0), Labels = call.InputAddress<int>(1), Totals = call.InputAddress<T>(2),
+            Gradients = call.InputAddress<T>(3), Result = call.OutputAddress<T>(0), Classes = classes,
+        };
+        CpuParallel.For(call.Threads, checked((int)call.InputType(1).Count), 8L * classes, body);
+    }
+
+    private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        private const int Block = 1024;
+
+        public T* Logits, Totals, Gradients, Result;
+        public int* Labels;
+        public int Classes;
+
+        public readonly void Invoke(int index)
+        {
+            var result = new Span<T>(Result + (long)index * Classes, Classes);
+            int label = Labels[index];
+            if (label < 0)
+            {
+                result.Clear();
+                return;
+            }
+            for (int start = 0; start < Classes; start += Block)
+            {
+                Span<T> block = result.Slice(start, Math.Min(Block, Classes - start));
+                TensorPrimitives.Subtract(new ReadOnlySpan<T>(Logits + (long)index * Classes + start, block.Length), Totals[index], block);
+                TensorPrimitives.Exp(block, block);
+                if ((uint)(label - start) < (uint)block.Length)
+                    block[label - start] -= T.One;
+                TensorPrimitives.Multiply(block, Gradients[index], block);
+            }
+        }
+    }
+}
