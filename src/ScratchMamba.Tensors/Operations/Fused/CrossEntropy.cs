@@ -11,7 +11,7 @@ public static partial class TensorOperations
     /// Logits [..., V] and I32 labels [...] give losses [...].
     /// </summary>
     /// <exception cref="ShapeException">The labels do not have the logits' shape without its last axis, or are not integers.</exception>
-    /// <exception cref="ArgumentException">A label is not less than V; thrown by the CPU backend.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A label is not less than V; thrown by the CPU backend.</exception>
     public static Tensor CrossEntropy(this Tensor logits, Tensor labels) => Tensor.ApplyAll(new CrossEntropy(), logits, labels)[0];
 
     /// <summary>
@@ -99,17 +99,21 @@ public readonly record struct CrossEntropy : IPrimitive
     private static unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {
         int classes = call.InputType(0).Shape.Columns;
-        ReadOnlySpan<int> labels = call.Input<int>(1);
-        for (int i = 0; i < labels.Length; i++)
-        {
-            if (labels[i] >= classes)
-                throw new ArgumentException($"CrossEntropy: label {labels[i]} at position {i} is not one of {classes} classes.");
-        }
+        RequireClasses(call.Input<int>(1), classes);
         var body = new Body<T>
         {
             Logits = call.InputAddress<T>(0), Labels = call.InputAddress<int>(1), Losses = call.OutputAddress<T>(0), Totals = call.OutputAddress<T>(1), Classes = classes,
         };
-        CpuParallel.For(call.Threads, labels.Length, 8L * classes, body);
+        CpuParallel.For(call.Threads, checked((int)call.InputType(1).Count), 8L * classes, body);
+    }
+
+    private static void RequireClasses(ReadOnlySpan<int> labels, int classes)
+    {
+        for (int i = 0; i < labels.Length; i++)
+        {
+            if (labels[i] >= classes)
+                throw new ArgumentOutOfRangeException(nameof(labels), labels[i], $"CrossEntropy: label {labels[i]} at position {i} is not one of {classes} classes.");
+        }
     }
 
     private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>

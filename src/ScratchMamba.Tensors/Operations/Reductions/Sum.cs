@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Numerics;
 using System.Numerics.Tensors;
 
@@ -64,33 +65,60 @@ public readonly record struct Sum(int Axis) : IPrimitive
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {
         Shape shape = call.InputType(0).Shape;
-        int outer = checked((int)shape.Product(0, Axis)), extent = shape[Axis], inner = checked((int)shape.Product(Axis + 1, shape.Rank));
-        // Columns in blocks of a fixed width, so that a single long reduction still has parts for several threads.
-        int width = inner == 1 ? 1 : Math.Min(inner, Body<T>.BlockWidth);
-        int blocks = inner == 0 ? 0 : (inner + width - 1) / width;
-        var body = new Body<T> { X = call.InputAddress<T>(0), Y = call.OutputAddress<T>(0), Extent = extent, Inner = inner, Width = width, Blocks = blocks };
-        CpuParallel.For(call.Threads, outer * blocks, (long)extent * width, body);
+        int outer = checked((int)shape.Product(0, Axis)), inner = checked((int)shape.Product(Axis + 1, shape.Rank));
+        Reduce(call.Threads, call.InputAddress<T>(0), call.OutputAddress<T>(0), outer, shape[Axis], inner);
+    }
+
+    /// <summary>
+    /// Sums along the middle axis in segments of a fixed length, then sums the segments' sums in the same way. So the error does not grow with the length,
+    /// and one long sum has parts for several threads.
+    /// </summary>
+    private static unsafe void Reduce<T>(int threads, T* x, T* y, int outer, int extent, int inner) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        if (inner == 0)
+            return;
+        int segment = inner == 1 ? 4096 : 128;
+        int segments = Math.Max(1, (extent + segment - 1) / segment), blocks = (inner + Body<T>.Width - 1) / Body<T>.Width;
+        var body = new Body<T> { X = x, Y = y, Extent = extent, Inner = inner, Segment = segment, Segments = segments, Blocks = blocks };
+        int parts = checked(outer * segments * blocks);
+        long cost = (long)Math.Min(extent, segment) * Math.Min(inner, Body<T>.Width);
+        if (segments == 1)
+        {
+            CpuParallel.For(threads, parts, cost, body);
+            return;
+        }
+        T[] buffer = ArrayPool<T>.Shared.Rent(checked(outer * segments * inner));
+        fixed (T* sums = buffer)
+        {
+            body.Y = sums;
+            CpuParallel.For(threads, parts, cost, body);
+            Reduce(threads, sums, y, outer, segments, inner);
+        }
+        ArrayPool<T>.Shared.Return(buffer);
     }
 
     private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
     {
-        public const int BlockWidth = 1024;
+        /// <summary>Columns of a part: their sums stay in the first-level cache.</summary>
+        public const int Width = 1024;
 
         public T* X, Y;
-        public int Extent, Inner, Width, Blocks;
+        public int Extent, Inner, Segment, Segments, Blocks;
 
         public readonly void Invoke(int index)
         {
+            int column = index % Blocks * Width, segment = index / Blocks % Segments, outer = index / Blocks / Segments;
+            int first = segment * Segment, last = Math.Min(Extent, first + Segment), width = Math.Min(Width, Inner - column);
+            T* x = X + (long)outer * Extent * Inner + column;
+            var sum = new Span<T>(Y + ((long)outer * Segments + segment) * Inner + column, width);
             if (Inner == 1)
             {
-                Y[index] = TensorPrimitives.Sum(new ReadOnlySpan<T>(X + (long)index * Extent, Extent));
+                sum[0] = TensorPrimitives.Sum(new ReadOnlySpan<T>(x + first, last - first));
                 return;
             }
-            int outer = index / Blocks, start = index % Blocks * Width, length = Math.Min(Width, Inner - start);
-            var sum = new Span<T>(Y + (long)outer * Inner + start, length);
             sum.Clear();
-            for (int i = 0; i < Extent; i++)
-                TensorPrimitives.Add(sum, new ReadOnlySpan<T>(X + ((long)outer * Extent + i) * Inner + start, length), sum);
+            for (int i = first; i < last; i++)
+                TensorPrimitives.Add(sum, new ReadOnlySpan<T>(x + (long)i * Inner, width), sum);
         }
     }
 }
