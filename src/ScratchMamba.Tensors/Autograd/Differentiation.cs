@@ -100,6 +100,16 @@ public static class Differentiation
         return Array.ConvertAll(leaves, leaf => found.TryGet(leaf, out Tensor? gradient) ? scope.Keep(gradient) : null);
     }
 
+    /// <summary>The definition of an operation that computes the gradients of another one's first <paramref name="count"/> inputs: the derivative of that one's definition.</summary>
+    internal static Tensor[] DefinitionOfGradient(IPrimitive forward, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> gradients, int count)
+    {
+        Tensor?[] found = ThroughDefinition(forward, inputs, gradients.ToArray());
+        var results = new Tensor[count];
+        for (int i = 0; i < count; i++)
+            results[i] = found[i] ?? inputs[i].Backend.Zeros(inputs[i].Type);
+        return results;
+    }
+
     /// <summary>Restores the previous state when disposed.</summary>
     public readonly ref struct Mode
     {

@@ -32,6 +32,9 @@ public readonly ref struct CpuCall
     /// <summary>The type of input <paramref name="index"/>.</summary>
     public TensorType InputType(int index) => call.Inputs[index].Type;
 
+    /// <summary>The types of all inputs.</summary>
+    public TensorType[] InputTypes() => Tensor.TypesOf(call.Inputs);
+
     /// <summary>The type of output <paramref name="index"/>.</summary>
     public TensorType OutputType(int index) => call.Outputs[index].Type;
 

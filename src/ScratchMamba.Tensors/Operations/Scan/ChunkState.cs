@@ -1,0 +1,227 @@
+using System.Buffers;
+using System.Numerics;
+using System.Numerics.Tensors;
+using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Cpu;
+
+namespace ScratchMamba.Tensors.Operations;
+
+public static partial class TensorOperations
+{
+    /// <summary>
+    /// What each chunk adds to the state: <c>S = Σ exp(a_last − a_s) · dt_s · x_s ⊗ B_s</c> over its positions s, where a is the cumulative sum of dt·A inside the chunk;
+    /// with a sequence, over those of the chunk's last document.
+    /// </summary>
+    /// <param name="x">[B, L, H, P].</param>
+    /// <param name="dt">Step sizes, positive: [B, L, H].</param>
+    /// <param name="a">Decay rates, negative: [H].</param>
+    /// <param name="b">[B, L, G, N].</param>
+    /// <param name="sequence">Which document each position belongs to, I32 [B, L]; null for a single one.</param>
+    /// <param name="chunk">Positions per chunk.</param>
+    /// <returns>[B, chunks, H, P, N].</returns>
+    /// <remarks>Tri Dao and Albert Gu, "Transformers are SSMs", arXiv 2405.21060, section 6.</remarks>
+    public static Tensor ChunkState(this Tensor x, Tensor dt, Tensor a, Tensor b, Tensor? sequence = null, int chunk = 64) => sequence is null
+        ? Tensor.Apply(new ChunkState(chunk, false), x, dt, a, b)
+        : Tensor.Apply(new ChunkState(chunk, true), x, dt, a, b, sequence);
+}
+
+/// <summary>What each chunk adds to the state: <c>S = Σ exp(a_last − a_s) · dt_s · x_s ⊗ B_s</c>. Inputs x, dt, A, B and, if said so, the sequence.</summary>
+/// <param name="Chunk">Positions per chunk.</param>
+/// <param name="HasSequence">Whether there is a sequence.</param>
+public readonly record struct ChunkState(int Chunk, bool HasSequence) : IPrimitive
+{
+    /// <inheritdoc/>
+    public Saved Saves => Saved.AllInputs;
+
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs) => [new TensorType(inputs[0].DType, ShapeOf(inputs).States)];
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call)
+    {
+        if (call.DType == DType.F64)
+            Compute<double>(call);
+        else
+            Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Tensor?[] Backward(BackwardCall call)
+    {
+        var gradient = new ChunkStateGradient(Chunk, HasSequence);
+        return HasSequence
+            ? (Tensor?[])[.. Tensor.ApplyAll(gradient, call.Input(0), call.Input(1), call.Input(2), call.Input(3), call.Input(4), call.Gradient(0)), null]
+            : Tensor.ApplyAll(gradient, call.Input(0), call.Input(1), call.Input(2), call.Input(3), call.Gradient(0));
+    }
+
+    /// <inheritdoc/>
+    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
+    {
+        var chunks = new ChunkedTensors(ShapeOf(Tensor.TypesOf(inputs)), inputs[0].DType);
+        Tensor x = chunks.Positions(inputs[0]), dt = chunks.Positions(inputs[1]), b = chunks.Groups(inputs[3]);
+        Tensor decay = chunks.Decay(inputs[1], inputs[2]);
+        Tensor weight = (chunks.Last(decay) - decay).Clamp(double.NegativeInfinity, 0).Exp() * dt;
+        if (HasSequence)
+        {
+            Tensor document = chunks.Document(inputs[4]);
+            weight *= document.Equal(chunks.Last(document));
+        }
+        return [(x * weight).MatMul(b, transposeA: true)];
+    }
+
+    internal ScanShape ShapeOf(ReadOnlySpan<TensorType> inputs) =>
+        ScanShape.Check(nameof(ChunkState), inputs, HasSequence ? 5 : 4, Chunk, hasC: false, sequence: HasSequence ? 4 : -1);
+
+    private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        ScanShape shape = ShapeOf(call.InputTypes());
+        var body = new Body<T>
+        {
+            Shape = shape,
+            X = call.InputAddress<T>(0),
+            Dt = call.InputAddress<T>(1),
+            A = call.InputAddress<T>(2),
+            B = call.InputAddress<T>(3),
+            Sequence = HasSequence ? call.InputAddress<int>(4) : null,
+            S = call.OutputAddress<T>(0),
+        };
+        CpuParallel.For(call.Threads, checked(shape.B * shape.Chunks * shape.H), (long)shape.LongestChunk * shape.P * shape.N / 8, body);
+    }
+
+    /// <summary>
+    /// A part is one chunk of one head. x is scaled into a dense tile [Q, P] that stays in the first-level cache; then S = tileᵀ·B is one small product.
+    /// </summary>
+    private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        public ScanShape Shape;
+        public T* X, Dt, A, B, S;
+        public int* Sequence;
+
+        public readonly void Invoke(int index)
+        {
+            (int L, int H, int P, int G, int N) = (Shape.L, Shape.H, Shape.P, Shape.G, Shape.N);
+            int head = index % H, chunk = index / H % Shape.Chunks, batch = index / H / Shape.Chunks;
+            int start = chunk * Shape.Q, length = Shape.Length(chunk);
+            long row = (long)batch * L + start;
+            CpuScratch scratch = default;
+            T* high = scratch.Take<T>(length), low = scratch.Take<T>(length), weight = scratch.Take<T>(length), tile = scratch.Take<T>((long)length * P);
+            int* first = scratch.Take<int>(length);
+
+            ChunkTile.Weights(length, Dt + row * H + head, H, A[head], Sequence is null ? null : Sequence + (long)batch * L, start, high, low, weight, first);
+            for (int s = 0; s < length; s++)
+                weight[s] *= Dt[(row + s) * H + head];
+            ChunkTile.ScaleRows(length, P, X + (row * H + head) * P, (long)H * P, weight, 1, tile);
+            SmallMatrix.Multiply(P, N, length, tile, 1, P, B + (row * G + head / Shape.HeadsPerGroup) * N, (long)G * N, S + (long)index * P * N, N);
+        }
+    }
+}
+
+/// <summary>The gradients of <see cref="ChunkState"/> for x, dt, A and B. Inputs those of ChunkState, then the gradient of its result.</summary>
+/// <param name="Chunk">Positions per chunk.</param>
+/// <param name="HasSequence">Whether there is a sequence.</param>
+public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence) : IPrimitive
+{
+    private ChunkState Forward => new(Chunk, HasSequence);
+
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
+    {
+        Rules.RequireCount(nameof(ChunkStateGradient), inputs, HasSequence ? 6 : 5);
+        TensorType state = Forward.Infer(inputs[..^1])[0];
+        ShapeException.ThrowUnless(inputs[^1] == state, nameof(ChunkStateGradient), "the last input must be the gradient of the states", inputs);
+        return inputs[..4].ToArray();
+    }
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call)
+    {
+        if (call.DType == DType.F64)
+            Compute<double>(call);
+        else
+            Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) => Differentiation.DefinitionOfGradient(Forward, inputs[..^1], inputs[^1..], 4);
+
+    private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        ScanShape shape = Forward.ShapeOf(call.InputTypes().AsSpan()[..^1]);
+        int chunks = checked(shape.B * shape.Chunks);
+        T[] partial = ArrayPool<T>.Shared.Rent(checked(chunks * shape.H));
+        fixed (T* rates = partial)
+        {
+            var body = new Body<T>
+            {
+                Shape = shape,
+                X = call.InputAddress<T>(0),
+                Dt = call.InputAddress<T>(1),
+                A = call.InputAddress<T>(2),
+                B = call.InputAddress<T>(3),
+                Sequence = HasSequence ? call.InputAddress<int>(4) : null,
+                DS = call.InputAddress<T>(HasSequence ? 5 : 4),
+                DX = call.OutputAddress<T>(0),
+                DDt = call.OutputAddress<T>(1),
+                DB = call.OutputAddress<T>(3),
+                DA = rates,
+            };
+            CpuParallel.For(call.Threads, chunks * shape.G, (long)shape.LongestChunk * shape.P * shape.N / 4 * shape.HeadsPerGroup, body);
+            ChunkTile.SumRows(chunks, shape.H, rates, call.Output<T>(2));
+        }
+        ArrayPool<T>.Shared.Return(partial);
+    }
+
+    /// <summary>
+    /// A part is one chunk of one group, so that the heads' contributions to dB add up in place and in order. With w_s = exp(a_last − a_s):
+    /// U = B·dSᵀ gives dx_s = w_s dt_s U_s and everything for dt; dB = Σ over heads (w dt x)·dS. Both are small products on dense tiles.
+    /// a_last − a_s is the sum of dt·A over the positions after s, so position t gets Σ_{s&lt;t} w_s dt_s (x_s·U_s).
+    /// </summary>
+    private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        public ScanShape Shape;
+        public T* X, Dt, A, B, DS, DX, DDt, DA, DB;
+        public int* Sequence;
+
+        public readonly void Invoke(int index)
+        {
+            (int L, int H, int P, int G, int N) = (Shape.L, Shape.H, Shape.P, Shape.G, Shape.N);
+            int group = index % G, part = index / G, chunk = part % Shape.Chunks, batch = part / Shape.Chunks;
+            int start = chunk * Shape.Q, length = Shape.Length(chunk);
+            long row = (long)batch * L + start;
+            CpuScratch scratch = default;
+            T* high = scratch.Take<T>(length), low = scratch.Take<T>(length), weight = scratch.Take<T>(length), stepped = scratch.Take<T>(length);
+            T* tile = scratch.Take<T>((long)length * P), u = scratch.Take<T>((long)length * P), transposed = scratch.Take<T>((long)N * P);
+            int* first = scratch.Take<int>(length);
+            T* b = B + (row * G + group) * N, db = DB + (row * G + group) * N;
+
+            for (int s = 0; s < length; s++)
+                new Span<T>(db + (long)s * G * N, N).Clear();
+            for (int head = group * Shape.HeadsPerGroup; head < (group + 1) * Shape.HeadsPerGroup; head++)
+            {
+                T* x = X + (row * H + head) * P, dx = DX + (row * H + head) * P, dt = Dt + row * H + head, ddt = DDt + row * H + head;
+                T* ds = DS + ((long)part * H + head) * P * N;
+                ChunkTile.Weights(length, dt, H, A[head], Sequence is null ? null : Sequence + (long)batch * L, start, high, low, weight, first);
+                for (int s = 0; s < length; s++)
+                    stepped[s] = weight[s] * dt[(long)s * H];
+
+                SmallMatrix.Transpose(P, N, ds, N, transposed);
+                SmallMatrix.Multiply(length, P, N, b, (long)G * N, 1, transposed, P, u, P);
+                ChunkTile.ScaleRows(length, P, x, (long)H * P, stepped, 1, tile);
+                SmallMatrix.Multiply(length, N, P, tile, P, 1, ds, N, db, (long)G * N, add: true);
+
+                double rate = double.CreateTruncating(A[head]), before = 0, sum = 0;
+                for (int s = 0; s < length; s++)
+                {
+                    var us = new ReadOnlySpan<T>(u + (long)s * P, P);
+                    TensorPrimitives.Multiply(us, stepped[s], new Span<T>(dx + (long)s * H * P, P));
+                    double direct = double.CreateTruncating(weight[s] * TensorPrimitives.Dot(us, new ReadOnlySpan<T>(x + (long)s * H * P, P)));
+                    double step = double.CreateTruncating(dt[(long)s * H]);
+                    ddt[(long)s * H] = T.CreateTruncating(direct + before * rate);
+                    sum += before * step;
+                    before += direct * step;
+                }
+                DA[(long)part * H + head] = T.CreateTruncating(sum);
+            }
+        }
+    }
+}

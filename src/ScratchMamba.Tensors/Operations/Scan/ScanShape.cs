@@ -1,0 +1,45 @@
+namespace ScratchMamba.Tensors.Operations;
+
+/// <summary>The extents of a scan, in the letters of the paper: B batch, L length, H heads, P head width, G groups, N state, Q chunk.</summary>
+internal readonly record struct ScanShape(int B, int L, int H, int P, int G, int N, int Q)
+{
+    /// <summary>The number of chunks; the last one may be shorter than Q.</summary>
+    public int Chunks => (int)(((long)L + Q - 1) / Q);
+
+    /// <summary>The number of heads that share one B and C.</summary>
+    public int HeadsPerGroup => H / G;
+
+    /// <summary>The longest that a chunk gets: no tile need be larger.</summary>
+    public int LongestChunk => Math.Min(Q, L);
+
+    /// <summary>[B, chunks, H, P, N].</summary>
+    public Shape States => [B, Chunks, H, P, N];
+
+    /// <summary>The length of chunk <paramref name="chunk"/>.</summary>
+    public int Length(int chunk) => Math.Min(Q, L - chunk * Q);
+
+    /// <summary>Checks x [B,L,H,P], dt [B,L,H], A [H] and B [B,L,G,N] (and C where <paramref name="hasC"/>), then the optional sequence [B,L] at the end.</summary>
+    public static ScanShape Check(string operation, ReadOnlySpan<TensorType> inputs, int count, int chunk, bool hasC, int sequence)
+    {
+        Rules.RequireCount(operation, inputs, count);
+        for (int i = 0; i < inputs.Length; i++)
+        {
+            bool fits = i == sequence ? inputs[i].DType == DType.I32 : inputs[i].DType.IsFloating() && inputs[i].DType == inputs[0].DType;
+            ShapeException.ThrowUnless(fits, operation, "tensors must be of one floating-point type, and the sequence of I32", inputs);
+        }
+        if (chunk < 1)
+            throw new ShapeException($"{operation}: a chunk has at least one position; got {chunk}");
+        Shape x = inputs[0].Shape, b = inputs[3].Shape;
+        ShapeException.ThrowUnless(x.Rank == 4, operation, "x must be [batch, length, heads, width]", inputs);
+        ShapeException.ThrowUnless(inputs[1].Shape == [x[0], x[1], x[2]], operation, "dt must be [batch, length, heads]", inputs);
+        ShapeException.ThrowUnless(inputs[2].Shape == [x[2]], operation, "A must be [heads]", inputs);
+        ShapeException.ThrowUnless(
+            b.Rank == 4 && b[0] == x[0] && b[1] == x[1] && b[2] > 0 && x[2] % b[2] == 0, operation,
+            "B must be [batch, length, groups, state], and the groups divide the heads", inputs);
+        if (hasC)
+            ShapeException.ThrowUnless(inputs[4].Shape == b, operation, "C must have the shape of B", inputs);
+        if (sequence >= 0)
+            ShapeException.ThrowUnless(inputs[sequence].Shape == [x[0], x[1]], operation, "the sequence must be [batch, length]", inputs);
+        return new ScanShape(x[0], x[1], x[2], x[3], b[2], b[3], chunk);
+    }
+}
