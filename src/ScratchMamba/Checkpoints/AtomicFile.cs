@@ -1,0 +1,45 @@
+namespace ScratchMamba.Checkpoints;
+
+/// <summary>Writes a file so that it is there whole or not at all.</summary>
+public static class AtomicFile
+{
+    /// <summary>
+    /// Writes to a temporary name in the same folder, flushes it to the disk, then renames it to <paramref name="path"/>.
+    /// After any failure the temporary is gone and a file that was there before is untouched.
+    /// </summary>
+    /// <param name="path">The file; one that exists is replaced.</param>
+    /// <param name="write">Writes the content.</param>
+    /// <exception cref="CheckpointException">The disk is full, or the folder cannot be written to.</exception>
+    public static void Write(string path, Action<Stream> write)
+    {
+        string partial = $"{path}.partial-{Guid.NewGuid():N}"[..^24];
+        try
+        {
+            using (var stream = new FileStream(partial, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1 << 16))
+            {
+                write(stream);
+                stream.Flush(flushToDisk: true);
+            }
+            File.Move(partial, path, overwrite: true);
+        }
+        catch (Exception error)
+        {
+            Delete(partial);
+            if (error is (IOException or UnauthorizedAccessException) and not CheckpointException)
+                throw new CheckpointException($"{path}: cannot be written, and nothing was changed: {error.Message}", error);
+            throw;
+        }
+    }
+
+    private static void Delete(string partial)
+    {
+        try
+        {
+            File.Delete(partial);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            // The first error is the one to report.
+        }
+    }
+}

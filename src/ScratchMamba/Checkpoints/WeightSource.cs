@@ -1,0 +1,185 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
+
+namespace ScratchMamba.Checkpoints;
+
+/// <summary>Named tensors in storage, whatever the file format: what is there, and its elements in the type that the caller wants.</summary>
+public abstract class WeightSource : IDisposable
+{
+    /// <summary>The name of a single file of weights in a checkpoint's folder.</summary>
+    public const string SingleFile = "model.safetensors";
+
+    /// <summary>The name of the file that says which shard holds which tensor.</summary>
+    public const string IndexFile = "model.safetensors.index.json";
+
+    private const int BlockBytes = 1 << 16;
+
+    /// <summary>Where the tensors come from; what messages begin with.</summary>
+    public abstract string Path { get; }
+
+    /// <summary>Free text that was stored beside the tensors.</summary>
+    public abstract IReadOnlyDictionary<string, string> Metadata { get; }
+
+    /// <summary>The names of all tensors, in the order they are stored in.</summary>
+    public abstract IReadOnlyList<string> Names { get; }
+
+    /// <summary>Opens a safetensors file, a shard index, or the folder that holds either.</summary>
+    /// <exception cref="CheckpointException">There is no such file, or it is damaged.</exception>
+    public static WeightSource Open(string path)
+    {
+        if (Directory.Exists(path))
+        {
+            string single = System.IO.Path.Combine(path, SingleFile), index = System.IO.Path.Combine(path, IndexFile);
+            if (File.Exists(single))
+                return new SafetensorsFile(single);
+            return File.Exists(index) ? new ShardedSafetensors(index) : throw new CheckpointException($"{path}: the folder holds neither {SingleFile} nor {IndexFile}");
+        }
+        return path.EndsWith(".json", StringComparison.OrdinalIgnoreCase) ? new ShardedSafetensors(path) : new SafetensorsFile(path);
+    }
+
+    /// <summary>Whether there is a tensor of this name.</summary>
+    public abstract bool Contains(string name);
+
+    /// <summary>What is known of a tensor without reading it.</summary>
+    /// <exception cref="CheckpointException">There is no such tensor.</exception>
+    public abstract StoredTensor Entry(string name);
+
+    /// <summary>
+    /// Reads a tensor's elements in row-major order, converted to <typeparamref name="T"/>: float or double from any stored floating-point type,
+    /// int from either integer type.
+    /// </summary>
+    /// <exception cref="CheckpointException">There is no such tensor, its type does not convert, an integer does not fit, or the file ended early.</exception>
+    /// <exception cref="ArgumentException">The length of <paramref name="destination"/> is not the number of elements.</exception>
+    public void Read<T>(string name, Span<T> destination) where T : unmanaged
+    {
+        StoredTensor entry = Entry(name);
+        if (destination.Length != entry.Count)
+            throw new ArgumentException($"Tensor {name} has {entry.Count} elements; there is room for {destination.Length}.", nameof(destination));
+        bool integers = entry.Type is StoredType.I32 or StoredType.I64;
+        if (integers != (typeof(T) == typeof(int)) || (!integers && typeof(T) != typeof(float) && typeof(T) != typeof(double)))
+            throw new CheckpointException($"{Path}: tensor {CheckpointException.Shown(name)} holds {entry.Type}, which is not read as {typeof(T).Name}");
+        int size = StoredTensor.SizeOf(entry.Type), perBlock = BlockBytes / size;
+        byte[] block = ArrayPool<byte>.Shared.Rent(BlockBytes);
+        try
+        {
+            for (int start = 0; start < destination.Length; start += perBlock)
+            {
+                Span<T> part = destination.Slice(start, Math.Min(perBlock, destination.Length - start));
+                Span<byte> bytes = block.AsSpan(0, part.Length * size);
+                ReadBytes(entry, (long)start * size, bytes);
+                Convert(entry, bytes, part);
+            }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(block);
+        }
+    }
+
+    /// <summary>A tensor's elements as doubles.</summary>
+    /// <inheritdoc cref="Read{T}(string, Span{T})" path="/exception"/>
+    public double[] ReadDoubles(string name) => ReadArray<double>(name);
+
+    /// <summary>A tensor's elements as floats, rounded to nearest where they are stored as F64.</summary>
+    /// <inheritdoc cref="Read{T}(string, Span{T})" path="/exception"/>
+    public float[] ReadFloats(string name) => ReadArray<float>(name);
+
+    /// <summary>A tensor's elements as integers.</summary>
+    /// <inheritdoc cref="Read{T}(string, Span{T})" path="/exception"/>
+    public int[] ReadInts(string name) => ReadArray<int>(name);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Closes the files.</summary>
+    protected abstract void Dispose(bool disposing);
+
+    /// <summary>Reads stored bytes of a tensor, in row-major order, little-endian, from byte <paramref name="start"/> of the tensor on.</summary>
+    protected internal abstract void ReadBytes(StoredTensor entry, long start, Span<byte> destination);
+
+    private T[] ReadArray<T>(string name) where T : unmanaged
+    {
+        long count = Entry(name).Count;
+        if (count > Array.MaxLength)
+            throw new CheckpointException($"{Path}: tensor {CheckpointException.Shown(name)} has {count:N0} elements, more than an array holds");
+        var values = new T[count];
+        Read<T>(name, values);
+        return values;
+    }
+
+    private void Convert<T>(StoredTensor entry, Span<byte> bytes, Span<T> values) where T : unmanaged
+    {
+        ToNativeOrder(bytes, StoredTensor.SizeOf(entry.Type));
+        if (typeof(T) == typeof(float))
+            Convert(entry.Type, bytes, MemoryMarshal.Cast<T, float>(values));
+        else if (typeof(T) == typeof(double))
+            Convert(entry.Type, bytes, MemoryMarshal.Cast<T, double>(values));
+        else
+            Convert(entry, bytes, MemoryMarshal.Cast<T, int>(values));
+    }
+
+    private static void Convert(StoredType type, Span<byte> bytes, Span<float> values)
+    {
+        switch (type)
+        {
+            case StoredType.F32:
+                bytes.CopyTo(MemoryMarshal.AsBytes(values));
+                break;
+            case StoredType.F64:
+                TensorPrimitives.ConvertTruncating<double, float>(MemoryMarshal.Cast<byte, double>(bytes), values);
+                break;
+            case StoredType.F16:
+                TensorPrimitives.ConvertTruncating<Half, float>(MemoryMarshal.Cast<byte, Half>(bytes), values);
+                break;
+            default:
+                ReadOnlySpan<ushort> halves = MemoryMarshal.Cast<byte, ushort>(bytes);
+                for (int i = 0; i < values.Length; i++)
+                    values[i] = BitConverter.UInt32BitsToSingle((uint)halves[i] << 16);
+                break;
+        }
+    }
+
+    private static void Convert(StoredType type, Span<byte> bytes, Span<double> values)
+    {
+        if (type == StoredType.F64)
+        {
+            bytes.CopyTo(MemoryMarshal.AsBytes(values));
+            return;
+        }
+        float[] singles = ArrayPool<float>.Shared.Rent(values.Length);
+        Convert(type, bytes, singles.AsSpan(0, values.Length));
+        TensorPrimitives.ConvertTruncating<float, double>(singles.AsSpan(0, values.Length), values);
+        ArrayPool<float>.Shared.Return(singles);
+    }
+
+    private void Convert(StoredTensor entry, Span<byte> bytes, Span<int> values)
+    {
+        if (entry.Type == StoredType.I32)
+        {
+            bytes.CopyTo(MemoryMarshal.AsBytes(values));
+            return;
+        }
+        ReadOnlySpan<long> wide = MemoryMarshal.Cast<byte, long>(bytes);
+        for (int i = 0; i < values.Length; i++)
+        {
+            values[i] = (int)wide[i];
+            if (values[i] != wide[i])
+                throw new CheckpointException($"{Path}: tensor {CheckpointException.Shown(entry.Name)} holds {wide[i]}, which does not fit 32 bits");
+        }
+    }
+
+    /// <summary>Files are little-endian.</summary>
+    internal static void ToNativeOrder(Span<byte> bytes, int size)
+    {
+        if (BitConverter.IsLittleEndian)
+            return;
+        for (int i = 0; i < bytes.Length; i += size)
+            bytes.Slice(i, size).Reverse();
+    }
+}
