@@ -160,7 +160,7 @@ public sealed class SafetensorsFile : WeightSource
         if (type is null || shape is null || offsets is null)
             throw Fault(name, "its description lacks dtype, shape or data_offsets");
         string typeName = type.Value.ValueKind == JsonValueKind.String ? type.Value.GetString()! : type.Value.GetRawText();
-        if (!Enum.TryParse(typeName, out StoredType stored) || stored.ToString() != typeName)
+        if (!Enum.TryParse(typeName, out StoredType stored) || !Enum.IsDefined(stored) || stored.ToString() != typeName)
             throw Fault(name, $"dtype {CheckpointException.Shown(typeName)} is not one of {string.Join(", ", Enum.GetNames<StoredType>())}");
         StoredTensor tensor = new(name, stored, ParseShape(name, shape.Value));
         (long begin, long end) = ParseOffsets(name, offsets.Value);

@@ -140,7 +140,7 @@ public sealed class SafetensorsTests : IDisposable
         Assert.Equal([0.1, double.NaN], file.ReadDoubles("z"));
         Assert.Equal(large, file.ReadFloats("a"));
         Assert.Equal([-3], file.ReadInts("naïve name"));
-        Assert.Equal((Shape)[10, 10_000], file.Entry("a").Shape);
+        Assert.Equal(new Shape(10, 10_000), file.Entry("a").Shape);
         byte[] bytes = File.ReadAllBytes(file.Path);
         Assert.Equal(0UL, BinaryPrimitives.ReadUInt64LittleEndian(bytes) % 8);
     }
@@ -285,7 +285,7 @@ public sealed class SafetensorsTests : IDisposable
     public void GoldenFilesAreRead()
     {
         using WeightSource model = WeightSource.Open(Golden.File("hf-tiny")), expected = WeightSource.Open(Golden.File("hf-tiny/expected.safetensors"));
-        Assert.Equal((Shape)[2, 75], expected.Entry("input_ids").Shape);
+        Assert.Equal(new Shape(2, 75), expected.Entry("input_ids").Shape);
         Assert.All(expected.ReadInts("input_ids"), id => Assert.InRange(id, 0, 1000));
         foreach (string name in model.Names)
         {
@@ -295,7 +295,7 @@ public sealed class SafetensorsTests : IDisposable
         }
         Assert.Single(expected.ReadDoubles("loss"));
         using WeightSource tied = WeightSource.Open(Golden.File("ssm-tied/expected.safetensors"));
-        Assert.Equal((Shape)[2, 130, 96], tied.Entry("logits").Shape);
+        Assert.Equal(new Shape(2, 130, 96), tied.Entry("logits").Shape);
     }
 
     private static byte[] Bytes(ulong headerLength, string header, int dataBytes)

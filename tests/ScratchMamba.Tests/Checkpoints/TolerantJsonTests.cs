@@ -23,7 +23,7 @@ public class TolerantJsonTests
     {
         TolerantJson json = TolerantJson.Parse($"{{\"a\": {written}, \"list\": [0.0, {written}]}}", "config.json");
         Assert.Equal(expected, json.Number("a"));
-        Assert.Equal([0, expected], json.Numbers("list"));
+        Assert.Equal([0, expected], json.Numbers("list")!);
     }
 
     [Fact]

@@ -22,7 +22,8 @@ internal readonly record struct ConvolutionPart(int Batch, int Row, int Start, i
     /// <summary>How many taps fit the stack; more are possible.</summary>
     public const int TermsOnStack = 32;
 
-    private const int Time = 64;
+    /// <summary>The longest run of positions.</summary>
+    public const int Time = 64;
 
     /// <summary>How many blocks of positions there are; one even where there is no position, to write the gradients that are zero then.</summary>
     public static int TimeBlocks(int length) => Math.Max(1, (length + Time - 1) / Time);
@@ -50,7 +51,7 @@ internal unsafe struct ConvolutionSignal<T> where T : unmanaged, IFloatingPointI
 
     public readonly int Parts => checked(batches * ConvolutionPart.TimeBlocks(Length) * ((Channels + ConvolutionPart.Channels - 1) / ConvolutionPart.Channels));
 
-    public readonly int PartElements => Math.Min(Length, 64) * Math.Min(Channels, ConvolutionPart.Channels);
+    public readonly int PartElements => Math.Min(Length, ConvolutionPart.Time) * Math.Min(Channels, ConvolutionPart.Channels);
 
     /// <summary>The inputs of a call; the weights are transposed into <paramref name="taps"/>, so that a tap's are adjacent.</summary>
     public static ConvolutionSignal<T> Of(CpuCall call, CausalConvolution operation, T* taps)
