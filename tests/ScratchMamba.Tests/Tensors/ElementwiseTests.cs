@@ -50,6 +50,42 @@ public sealed class ElementwiseTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(DType.F32)]
+    [InlineData(DType.F64)]
+    public void ExponentialsAreExactToTwoUnitsInTheLastPlace(DType type)
+    {
+        // Over all of float32's range, subnormal results included.
+        double[] points = [.. Enumerable.Range(0, 40_000).Select(i => (double)(float)(-110 + i * 0.005))];
+        double[] actual = backend.Tensor(new TensorType(type, [points.Length]), points).Exp().ToDoubles();
+        for (int i = 0; i < points.Length; i++)
+        {
+            double expected = Math.Exp(points[i]);
+            double unit = type == DType.F64 ? double.BitIncrement(expected) - expected : float.BitIncrement((float)expected) - (float)expected;
+            if (type == DType.F32 && float.IsInfinity((float)expected))
+                Assert.Equal(double.PositiveInfinity, actual[i]);
+            else
+                Assert.True(Math.Abs(actual[i] - expected) <= 2 * unit, $"exp({points[i]}) is {expected:R}, not {actual[i]:R}");
+        }
+        double[] edges = [double.NegativeInfinity, -1e30, 1e30, double.PositiveInfinity, double.NaN];
+        Assert.Equal([0, 0, double.PositiveInfinity, double.PositiveInfinity, double.NaN], backend.Tensor(new TensorType(type, [5]), edges).Exp().ToDoubles());
+    }
+
+    [Fact]
+    public void SmallSigmoidsKeepTheirPrecision()
+    {
+        // Above e⁻⁸⁷ results are normal numbers.
+        float[] points = [.. Enumerable.Range(0, 1070).Select(i => -87 + i * 0.1f)];
+        float[] sigmoid = backend.Tensor<float>([points.Length], points).Sigmoid().ToArray<float>();
+        float[] silu = backend.Tensor<float>([points.Length], points).Silu().ToArray<float>();
+        for (int i = 0; i < points.Length; i++)
+        {
+            double expected = 1 / (1 + Math.Exp(-(double)points[i]));
+            Assert.Equal(1, sigmoid[i] / expected, 5e-7);
+            Assert.Equal(points[i] * expected, silu[i], Math.Abs(points[i] * expected) * 5e-7);
+        }
+    }
+
     [Fact]
     public void NotANumberPropagates()
     {

@@ -1,4 +1,5 @@
-using System.Numerics.Tensors;
+using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace ScratchMamba.Tensors.Operations;
 
@@ -9,7 +10,7 @@ public static partial class TensorOperations
 }
 
 /// <summary>The logistic function, element by element: <c>y = 1 / (1 + e⁻ˣ)</c>.</summary>
-public readonly record struct Sigmoid : IPrimitive, IUnaryKernel
+public readonly record struct Sigmoid : IPrimitive, IUnaryKernel, IVectorFunction
 {
     /// <inheritdoc/>
     public Saved Saves => Saved.Output(0);
@@ -23,5 +24,8 @@ public readonly record struct Sigmoid : IPrimitive, IUnaryKernel
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0) * call.Output(0) * (1 - call.Output(0))];
 
-    void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y) => TensorPrimitives.Sigmoid(x, y);
+    void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y) => VectorMath.Map<Sigmoid, T>(x, y);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static Vector<T> IVectorFunction.Of<T>(Vector<T> x) => Gates.Sigmoid(x).Sigmoid;
 }

@@ -1,5 +1,5 @@
 using System.Numerics;
-using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 
 namespace ScratchMamba.Tensors.Operations;
 
@@ -10,7 +10,7 @@ public static partial class TensorOperations
 }
 
 /// <summary>The sigmoid-weighted linear unit, element by element: <c>y = x / (1 + e⁻ˣ)</c>.</summary>
-public readonly record struct Silu : IPrimitive, IUnaryKernel
+public readonly record struct Silu : IPrimitive, IUnaryKernel, IVectorFunction
 {
     /// <inheritdoc/>
     public Saved Saves => Saved.Input(0);
@@ -27,20 +27,18 @@ public readonly record struct Silu : IPrimitive, IUnaryKernel
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) => [inputs[0] * inputs[0].Sigmoid()];
 
-    void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y)
+    void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y) => VectorMath.Map<Silu, T>(x, y);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static Vector<T> IVectorFunction.Of<T>(Vector<T> x)
     {
-        Span<T> sigmoid = stackalloc T[Gates.Chunk];
-        for (int i = 0; i < x.Length; i += Gates.Chunk)
-        {
-            int length = Math.Min(Gates.Chunk, x.Length - i);
-            TensorPrimitives.Sigmoid(x.Slice(i, length), sigmoid);
-            TensorPrimitives.Multiply(x.Slice(i, length), sigmoid[..length], y.Slice(i, length));
-        }
+        Vector<T> u = Gates.Decay(x);
+        return Vector.ConditionalSelect(Vector.LessThan(x, Vector<T>.Zero), x * u, x) / (Vector<T>.One + u);
     }
 }
 
 /// <summary>The derivative of <see cref="Silu"/> times the gradient of its result: <c>dx = dy · s · (1 + x · (1 − s))</c> with <c>s = σ(x)</c>. The inputs are dy and x.</summary>
-public readonly record struct SiluGradient : IPrimitive, IPairKernel
+public readonly record struct SiluGradient : IPrimitive, IPairKernel, IVectorFunction2
 {
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs) => Rules.Pair(nameof(SiluGradient), inputs);
@@ -55,19 +53,12 @@ public readonly record struct SiluGradient : IPrimitive, IPairKernel
         return [inputs[0] * s * (inputs[1] * (1 - s) + 1)];
     }
 
-    void IPairKernel.Apply<T>(ReadOnlySpan<T> dy, ReadOnlySpan<T> x, Span<T> dx)
+    void IPairKernel.Apply<T>(ReadOnlySpan<T> dy, ReadOnlySpan<T> x, Span<T> dx) => VectorMath.Map<SiluGradient, T>(dy, x, dx);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static Vector<T> IVectorFunction2.Of<T>(Vector<T> dy, Vector<T> x)
     {
-        Span<T> buffer = stackalloc T[2 * Gates.Chunk];
-        for (int i = 0; i < x.Length; i += Gates.Chunk)
-        {
-            int length = Math.Min(Gates.Chunk, x.Length - i);
-            Span<T> s = buffer[..length], t = buffer.Slice(Gates.Chunk, length);
-            TensorPrimitives.Sigmoid(x.Slice(i, length), s);
-            TensorPrimitives.Subtract(T.One, s, t);
-            TensorPrimitives.Multiply(x.Slice(i, length), t, t);
-            TensorPrimitives.Add(t, T.One, t);
-            TensorPrimitives.Multiply(s, t, t);
-            TensorPrimitives.Multiply(dy.Slice(i, length), t, dx.Slice(i, length));
-        }
+        (Vector<T> sigmoid, Vector<T> complement) = Gates.Sigmoid(x);
+        return dy * sigmoid * VectorMath.MultiplyAdd(x, complement, Vector<T>.One);
     }
 }

@@ -1,4 +1,5 @@
-using System.Numerics.Tensors;
+using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace ScratchMamba.Tensors.Operations;
 
@@ -9,7 +10,7 @@ public static partial class TensorOperations
 }
 
 /// <summary>The smooth positive part, element by element: <c>y = ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|)</c>.</summary>
-public readonly record struct Softplus : IPrimitive, IUnaryKernel
+public readonly record struct Softplus : IPrimitive, IUnaryKernel, IVectorFunction
 {
     /// <inheritdoc/>
     public Saved Saves => Saved.Input(0);
@@ -23,19 +24,8 @@ public readonly record struct Softplus : IPrimitive, IUnaryKernel
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0) * call.Input(0).Sigmoid()];
 
-    void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y)
-    {
-        Span<T> buffer = stackalloc T[Gates.Chunk];
-        for (int i = 0; i < x.Length; i += Gates.Chunk)
-        {
-            int length = Math.Min(Gates.Chunk, x.Length - i);
-            Span<T> u = buffer[..length];
-            TensorPrimitives.Abs(x.Slice(i, length), u);
-            TensorPrimitives.Negate(u, u);
-            TensorPrimitives.Exp(u, u);
-            Gates.LogOnePlus(u);
-            TensorPrimitives.Max(x.Slice(i, length), T.Zero, y.Slice(i, length));
-            TensorPrimitives.Add(y.Slice(i, length), u, y.Slice(i, length));
-        }
-    }
+    void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y) => VectorMath.Map<Softplus, T>(x, y);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static Vector<T> IVectorFunction.Of<T>(Vector<T> x) => Vector.Max(x, Vector<T>.Zero) + VectorMath.LogOnePlus(Gates.Decay(x));
 }

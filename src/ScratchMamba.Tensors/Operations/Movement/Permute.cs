@@ -111,7 +111,10 @@ public readonly record struct Permute(int[] Axes) : IPrimitive
     /// </summary>
     private unsafe struct Body<T> : IParallelBody where T : unmanaged
     {
-        public const int Tile = 32;
+        public const int Tile = 16;
+
+        // As many lines of the input are in use at once; where their pitch is a power of two, they share one set of the first-level cache, of 8 ways.
+        private const int TileColumns = 8;
 
         public T* X, Y;
         public int Columns, Lines, Tiles;
@@ -134,9 +137,9 @@ public readonly record struct Permute(int[] Axes) : IPrimitive
                 new ReadOnlySpan<T>(x, Columns).CopyTo(new Span<T>(y, Columns));
                 return;
             }
-            for (int start = 0; start < Columns; start += Tile)
+            for (int start = 0; start < Columns; start += TileColumns)
             {
-                int end = Math.Min(Columns, start + Tile);
+                int end = Math.Min(Columns, start + TileColumns);
                 for (int i = 0; i < lines; i++)
                 {
                     T* target = y + i * LineTarget, source = x + i;

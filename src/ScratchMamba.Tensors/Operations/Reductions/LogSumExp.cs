@@ -49,7 +49,7 @@ public readonly record struct LogSumExp(int Axis) : IPrimitive, IAxisKernel
         {
             ReadOnlySpan<T> part = x.Slice(i, Math.Min(terms.Length, x.Length - i));
             TensorPrimitives.Subtract(part, max, terms);
-            TensorPrimitives.Exp(terms[..part.Length], terms);
+            VectorMath.Map<Exp, T>(terms[..part.Length], terms);
             sum += TensorPrimitives.Sum<T>(terms[..part.Length]);
         }
         y[0] = T.IsInfinity(max) ? max : max + T.Log(sum);
@@ -65,7 +65,7 @@ public readonly record struct LogSumExp(int Axis) : IPrimitive, IAxisKernel
         for (int i = 0; i < extent; i++)
         {
             TensorPrimitives.Subtract(new ReadOnlySpan<T>(x + (long)i * pitch, width), max, terms);
-            TensorPrimitives.Exp(terms, terms);
+            VectorMath.Map<Exp, T>(terms, terms);
             TensorPrimitives.Add(result, terms, result);
         }
         TensorPrimitives.Log(result, result);

@@ -44,7 +44,7 @@ public readonly record struct Softmax(int Axis) : IPrimitive, IAxisKernel
         if (x.IsEmpty)
             return;
         TensorPrimitives.Subtract(x, TensorPrimitives.Max(x), y);
-        TensorPrimitives.Exp(y, y);
+        VectorMath.Map<Exp, T>(y, y);
         TensorPrimitives.Divide(y, TensorPrimitives.Sum<T>(y), y);
     }
 
@@ -59,7 +59,7 @@ public readonly record struct Softmax(int Axis) : IPrimitive, IAxisKernel
         {
             var term = new Span<T>(y + (long)i * pitch, width);
             TensorPrimitives.Subtract(new ReadOnlySpan<T>(x + (long)i * pitch, width), max, term);
-            TensorPrimitives.Exp(term, term);
+            VectorMath.Map<Exp, T>(term, term);
             TensorPrimitives.Add(sum, term, sum);
         }
         for (int i = 0; i < extent; i++)
