@@ -1,0 +1,156 @@
+using ScratchMamba.Modules;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Operations;
+
+namespace ScratchMamba.Mamba2;
+
+/// <summary>
+/// The Mamba-2 layer: a gated linear recurrence whose matrix-valued state each head decays and writes to as the input says.
+/// <code>
+/// Δₜ = softplus(Δ̂ₜ + b),  αₜ = exp(Δₜ A),  hₜ = αₜ hₜ₋₁ + Δₜ xₜ Bₜᵀ,  yₜ = hₜ Cₜ + D xₜ,  outₜ = W_out norm(yₜ · SiLU(zₜ))
+/// </code>
+/// where [z, x, B, C, Δ̂] = W_in u, and x, B, C have passed a short causal convolution and SiLU.
+/// Source: Dao and Gu, "Transformers are SSMs" (2024), and the mamba_ssm package.
+/// </summary>
+/// <remarks>B batch · L length · D width · E inner width · H heads · P head size · N state size · G groups · K taps.</remarks>
+public sealed class Mamba2Mixer : Module
+{
+    private readonly Mamba2Config config;
+    private readonly Parameter inWeight, convolutionWeight, stepBias, decayLog, skip, outWeight;
+    private readonly Parameter? inBias, convolutionBias, normWeight, outBias, initialState;
+
+    /// <summary>A layer with fresh parameters, drawn by the published rules.</summary>
+    public Mamba2Mixer(Mamba2Config config, Initializer init)
+    {
+        this.config = config;
+        double inBound = 1 / Math.Sqrt(config.Width), tapBound = 1 / Math.Sqrt(config.ConvolutionTaps);
+        double outBound = 1 / Math.Sqrt(config.InnerWidth) / (config.RescalesOutput ? Math.Sqrt(config.Layers) : 1);
+
+        inWeight = init.Uniform([config.ProjectionWidth, config.Width], inBound, decays: true);
+        inBias = config.ProjectionBias ? init.Constant([config.ProjectionWidth], 0, decays: false) : null;
+        convolutionWeight = init.Uniform([config.ConvolutionWidth, 1, config.ConvolutionTaps], tapBound, decays: true);
+        convolutionBias = config.ConvolutionBias ? init.Uniform([config.ConvolutionWidth], tapBound, decays: false) : null;
+        stepBias = init.Make([config.Heads], random => InverseSoftplus(DrawTimeStep(config, random)), decays: false);
+        decayLog = init.Make([config.Heads], random => Math.Log(Between(config.DecayRange, random)), decays: false);
+        skip = init.Constant(config.SkipPerChannel ? [config.InnerWidth] : [config.Heads], 1, decays: false);
+        normWeight = config.GatedNorm ? init.Constant([config.InnerWidth], 1, decays: false) : null;
+        initialState = config.LearnsInitialState ? init.Constant([config.Heads, config.HeadSize, config.StateSize], 0, decays: false) : null;
+        outWeight = init.Uniform([config.Width, config.InnerWidth], outBound, decays: true);
+        outBias = config.ProjectionBias ? init.Constant([config.Width], 0, decays: false) : null;
+    }
+
+    /// <inheritdoc/>
+    public override IEnumerable<(string Path, Parameter Parameter)> Parameters()
+    {
+        yield return ("in_proj.weight", inWeight);
+        if (inBias is not null)
+            yield return ("in_proj.bias", inBias);
+        yield return ("conv1d.weight", convolutionWeight);
+        if (convolutionBias is not null)
+            yield return ("conv1d.bias", convolutionBias);
+        yield return ("dt_bias", stepBias);
+        yield return ("A_log", decayLog);
+        yield return ("D", skip);
+        if (normWeight is not null)
+            yield return ("norm.weight", normWeight);
+        if (initialState is not null)
+            yield return ("init_states", initialState);
+        yield return ("out_proj.weight", outWeight);
+        if (outBias is not null)
+            yield return ("out_proj.bias", outBias);
+    }
+
+    /// <summary>The layer over whole sequences.</summary>
+    /// <param name="u">The input, [B, L, D].</param>
+    /// <param name="state">What is carried from the positions before; null at the start of the sequences.</param>
+    /// <param name="sequence">The number of the document of each position, I32 [B, L]; nothing crosses from one to the next. Null for one document a row.</param>
+    /// <returns>The output, [B, L, D], and what the next positions need.</returns>
+    public (Tensor Output, LayerState State) Forward(Tensor u, LayerState? state = null, Tensor? sequence = null)
+    {
+        int batch = u.Shape[0], length = u.Shape[1];
+        (Tensor z, Tensor xBC, Tensor rawStep) = Project(u);                                                     // [B, L, E] [B, L, E + 2GN] [B, L, H]
+        Tensor carried = xBC.ConvolutionState(config.ConvolutionTaps, state?.Convolution, sequence);           // [B, K - 1, E + 2GN]
+        Tensor mixed = xBC.CausalConvolution(Taps, convolutionBias?.Value, state?.Convolution, sequence, silu: true);
+        (Tensor x, Tensor b, Tensor c) = SplitHeads(mixed, [batch, length]);                                    // [B, L, H, P] [B, L, G, N] [B, L, G, N]
+        Tensor step = TimeStep(rawStep);                                                                        // [B, L, H]
+        (Tensor y, Tensor last) = x.StateSpaceScan(
+            step, Decay, b, c, Skip, state?.Recurrent ?? InitialState(batch), sequence, config.ChunkSize);   // [B, L, H, P] [B, H, P, N]
+        return (Finish(y.Reshape([batch, length, config.InnerWidth]), z), new LayerState(carried, last));
+    }
+
+    /// <summary>The layer for one token of each sequence: the same computation as <see cref="Forward"/> over sequences of length 1.</summary>
+    /// <param name="u">The input, [B, D].</param>
+    /// <param name="state">What is carried from the tokens before; null at the start.</param>
+    /// <returns>The output, [B, D], and what the next token needs.</returns>
+    public (Tensor Output, LayerState State) Step(Tensor u, LayerState? state = null)
+    {
+        int batch = u.Shape[0];
+        (Tensor z, Tensor xBC, Tensor rawStep) = Project(u);                                                     // [B, E] [B, E + 2GN] [B, H]
+        Tensor token = xBC.Reshape([batch, 1, config.ConvolutionWidth]);
+        Tensor carried = token.ConvolutionState(config.ConvolutionTaps, state?.Convolution, null);             // [B, K - 1, E + 2GN]
+        Tensor mixed = token.CausalConvolution(Taps, convolutionBias?.Value, state?.Convolution, null, silu: true);
+        (Tensor x, Tensor b, Tensor c) = SplitHeads(mixed, [batch]);                                            // [B, H, P] [B, G, N] [B, G, N]
+        Tensor before = state?.Recurrent ?? InitialState(batch)
+            ?? u.Backend.Zeros(new TensorType(u.DType, [batch, config.Heads, config.HeadSize, config.StateSize]));
+        (Tensor y, Tensor after) = x.StateSpaceStep(TimeStep(rawStep), Decay, b, c, before, Skip);
+        return (Finish(y.Reshape([batch, config.InnerWidth]), z), new LayerState(carried, after));
+    }
+
+    private Tensor Taps => convolutionWeight.Value.Reshape([config.ConvolutionWidth, config.ConvolutionTaps]);
+
+    /// <summary>A = −exp(A_log), [H].</summary>
+    private Tensor Decay => -decayLog.Value.Exp();
+
+    private Tensor Skip => config.SkipPerChannel ? skip.Value.Reshape([config.Heads, config.HeadSize]) : skip.Value;
+
+    private Tensor? InitialState(int batch) => initialState?.Value.Broadcast([batch, config.Heads, config.HeadSize, config.StateSize]);
+
+    private (Tensor Z, Tensor XBC, Tensor RawStep) Project(Tensor u)
+    {
+        Tensor projected = Linear(u, inWeight, inBias);
+        Tensor[] parts = projected.Split(-1, config.InnerWidth, config.ConvolutionWidth, config.Heads);
+        return (parts[0], parts[1], parts[2]);
+    }
+
+    private (Tensor X, Tensor B, Tensor C) SplitHeads(Tensor mixed, ReadOnlySpan<int> leading)
+    {
+        int groupWidth = config.Groups * config.StateSize;
+        Tensor[] parts = mixed.Split(-1, config.InnerWidth, groupWidth, groupWidth);
+        Shape group = [.. leading, config.Groups, config.StateSize];
+        return (parts[0].Reshape([.. leading, config.Heads, config.HeadSize]), parts[1].Reshape(group), parts[2].Reshape(group));
+    }
+
+    /// <summary>Δ = clamp(softplus(Δ̂ + b)).</summary>
+    private Tensor TimeStep(Tensor raw)
+    {
+        Tensor step = (raw + stepBias.Value).Softplus();
+        bool limited = config.TimeStepLow > 0 || config.TimeStepHigh < double.PositiveInfinity;
+        return limited ? step.Clamp(config.TimeStepLow, config.TimeStepHigh) : step;
+    }
+
+    private Tensor Finish(Tensor y, Tensor z)
+    {
+        Tensor gated = normWeight is null
+            ? y * z.Silu()
+            : y.GatedRmsNorm(z, normWeight.Value, config.NormEpsilon, config.NormPerGroup ? config.Groups : 1, config.NormBeforeGate);
+        return Linear(gated, outWeight, outBias);
+    }
+
+    private static Tensor Linear(Tensor x, Parameter weight, Parameter? bias)
+    {
+        Tensor y = x.MatMul(weight.Value, transposeB: true);
+        return bias is null ? y : y + bias.Value;
+    }
+
+    /// <summary>Log-uniform between the limits, but no smaller than the floor.</summary>
+    private static double DrawTimeStep(Mamba2Config config, Philox random)
+    {
+        (double low, double high) = (Math.Log(config.TimeStepMin), Math.Log(config.TimeStepMax));
+        return Math.Max(Math.Exp(Between((low, high), random)), config.TimeStepFloor);
+    }
+
+    private static double Between((double Low, double High) range, Philox random) => range.Low + (range.High - range.Low) * random.NextDouble();
+
+    /// <summary>x with softplus(x) = y; exact for small y too.</summary>
+    private static double InverseSoftplus(double y) => y > 30 ? y : y + Math.Log(1 - Math.Exp(-y));
+}

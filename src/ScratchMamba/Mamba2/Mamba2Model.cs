@@ -1,0 +1,160 @@
+using ScratchMamba.Modules;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Operations;
+
+namespace ScratchMamba.Mamba2;
+
+/// <summary>One residual block: <c>u + Mixer(RmsNorm(u))</c>.</summary>
+public sealed class Mamba2Block : Module
+{
+    private readonly Parameter normWeight;
+    private readonly double epsilon;
+
+    /// <summary>A block with fresh parameters.</summary>
+    public Mamba2Block(Mamba2Config config, Initializer init)
+    {
+        normWeight = init.Constant([config.Width], 1, decays: false);
+        epsilon = config.NormEpsilon;
+        Mixer = new Mamba2Mixer(config, init);
+    }
+
+    /// <summary>The layer inside the residual connection.</summary>
+    public Mamba2Mixer Mixer { get; }
+
+    /// <inheritdoc/>
+    public override IEnumerable<(string Path, Parameter Parameter)> Parameters() => [("norm.weight", normWeight), .. Under("mixer", Mixer)];
+
+    /// <summary>The block over whole sequences, [B, L, D]; see <see cref="Mamba2Mixer.Forward"/>.</summary>
+    public (Tensor Output, LayerState State) Forward(Tensor u, LayerState? state = null, Tensor? sequence = null)
+    {
+        using var scope = Scope.Temporaries();
+        (Tensor mixed, LayerState next) = Mixer.Forward(u.RmsNorm(normWeight.Value, epsilon), state, sequence);
+        return (scope.Keep(u + mixed), Keep(scope, next));
+    }
+
+    /// <summary>The block for one token, [B, D]; see <see cref="Mamba2Mixer.Step"/>.</summary>
+    public (Tensor Output, LayerState State) Step(Tensor u, LayerState? state = null)
+    {
+        using var scope = Scope.Temporaries();
+        (Tensor mixed, LayerState next) = Mixer.Step(u.RmsNorm(normWeight.Value, epsilon), state);
+        return (scope.Keep(u + mixed), Keep(scope, next));
+    }
+
+    private static LayerState Keep(Scope scope, LayerState state)
+    {
+        scope.Keep(state.Convolution, state.Recurrent);
+        return state;
+    }
+}
+
+/// <summary>A Mamba-2 language model: embedding, residual blocks, a last normalisation, and a projection onto the vocabulary.</summary>
+public sealed class Mamba2Model : Module
+{
+    private readonly Parameter embedding, lastNorm;
+    private readonly Parameter? head;
+    private readonly Mamba2Block[] blocks;
+
+    /// <summary>A model with fresh parameters, drawn by the published rules.</summary>
+    /// <param name="config">Sizes and options.</param>
+    /// <param name="backend">Where it lives.</param>
+    /// <param name="type">F32, or F64 for an oracle.</param>
+    /// <param name="seed">The same seed gives the same parameters on every backend; null leaves them zero, to be read from a file or only counted.</param>
+    /// <exception cref="ArgumentException">The sizes do not fit each other.</exception>
+    public Mamba2Model(Mamba2Config config, Backend backend, DType type = DType.F32, ulong? seed = 0)
+    {
+        Config = config.Validated();
+        Backend = backend;
+        DType = type;
+        var init = new Initializer(backend, type, seed);
+        embedding = init.Normal([config.VocabularySize, config.Width], config.EmbeddingDeviation, decays: false);
+        blocks = [.. Enumerable.Range(0, config.Layers).Select(_ => new Mamba2Block(config, init))];
+        lastNorm = init.Constant([config.Width], 1, decays: false);
+        head = config.TiedEmbeddings ? null : init.Uniform([config.VocabularySize, config.Width], 1 / Math.Sqrt(config.Width), decays: true);
+    }
+
+    /// <summary>Sizes and options.</summary>
+    public Mamba2Config Config { get; }
+
+    /// <summary>Where the model lives.</summary>
+    public Backend Backend { get; }
+
+    /// <summary>The element type of parameters and activations.</summary>
+    public DType DType { get; }
+
+    /// <summary>Whether the forward pass keeps only each block's input for the backward pass, and computes the block again there: memory for time.</summary>
+    public bool Recomputes { get; set; }
+
+    /// <summary>The parameters under the names that Hugging Face's checkpoints give them.</summary>
+    public override IEnumerable<(string Path, Parameter Parameter)> Parameters()
+    {
+        yield return ("backbone.embeddings.weight", embedding);
+        for (int i = 0; i < blocks.Length; i++)
+        {
+            foreach ((string path, Parameter parameter) in Under($"backbone.layers.{i}", blocks[i]))
+                yield return (path, parameter);
+        }
+        yield return ("backbone.norm_f.weight", lastNorm);
+        if (head is not null)
+            yield return ("lm_head.weight", head);
+    }
+
+    /// <summary>The logits of the token after each position.</summary>
+    /// <param name="tokens">Token ids, I32 [B, L].</param>
+    /// <param name="state">What is carried from the tokens before; null at the start.</param>
+    /// <param name="sequence">The number of the document of each position, I32 [B, L], where rows hold several; see <see cref="Mamba2Mixer.Forward"/>.</param>
+    /// <returns>Logits, [B, L, vocabulary], and the state after the last position.</returns>
+    public (Tensor Logits, Mamba2State State) Forward(Tensor tokens, Mamba2State? state = null, Tensor? sequence = null)
+    {
+        (Tensor hidden, Mamba2State next) = Hidden(tokens, state, sequence);
+        return (Logits(hidden), next);
+    }
+
+    /// <summary>The logits of the token after the last position only, [B, vocabulary], and the state: what generation needs of a prompt.</summary>
+    /// <param name="tokens">Token ids, I32 [B, L].</param>
+    /// <param name="state">What is carried from the tokens before; null at the start.</param>
+    public (Tensor Logits, Mamba2State State) Prefill(Tensor tokens, Mamba2State? state = null)
+    {
+        (Tensor hidden, Mamba2State next) = Hidden(tokens, state, null);
+        Tensor last = hidden.Slice(1, tokens.Shape[1] - 1, 1).Reshape([tokens.Shape[0], Config.Width]);
+        return (Logits(last), next);
+    }
+
+    /// <summary>The logits of the next token, [B, vocabulary], from one token of each sequence, I32 [B].</summary>
+    public (Tensor Logits, Mamba2State State) Step(Tensor token, Mamba2State? state = null)
+    {
+        Tensor u = embedding.Value.Gather(token);
+        var next = new LayerState[blocks.Length];
+        for (int i = 0; i < blocks.Length; i++)
+            (u, next[i]) = blocks[i].Step(u, state?.Layers[i]);
+        return (Logits(u), new Mamba2State(next));
+    }
+
+    private (Tensor Hidden, Mamba2State State) Hidden(Tensor tokens, Mamba2State? state, Tensor? sequence)
+    {
+        if (tokens.Shape.Rank != 2 || tokens.Count == 0)
+            throw new ShapeException($"{nameof(Mamba2Model)}: tokens must be [batch, length], not empty; got {tokens.Type}");
+        Tensor u = embedding.Value.Gather(tokens);
+        var next = new LayerState[blocks.Length];
+        for (int i = 0; i < blocks.Length; i++)
+            (u, next[i]) = Block(blocks[i], u, state?.Layers[i], sequence);
+        return (u, new Mamba2State(next));
+    }
+
+    private (Tensor Output, LayerState State) Block(Mamba2Block block, Tensor u, LayerState? state, Tensor? sequence)
+    {
+        if (!Recomputes)
+            return block.Forward(u, state, sequence);
+        Tensor[] inputs = state is null ? [u] : [u, state.Convolution, state.Recurrent];
+        Tensor[] outputs = Differentiation.Recompute(
+            given =>
+            {
+                (Tensor output, LayerState next) = block.Forward(given[0], given.Length == 1 ? null : new LayerState(given[1], given[2]), sequence);
+                return [output, next.Convolution, next.Recurrent];
+            },
+            inputs);
+        return (outputs[0], new LayerState(outputs[1], outputs[2]));
+    }
+
+    private Tensor Logits(Tensor hidden) => hidden.RmsNorm(lastNorm.Value, Config.NormEpsilon).MatMul((head ?? embedding).Value, transposeB: true);
+}

@@ -1,0 +1,21 @@
+using ScratchMamba.Tensors;
+
+namespace ScratchMamba.Modules;
+
+/// <summary>A tensor that training changes: a tracked leaf whose data is overwritten in place.</summary>
+/// <param name="value">The initial values.</param>
+/// <param name="decays">Whether weight decay applies to it.</param>
+public sealed class Parameter(Tensor value, bool decays)
+{
+    /// <summary>The tensor: the same object for the parameter's whole life.</summary>
+    public Tensor Value { get; } = value.Track();
+
+    /// <summary>Whether weight decay applies, by the published recipe.</summary>
+    public bool Decays { get; } = decays;
+
+    /// <summary>The extents.</summary>
+    public Shape Shape => Value.Shape;
+
+    /// <summary>The number of elements.</summary>
+    public long Count => Value.Count;
+}
