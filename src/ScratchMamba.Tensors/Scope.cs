@@ -15,7 +15,7 @@ public sealed class Scope : IDisposable
     private static Scope? current;
 
     private readonly Scope? parent;
-    private readonly bool sparesPinned;
+    private readonly bool sparesPinned, isApart;
     private readonly List<Storage> owned = [];
     private bool disposed;
 
@@ -24,9 +24,12 @@ public sealed class Scope : IDisposable
     {
     }
 
-    private Scope(bool sparesPinned)
+    private Scope(bool sparesPinned, bool isApart = false)
     {
         this.sparesPinned = sparesPinned;
+        this.isApart = isApart;
+        if (isApart)
+            return;
         parent = current;
         current = this;
     }
@@ -36,6 +39,23 @@ public sealed class Scope : IDisposable
     /// and hands what the backward pass will read to the enclosing scope.
     /// </summary>
     public static Scope Temporaries() => new(sparesPinned: true);
+
+    /// <summary>
+    /// A scope that stands apart from those of the thread: it owns only what is given to it by <see cref="Own"/>, and may be closed at any time.
+    /// For objects that hold tensors and live longer than a call.
+    /// </summary>
+    public static Scope Apart() => new(sparesPinned: false, isApart: true);
+
+    /// <summary>Takes tensors over from whichever scope owns them.</summary>
+    public void Own(IEnumerable<Tensor> tensors)
+    {
+        foreach (Tensor tensor in tensors)
+        {
+            tensor.Keep();
+            tensor.Storage.Scope = this;
+            owned.Add(tensor.Storage);
+        }
+    }
 
     /// <summary>Hands a tensor to the enclosing scope, so that it outlives this one and the backward pass.</summary>
     public Tensor Keep(Tensor tensor)
@@ -61,10 +81,13 @@ public sealed class Scope : IDisposable
     {
         if (disposed)
             return;
-        if (current != this)
-            throw new InvalidOperationException("Scopes close in the reverse order of their opening, on the thread that opened them.");
+        if (!isApart)
+        {
+            if (current != this)
+                throw new InvalidOperationException("Scopes close in the reverse order of their opening, on the thread that opened them.");
+            current = parent;
+        }
         disposed = true;
-        current = parent;
         foreach (Storage storage in owned)
         {
             if (storage.Scope != this)

@@ -24,6 +24,18 @@ public sealed class Gradients : IReadOnlyCollection<KeyValuePair<Tensor, Tensor>
     /// <summary>The gradient of a tracked tensor, if it took part.</summary>
     public bool TryGet(Tensor tensor, [NotNullWhen(true)] out Tensor? gradient) => gradients.TryGetValue(tensor, out gradient);
 
+    /// <summary>The sum of two maps, tensor by tensor: gradients accumulated over several batches.</summary>
+    public Gradients Add(Gradients other)
+    {
+        var sum = new Dictionary<Tensor, Tensor>(gradients);
+        using (Differentiation.Pause())
+        {
+            foreach ((Tensor tensor, Tensor gradient) in other.gradients)
+                sum[tensor] = sum.TryGetValue(tensor, out Tensor? mine) ? mine + gradient : gradient;
+        }
+        return new Gradients(sum);
+    }
+
     /// <inheritdoc/>
     public IEnumerator<KeyValuePair<Tensor, Tensor>> GetEnumerator() => gradients.GetEnumerator();
 

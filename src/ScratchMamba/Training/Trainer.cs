@@ -1,0 +1,60 @@
+using ScratchMamba.Data;
+using ScratchMamba.Mamba2;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Operations;
+
+namespace ScratchMamba.Training;
+
+/// <summary>What happened in one step.</summary>
+/// <param name="Step">Its number, from 1.</param>
+/// <param name="Loss">The mean loss before the update, in nats per token.</param>
+/// <param name="GradientNorm">The norm of all gradients together, before clipping.</param>
+/// <param name="LearningRate">The learning rate.</param>
+public readonly record struct StepReport(long Step, double Loss, double GradientNorm, double LearningRate);
+
+/// <summary>Trains a language model on batches of tokens.</summary>
+/// <param name="model">The model; its parameters change in place.</param>
+/// <param name="batches">The batches, each a pure function of its number.</param>
+/// <param name="length">The length of a batch's rows.</param>
+/// <param name="schedule">The learning rate.</param>
+/// <param name="settings">The optimizer.</param>
+/// <param name="accumulation">How many batches make one update: the gradients are averaged.</param>
+public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, int length, LearningRateSchedule schedule, AdamWSettings? settings = null, int accumulation = 1)
+{
+    /// <summary>The optimizer.</summary>
+    public AdamWOptimizer Optimizer { get; } = new(model, settings ?? new AdamWSettings());
+
+    /// <summary>How many steps have been made.</summary>
+    public long StepsDone { get; private set; }
+
+    /// <summary>Makes one update.</summary>
+    /// <exception cref="NumericalException">The loss or a gradient is not finite; no parameter was changed.</exception>
+    public StepReport Step()
+    {
+        using var scope = new Scope();
+        double loss = 0;
+        Gradients? gradients = null;
+        for (int i = 0; i < accumulation; i++)
+        {
+            TokenBatch batch = batches(StepsDone * accumulation + i);
+            Tensor mean = Loss(model, batch, length) * (1.0 / accumulation);
+            loss += mean.Item();
+            Gradients part = mean.Backward();
+            gradients = gradients is null ? part : gradients.Add(part);
+        }
+        if (!double.IsFinite(loss))
+            throw new NumericalException($"The loss is {loss} at step {StepsDone + 1}; no parameter was changed.");
+        double rate = schedule[StepsDone];
+        double norm = Optimizer.Step(gradients!, rate);
+        return new StepReport(++StepsDone, loss, norm, rate);
+    }
+
+    /// <summary>The mean loss of a batch, as a scalar to differentiate: cross entropy of each token given those before it, in nats.</summary>
+    public static Tensor Loss(Mamba2Model model, TokenBatch batch, int length)
+    {
+        Shape shape = [batch.Inputs.Length / length, length];
+        (Tensor logits, _) = model.Forward(model.Backend.Tensor<int>(shape, batch.Inputs));
+        return logits.CrossEntropyMean(model.Backend.Tensor<int>(shape, batch.Labels));
+    }
+}
