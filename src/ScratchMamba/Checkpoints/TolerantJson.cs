@@ -87,9 +87,9 @@ public sealed class TolerantJson
         : value.ValueKind == JsonValueKind.String ? AsText(name, value)
         : throw Wrong(name, "a string", value);
 
-    /// <summary>A property that is an array of numbers; null where it is absent.</summary>
+    /// <summary>A property that is an array of numbers, in which null stands for NaN; null where it is absent.</summary>
     public double[]? Numbers(string name) => Find(name) is not { } value ? null
-        : value.ValueKind == JsonValueKind.Array ? [.. value.EnumerateArray().Select(item => AsNumber(name, item))]
+        : value.ValueKind == JsonValueKind.Array ? [.. value.EnumerateArray().Select(item => item.ValueKind == JsonValueKind.Null ? double.NaN : AsNumber(name, item))]
         : throw Wrong(name, "an array of numbers", value);
 
     /// <summary>A property that is an array of strings; null where it is absent.</summary>

@@ -1,0 +1,144 @@
+using System.Numerics.Tensors;
+using System.Text.Json;
+using ScratchMamba.Mamba2;
+using ScratchMamba.Modules;
+using ScratchMamba.Tensors;
+
+namespace ScratchMamba.Checkpoints;
+
+/// <summary>
+/// Models in folders as Hugging Face's <c>Mamba2ForCausalLM</c> has them: <c>config.json</c> beside <c>model.safetensors</c>, or beside an index and shards.
+/// </summary>
+public static class Checkpoint
+{
+    private const string ConfigFile = "config.json";
+
+    /// <summary>Reads the configuration from a folder, or from a <c>config.json</c> itself.</summary>
+    /// <exception cref="CheckpointException">It is missing, damaged, or not one of Mamba-2; the message names the file and, where there is one, the line.</exception>
+    public static Mamba2Config LoadConfig(string path)
+    {
+        if (Directory.Exists(path))
+            path = Path.Combine(path, ConfigFile);
+        else if (!File.Exists(path))
+            throw new CheckpointException($"{path}: there is no such file or folder");
+        return HuggingFaceConfig.Read(TolerantJson.Read(path));
+    }
+
+    /// <summary>Reads a model. F16 and BF16 weights are widened; F64 ones are rounded unless <paramref name="type"/> is F64.</summary>
+    /// <exception cref="CheckpointException">A file is missing or damaged, or a tensor is missing, unknown, of another shape than the configuration says, or not finite.</exception>
+    public static Mamba2Model Load(string folder, Backend backend, DType type = DType.F32)
+    {
+        Mamba2Config config = LoadConfig(folder);
+        using WeightSource source = WeightSource.Open(folder);
+        Dictionary<string, string> stored = Match(source, config);
+        var model = new Mamba2Model(config, backend, type, seed: null);
+        foreach ((string path, Parameter parameter) in model.Parameters())
+        {
+            if (type == DType.F64)
+                Fill<double>(source, stored[path], parameter);
+            else
+                Fill<float>(source, stored[path], parameter);
+        }
+        return model;
+    }
+
+    /// <summary>Checks the names and shapes of a folder's tensors against a configuration, without reading their elements.</summary>
+    /// <exception cref="CheckpointException">They do not fit.</exception>
+    public static void CheckWeights(string folder, Mamba2Config config)
+    {
+        using WeightSource source = WeightSource.Open(folder);
+        Match(source, config);
+    }
+
+    /// <summary>
+    /// Writes a model to a folder, all or nothing: what was there before stays until everything is on the disk. Other files in the folder are kept.
+    /// </summary>
+    /// <param name="model">The model.</param>
+    /// <param name="folder">A new folder, an empty one, or one that holds a checkpoint already.</param>
+    /// <param name="shardBytes">Weights beyond this size are divided into several files.</param>
+    /// <exception cref="CheckpointException">The folder holds something else, cannot be written to, or the disk is full; nothing was changed.</exception>
+    public static void Save(Mamba2Model model, string folder, long shardBytes = SafetensorsWriter.DefaultShardBytes)
+    {
+        AtomicFolder.Recover(folder);
+        if (File.Exists(folder))
+            throw new CheckpointException($"{folder}: is a file; a model is saved in a folder");
+        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any() && !File.Exists(Path.Combine(folder, ConfigFile)))
+            throw new CheckpointException($"{folder}: the folder holds other files and no checkpoint; choose a new or an empty one");
+        AtomicFolder.Write(folder, partial =>
+        {
+            WriteConfig(model, Path.Combine(partial, ConfigFile));
+            WeightToSave[] weights = [.. model.Parameters().Select(entry => WeightToSave.Of(entry.Path, entry.Parameter.Value))];
+            SafetensorsWriter.WriteFolder(partial, weights, new Dictionary<string, string> { ["format"] = "pt" }, shardBytes);
+            KeepOthers(folder, partial);
+        });
+    }
+
+    private static void WriteConfig(Mamba2Model model, string path)
+    {
+        using var stream = new FileStream(path, FileMode.CreateNew, FileAccess.Write);
+        using var writer = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true });
+        HuggingFaceConfig.Write(model.Config, model.DType == DType.F64 ? "float64" : "float32").WriteTo(writer);
+    }
+
+    /// <summary>A tokenizer, notes, a generation_config.json: whatever else stood beside the weights.</summary>
+    private static void KeepOthers(string folder, string partial)
+    {
+        if (!Directory.Exists(folder))
+            return;
+        foreach (string file in Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories))
+        {
+            string relative = Path.GetRelativePath(folder, file), target = Path.Combine(partial, relative);
+            bool isOldWeights = relative.StartsWith("model", StringComparison.Ordinal) && (relative.EndsWith(".safetensors", StringComparison.Ordinal) || relative == WeightSource.IndexFile);
+            if (isOldWeights || File.Exists(target))
+                continue;
+            Directory.CreateDirectory(Path.GetDirectoryName(target)!);
+            File.Copy(file, target);
+        }
+    }
+
+    /// <summary>The stored name of every parameter.</summary>
+    private static Dictionary<string, string> Match(WeightSource source, Mamba2Config config)
+    {
+        var stored = new Dictionary<string, string>();
+        foreach (string name in source.Names)
+        {
+            if (!stored.TryAdd(Canonical(name), name))
+                throw new CheckpointException($"{source.Path}: {CheckpointException.Shown(name)} and {CheckpointException.Shown(stored[Canonical(name)])} are the same tensor");
+        }
+        // A tied head may be stored all the same; it is the embedding again.
+        if (config.TiedEmbeddings)
+            stored.Remove("lm_head.weight");
+        using var shapes = new Tensors.Backends.NullBackend();
+        var expected = new Mamba2Model(config, shapes, seed: null).Parameters().ToDictionary(entry => entry.Path, entry => entry.Parameter.Shape);
+        foreach ((string path, Shape shape) in expected)
+        {
+            if (!stored.TryGetValue(path, out string? name))
+                throw new CheckpointException($"{source.Path}: tensor {path} is missing");
+            if (source.Entry(name).Shape != shape)
+                throw new CheckpointException($"{source.Path}: tensor {name} has shape {source.Entry(name).Shape}; the configuration asks for {shape}");
+        }
+        if (stored.Keys.FirstOrDefault(name => !expected.ContainsKey(name)) is { } unknown)
+            throw new CheckpointException($"{source.Path}: tensor {CheckpointException.Shown(stored[unknown])} has no place in a model of this configuration");
+        return stored;
+    }
+
+    /// <summary>Names differ by a prefix (Codestral) and by a plural (mamba_ssm).</summary>
+    private static string Canonical(string name)
+    {
+        name = name.StartsWith("model.", StringComparison.Ordinal) ? name["model.".Length..] : name;
+        return name == "backbone.embedding.weight" ? "backbone.embeddings.weight" : name;
+    }
+
+    private static void Fill<T>(WeightSource source, string name, Parameter parameter) where T : unmanaged, System.Numerics.IFloatingPointIeee754<T>
+    {
+        var values = new T[parameter.Count];
+        source.Read<T>(name, values);
+        if (!T.IsFinite(TensorPrimitives.SumOfMagnitudes<T>(values)))
+        {
+            int at = Array.FindIndex(values, value => !T.IsFinite(value));
+            if (at >= 0)
+                throw new CheckpointException($"{source.Path}: tensor {name} holds {values[at]} at element {at}; a model with such weights computes nothing");
+        }
+        parameter.Value.Write<T>(values);
+    }
+}
