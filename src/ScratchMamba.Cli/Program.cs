@@ -1,1 +1,3 @@
-System.Console.WriteLine();
+using ScratchMamba.Cli;
+
+return CommandLine.Run(args, Console.Out, Console.Error);

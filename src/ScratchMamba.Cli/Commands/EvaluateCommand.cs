@@ -1,0 +1,39 @@
+using System.CommandLine;
+using ScratchMamba.Checkpoints;
+using ScratchMamba.Data;
+using ScratchMamba.Mamba2;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tokenizers;
+using ScratchMamba.Training;
+
+namespace ScratchMamba.Cli.Commands;
+
+/// <summary>evaluate: measures a model on text.</summary>
+internal static class EvaluateCommand
+{
+    public static Command Create()
+    {
+        Option<string> model = CommonOptions.Model(), device = CommonOptions.Device();
+        var data = new Option<string[]>("--data") { Description = "Files or folders of UTF-8 text.", Required = true, AllowMultipleArgumentsPerToken = true };
+        Option<int> length = CommonOptions.Count("--length", 256, "The windows' length: how many tokens the model sees at most before the one it predicts.");
+        Command command = new Command("evaluate", "Measure a model's loss on text.\n\nExample:\n  scratchmamba evaluate --model runs/quickstart --data README.md")
+            .With(model, data, length, device);
+        command.SetAction(parsed =>
+        {
+            byte[] text = TextCorpus.ReadFiles(parsed.GetValue(data)!);
+            using Backend backend = CommonOptions.Open(parsed.GetValue(device)!);
+            Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend);
+            var tokenizer = new ByteTokenizer();
+            if (loaded.Config.VocabularySize < tokenizer.VocabularySize)
+                throw new InvalidOperationException($"The model's vocabulary of {loaded.Config.VocabularySize} tokens is not that of bytes; only byte-level models can be evaluated on text.");
+            Evaluation result = Evaluator.Evaluate(loaded, tokenizer.Encode(text), parsed.GetValue(length));
+            TextWriter output = parsed.InvocationConfiguration.Output;
+            output.WriteLine($"tokens         {result.Tokens:#,0}");
+            output.WriteLine($"loss           {result.Loss:0.0000} nats per token");
+            output.WriteLine($"perplexity     {result.Perplexity:0.000}");
+            output.WriteLine($"bits per byte  {result.BitsPerByte(result.Tokens):0.0000}");
+            return CommandLine.Done;
+        });
+        return command;
+    }
+}

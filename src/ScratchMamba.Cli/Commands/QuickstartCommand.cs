@@ -1,0 +1,66 @@
+using System.CommandLine;
+using ScratchMamba.Data;
+using ScratchMamba.Generation;
+using ScratchMamba.Mamba2;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tokenizers;
+using ScratchMamba.Training;
+
+namespace ScratchMamba.Cli.Commands;
+
+/// <summary>quickstart: the main job in one command, on text that is always there.</summary>
+internal static class QuickstartCommand
+{
+    public static Command Create()
+    {
+        var folder = new Option<string>("--out") { Description = "The folder to save the model in.", DefaultValueFactory = _ => "runs/quickstart" };
+        Option<int> steps = CommonOptions.Count("--steps", 300, "How many updates to make.");
+        Option<ulong> seed = CommonOptions.Seed();
+        Option<string> device = CommonOptions.Device();
+        Command command = new Command("quickstart", "Train a small model on this project's own sources, compare it with counting, and let it write.\n\nExample:\n  scratchmamba quickstart")
+            .With(folder, steps, seed, device);
+        command.SetAction((parsed, cancellation) =>
+        {
+            TextWriter output = parsed.InvocationConfiguration.Output;
+            TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadDefault());
+            var config = new Mamba2Config { VocabularySize = 256, Layers = 2, Width = 128, StateSize = 32, HeadSize = 32 };
+            using Backend backend = CommonOptions.Open(parsed.GetValue(device)!);
+            var model = new Mamba2Model(config, backend, seed: parsed.GetValue(seed));
+            output.WriteLine($"Learning to write C# from {corpus.Training.Length:#,0} bytes of this project's own sources, with {model.ParameterCount:#,0} parameters.");
+            int count = parsed.GetValue(steps);
+            var run = new TrainingRun
+            {
+                Model = model,
+                Corpus = corpus,
+                Folder = parsed.GetValue(folder)!,
+                Batch = 8,
+                Length = 256,
+                Seed = parsed.GetValue(seed),
+                Schedule = new LearningRateSchedule(4e-3, count, count / 10, LearningRateDecay.Cosine),
+            };
+            Evaluation result = run.Run(output, cancellation);
+
+            var tokenizer = new ByteTokenizer();
+            var counted = new NGramBaseline(tokenizer.Encode(corpus.Training), tokenizer.VocabularySize);
+            (double unigram, double bigram) = counted.Evaluate(tokenizer.Encode(corpus.HeldOut));
+            output.WriteLine();
+            output.WriteLine("Held-out loss, nats per byte (less is better):");
+            output.WriteLine($"  counting bytes   {unigram:0.0000}");
+            output.WriteLine($"  counting pairs   {bigram:0.0000}");
+            output.WriteLine($"  this model       {result.Loss:0.0000}");
+            output.WriteLine();
+            const string Prompt = "    public static ";
+            output.WriteLine("It writes:");
+            output.Write(Prompt);
+            GenerateCommand.Write(model, Prompt, 300, new Sampler { Temperature = 0.7, Seed = parsed.GetValue(seed) }, output, cancellation);
+            output.WriteLine();
+            output.WriteLine();
+            output.WriteLine($"Saved in {run.Folder}. Try next:");
+            output.WriteLine($"  scratchmamba generate --model {run.Folder} --prompt \"/// <summary>\"");
+            output.WriteLine($"  scratchmamba inspect --model {run.Folder}");
+            output.WriteLine("  scratchmamba train --data YOUR-TEXT --out runs/mine --steps 2000");
+            return Task.FromResult(CommandLine.Done);
+        });
+        return command;
+    }
+}

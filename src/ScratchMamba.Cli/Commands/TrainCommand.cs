@@ -1,0 +1,95 @@
+using System.CommandLine;
+using ScratchMamba.Checkpoints;
+using ScratchMamba.Data;
+using ScratchMamba.Mamba2;
+using ScratchMamba.Tensors;
+using ScratchMamba.Training;
+
+namespace ScratchMamba.Cli.Commands;
+
+/// <summary>train: trains a model on text.</summary>
+internal static class TrainCommand
+{
+    public static Command Create()
+    {
+        var data = new Option<string[]>("--data") { Description = "Files or folders of UTF-8 text.", Required = true, AllowMultipleArgumentsPerToken = true };
+        var folder = new Option<string>("--out") { Description = "The folder to save the model in.", Required = true };
+        var config = new Option<string?>("--config") { Description = "A config.json with the model's sizes, instead of the options for them." };
+        Option<int> layers = CommonOptions.Count("--layers", 4, "The number of blocks."), width = CommonOptions.Count("--width", 128, "The width of the residual stream."),
+            state = CommonOptions.Count("--state", 64, "The size of the state of a channel."), head = CommonOptions.Count("--head", 32, "The channels of a head.");
+        Option<int> steps = CommonOptions.Count("--steps", 1000, "How many updates to make."), batch = CommonOptions.Count("--batch", 8, "Rows of a batch."),
+            length = CommonOptions.Count("--length", 256, "Tokens of a row."), accumulate = CommonOptions.Count("--accumulate", 1, "How many batches make one update."),
+            warmUp = CommonOptions.Count("--warm-up", -1, "Steps over which the learning rate rises; a tenth of all by default.", least: 0);
+        Option<double> rate = CommonOptions.Positive("--lr", 2e-3, "The largest learning rate."), clip = CommonOptions.Positive("--clip", 1, "The largest norm of the gradients; above it they are scaled down.");
+        var decay = new Option<double>("--weight-decay") { Description = "The decay of weight matrices per unit of learning rate.", DefaultValueFactory = _ => 0.1 };
+        Option<string> schedule = new Option<string>("--schedule") { Description = "What follows the warm-up: constant, cosine or wsd (stable, then a linear decay over the last tenth).", DefaultValueFactory = _ => "cosine" }
+            .AcceptOnlyFromAmong("constant", "cosine", "wsd");
+        Option<ulong> seed = CommonOptions.Seed();
+        Option<int> saveEvery = CommonOptions.Count("--save-every", 0, "Save after every so many steps; 0 for at the end only.", least: 0),
+            evaluateEvery = CommonOptions.Count("--eval-every", 0, "Measure the held-out loss after every so many steps; 0 for at the end only.", least: 0);
+        Option<string> device = CommonOptions.Device();
+
+        Command command = new Command("train", "Train a model on text, byte by byte.\n\nExample:\n  scratchmamba train --data book.txt --out runs/book --layers 4 --width 128 --steps 2000")
+            .With(data, folder, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, saveEvery, evaluateEvery, device);
+        command.SetAction((parsed, cancellation) =>
+        {
+            Mamba2Config sizes;
+            if (parsed.GetValue(config) is { } file)
+            {
+                foreach (Option<int> option in new[] { layers, width, state, head })
+                {
+                    if (parsed.GetResult(option) is { Implicit: false })
+                        throw new MisuseException($"{option.Name} and --config both give the model's sizes; use one of them.");
+                }
+                sizes = Checkpoint.LoadConfig(file);
+                if (sizes.VocabularySize < 256)
+                    throw new MisuseException($"{file} has a vocabulary of {sizes.VocabularySize}; text is trained on byte by byte, which needs 256.");
+            }
+            else
+            {
+                sizes = new Mamba2Config
+                {
+                    VocabularySize = 256,
+                    Layers = parsed.GetValue(layers),
+                    Width = parsed.GetValue(width),
+                    StateSize = parsed.GetValue(state),
+                    HeadSize = parsed.GetValue(head),
+                };
+            }
+            int count = parsed.GetValue(steps);
+            TextWriter output = parsed.InvocationConfiguration.Output;
+            TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadFiles(parsed.GetValue(data)!));
+            using Backend backend = CommonOptions.Open(parsed.GetValue(device)!);
+            var model = new Mamba2Model(sizes, backend, seed: parsed.GetValue(seed));
+            output.WriteLine($"data: {corpus.Training.Length:#,0} bytes to train on, {corpus.HeldOut.Length:#,0} held out");
+            output.WriteLine($"model: {model.ParameterCount:#,0} parameters, {sizes.Layers} layers of width {sizes.Width}, state {sizes.StateSize}");
+            var run = new TrainingRun
+            {
+                Model = model,
+                Corpus = corpus,
+                Folder = parsed.GetValue(folder)!,
+                Batch = parsed.GetValue(batch),
+                Length = parsed.GetValue(length),
+                Accumulation = parsed.GetValue(accumulate),
+                Seed = parsed.GetValue(seed),
+                SaveEvery = parsed.GetValue(saveEvery),
+                EvaluateEvery = parsed.GetValue(evaluateEvery),
+                Optimizer = new AdamWSettings(WeightDecay: parsed.GetValue(decay), ClipNorm: parsed.GetValue(clip)),
+                Schedule = new LearningRateSchedule(
+                    parsed.GetValue(rate), count, parsed.GetValue(warmUp) is >= 0 and int given ? given : count / 10, ScheduleOf(parsed.GetValue(schedule)!)),
+            };
+            Evaluation result = run.Run(output, cancellation);
+            output.WriteLine($"held-out loss {result.Loss:0.0000} nats per byte ({result.BitsPerByte(result.Tokens):0.000} bits)");
+            output.WriteLine($"saved in {run.Folder}");
+            return Task.FromResult(CommandLine.Done);
+        });
+        return command;
+    }
+
+    private static LearningRateDecay ScheduleOf(string name) => name switch
+    {
+        "constant" => LearningRateDecay.Constant,
+        "cosine" => LearningRateDecay.Cosine,
+        _ => LearningRateDecay.WarmupStableDecay,
+    };
+}

@@ -1,0 +1,85 @@
+using ScratchMamba.Checkpoints;
+using ScratchMamba.Data;
+using ScratchMamba.Mamba2;
+using ScratchMamba.Tokenizers;
+using ScratchMamba.Training;
+
+namespace ScratchMamba.Cli;
+
+/// <summary>One training on text, as the commands train and quickstart run it: held-out loss and checkpoints included.</summary>
+internal sealed record TrainingRun
+{
+    // Enough held-out text for a loss to three digits, and little enough to be read in seconds.
+    private const int HeldOutLimit = 64 * 1024;
+
+    public required Mamba2Model Model { get; init; }
+
+    public required TextCorpus Corpus { get; init; }
+
+    public required string Folder { get; init; }
+
+    public required LearningRateSchedule Schedule { get; init; }
+
+    public required int Batch { get; init; }
+
+    public required int Length { get; init; }
+
+    public int Accumulation { get; init; } = 1;
+
+    public AdamWSettings Optimizer { get; init; } = new();
+
+    public ulong Seed { get; init; }
+
+    /// <summary>Every how many steps a checkpoint is saved; 0 for at the end only.</summary>
+    public int SaveEvery { get; init; }
+
+    /// <summary>Every how many steps the held-out loss is measured; 0 for at the end only.</summary>
+    public int EvaluateEvery { get; init; }
+
+    /// <summary>Trains, saves, and measures the held-out loss at the end.</summary>
+    public Evaluation Run(TextWriter output, CancellationToken cancellation)
+    {
+        var tokenizer = new ByteTokenizer();
+        int[] training = tokenizer.Encode(Corpus.Training), heldOut = tokenizer.Encode(Corpus.HeldOut.AsSpan(0, Math.Min(HeldOutLimit, Corpus.HeldOut.Length)));
+        if (heldOut.Length < 2)
+            throw new InvalidDataException($"The data is too short: {Corpus.Training.Length + Corpus.HeldOut.Length} bytes leave nothing to hold out for evaluation.");
+        var batches = new TokenBatches(training, Batch, Length, Seed);
+        var trainer = new Trainer(Model, step => batches[step], Length, Schedule, Optimizer, Accumulation);
+        WriteGroups(trainer.Optimizer, output);
+
+        // A folder that cannot be written is found out now, not after hours.
+        Checkpoint.Save(Model, Folder);
+        var display = new TrainingDisplay(output, Schedule.Steps, (long)Batch * Length * Accumulation);
+        display.Run(shown =>
+        {
+            while (trainer.StepsDone < Schedule.Steps && !cancellation.IsCancellationRequested)
+            {
+                shown.Report(trainer.Step());
+                long done = trainer.StepsDone;
+                if (done == Schedule.Steps)
+                    break;
+                if (EvaluateEvery > 0 && done % EvaluateEvery == 0)
+                    shown.Line($"step {done,6}: held-out loss {Evaluator.Evaluate(Model, heldOut, Length).Loss:0.0000}");
+                if (SaveEvery > 0 && done % SaveEvery == 0)
+                    Checkpoint.Save(Model, Folder);
+            }
+        });
+        Checkpoint.Save(Model, Folder);
+        if (cancellation.IsCancellationRequested)
+        {
+            output.WriteLine($"stopped after {trainer.StepsDone} steps; saved in {Folder}");
+            throw new OperationCanceledException(cancellation);
+        }
+        return Evaluator.Evaluate(Model, heldOut, Length);
+    }
+
+    private static void WriteGroups(AdamWOptimizer optimizer, TextWriter output)
+    {
+        foreach ((bool decays, IReadOnlyList<string> paths, long count) in optimizer.Groups)
+        {
+            // The same tensor of every layer is named once.
+            IEnumerable<string> kinds = paths.Select(path => System.Text.RegularExpressions.Regex.Replace(path, @"^backbone\.(layers\.\d+\.)?", "")).Distinct();
+            output.WriteLine($"{(decays ? "weight decay" : "no decay    ")}  {count,12:#,0} parameters: {string.Join(", ", kinds)}");
+        }
+    }
+}
