@@ -59,27 +59,6 @@ public static class Differentiation
         return scope.Keep(outputs);
     }
 
-    /// <summary>
-    /// The gradients of all floating-point inputs by differentiating an operation's definition: the definition of a derivative that has a kernel of its own.
-    /// Zeros stand for gradients that there are none of.
-    /// </summary>
-    internal static Tensor[] GradientDefinition(IPrimitive operation, ReadOnlySpan<Tensor> inputs, params ReadOnlySpan<Tensor> gradients)
-    {
-        // The pass releases the gradients it has used, but these are the caller's.
-        foreach (Tensor gradient in gradients)
-            gradient.Storage.Pins++;
-        Tensor?[] found = ThroughDefinition(operation, inputs, gradients.ToArray());
-        foreach (Tensor gradient in gradients)
-            gradient.Storage.Pins--;
-        var results = new List<Tensor>();
-        for (int i = 0; i < inputs.Length; i++)
-        {
-            if (inputs[i].DType.IsFloating())
-                results.Add(found[i] ?? inputs[i].Backend.Zeros(inputs[i].Type));
-        }
-        return [.. results];
-    }
-
     internal static Tensor?[] ThroughDefinition(IPrimitive operation, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor?> gradients)
     {
         using var scope = Scope.Temporaries();
@@ -96,7 +75,10 @@ public static class Differentiation
                     pass.Accumulate(outputs[i], gradient);
             }
         }
+        // The pass releases gradients that it has used, but these are the caller's.
+        Pin(gradients, 1);
         Gradients found = pass.Run();
+        Pin(gradients, -1);
         return Array.ConvertAll(leaves, leaf => found.TryGet(leaf, out Tensor? gradient) ? scope.Keep(gradient) : null);
     }
 
@@ -108,6 +90,15 @@ public static class Differentiation
         for (int i = 0; i < count; i++)
             results[i] = found[i] ?? inputs[i].Backend.Zeros(inputs[i].Type);
         return results;
+    }
+
+    private static void Pin(ReadOnlySpan<Tensor?> gradients, int count)
+    {
+        foreach (Tensor? gradient in gradients)
+        {
+            if (gradient is not null)
+                gradient.Storage.Pins += count;
+        }
     }
 
     /// <summary>Restores the previous state when disposed.</summary>

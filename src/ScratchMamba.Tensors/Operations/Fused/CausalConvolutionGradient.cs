@@ -32,7 +32,8 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
     }
 
     /// <inheritdoc/>
-    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) => Differentiation.GradientDefinition(Forward, inputs[..^1], inputs[^1]);
+    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) =>
+        Differentiation.DefinitionOfGradient(Forward, inputs[..^1], inputs[^1..], count: HasSequence ? inputs.Length - 2 : inputs.Length - 1);
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {

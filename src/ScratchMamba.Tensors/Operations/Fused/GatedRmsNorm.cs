@@ -152,7 +152,7 @@ public readonly record struct GatedRmsNormGradient(double Epsilon, int Groups, b
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) =>
-        Differentiation.GradientDefinition(new GatedRmsNorm(Epsilon, Groups, NormBeforeGate), inputs[..3], inputs[3]);
+        Differentiation.DefinitionOfGradient(new GatedRmsNorm(Epsilon, Groups, NormBeforeGate), inputs[..3], inputs[3..], count: 3);
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {

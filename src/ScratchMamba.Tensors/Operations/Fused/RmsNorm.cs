@@ -125,7 +125,7 @@ public readonly record struct RmsNormGradient(double Epsilon) : IPrimitive
     }
 
     /// <inheritdoc/>
-    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) => Differentiation.GradientDefinition(new RmsNorm(Epsilon), inputs[..2], inputs[2]);
+    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) => Differentiation.DefinitionOfGradient(new RmsNorm(Epsilon), inputs[..2], inputs[2..], count: 2);
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {
