@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Numerics.Tensors;
 using System.Numerics;
 
 namespace ScratchMamba.Tensors.Operations;
@@ -143,15 +142,12 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
             Span<ConvolutionTerm<T>> room = Signal.Taps <= ConvolutionPart.TermsOnStack
                 ? stackalloc ConvolutionTerm<T>[ConvolutionPart.TermsOnStack]
                 : new ConvolutionTerm<T>[Signal.Taps];
-            Span<T> sigmoid = stackalloc T[ConvolutionPart.Channels];
             for (int t = part.Start; t < part.End; t++)
             {
                 var y = new Span<T>(Y + Signal.Offset(part.Batch, t) + part.Channel, part.Count);
                 ConvolutionLoops.WeightedSum(Signal.Sources(part, t, room), Bias is null ? null : Bias + part.Channel, y);
-                if (!Silu)
-                    continue;
-                TensorPrimitives.Sigmoid(y, sigmoid);
-                TensorPrimitives.Multiply(y, sigmoid[..y.Length], y);
+                if (Silu)
+                    VectorMath.Map<Silu, T>(y, y);
             }
         }
     }

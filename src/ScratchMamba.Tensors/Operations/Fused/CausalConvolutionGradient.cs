@@ -99,18 +99,11 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
             ArrayPool<T>.Shared.Return(scratch);
         }
 
-        /// <summary>dp = dy · σ(p) · (1 + p · (1 − σ(p))).</summary>
+        /// <summary>dp = dy · silu′(p).</summary>
         private readonly void BeforeSilu(in ConvolutionPart part, int t, Span<T> dp, Span<ConvolutionTerm<T>> room)
         {
-            Span<T> sigmoid = stackalloc T[ConvolutionPart.Channels], complement = stackalloc T[ConvolutionPart.Channels];
-            sigmoid = sigmoid[..dp.Length];
-            complement = complement[..dp.Length];
             ConvolutionLoops.WeightedSum(Signal.Sources(part, t, room), Bias is null ? null : Bias + part.Channel, dp);
-            TensorPrimitives.Sigmoid(dp, sigmoid);
-            TensorPrimitives.Subtract(T.One, sigmoid, complement);
-            TensorPrimitives.MultiplyAddEstimate(dp, complement, T.One, dp);
-            TensorPrimitives.Multiply(dp, sigmoid, dp);
-            TensorPrimitives.Multiply(dp, new ReadOnlySpan<T>(Dy + Signal.Offset(part.Batch, t) + part.Channel, part.Count), dp);
+            VectorMath.Map<SiluGradient, T>(new ReadOnlySpan<T>(Dy + Signal.Offset(part.Batch, t) + part.Channel, part.Count), dp, dp);
         }
 
         private readonly void Gradients(in ConvolutionPart part, T* dp, int pitch, Span<ConvolutionTerm<T>> room)

@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Runtime.CompilerServices;
 
 namespace ScratchMamba.Tensors.Operations;
 
@@ -134,10 +133,10 @@ internal static unsafe class ConvolutionLoops
                 foreach (ConvolutionTerm<T> term in terms)
                 {
                     T* x = term.Row + c, w = term.Weight + c;
-                    a = MultiplyAdd(Vector.Load(x), Vector.Load(w), a);
-                    b = MultiplyAdd(Vector.Load(x + width), Vector.Load(w + width), b);
-                    d = MultiplyAdd(Vector.Load(x + 2 * width), Vector.Load(w + 2 * width), d);
-                    e = MultiplyAdd(Vector.Load(x + 3 * width), Vector.Load(w + 3 * width), e);
+                    a = VectorMath.MultiplyAdd(Vector.Load(x), Vector.Load(w), a);
+                    b = VectorMath.MultiplyAdd(Vector.Load(x + width), Vector.Load(w + width), b);
+                    d = VectorMath.MultiplyAdd(Vector.Load(x + 2 * width), Vector.Load(w + 2 * width), d);
+                    e = VectorMath.MultiplyAdd(Vector.Load(x + 3 * width), Vector.Load(w + 3 * width), e);
                 }
                 a.Store(to + c);
                 b.Store(to + c + width);
@@ -153,11 +152,4 @@ internal static unsafe class ConvolutionLoops
             }
         }
     }
-
-    // The fused form exists for float and double only, not for a generic vector; the tests on T cost nothing once compiled.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector<T> MultiplyAdd<T>(Vector<T> x, Vector<T> y, Vector<T> sum) =>
-        typeof(T) == typeof(double)
-            ? Vector.MultiplyAddEstimate(x.As<T, double>(), y.As<T, double>(), sum.As<T, double>()).As<double, T>()
-            : Vector.MultiplyAddEstimate(x.As<T, float>(), y.As<T, float>(), sum.As<T, float>()).As<float, T>();
 }

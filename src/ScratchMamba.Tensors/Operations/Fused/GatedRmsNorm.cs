@@ -113,8 +113,7 @@ public readonly record struct GatedRmsNorm(double Epsilon, int Groups, bool Norm
                     var x = new ReadOnlySpan<T>(X + start, width);
                     var gate = new ReadOnlySpan<T>(Gate + start, width);
                     var y = new Span<T>(Y + start, width);
-                    TensorPrimitives.Sigmoid(gate, y);
-                    TensorPrimitives.Multiply(y, gate, y);
+                    VectorMath.Map<Silu, T>(gate, y);
                     TensorPrimitives.Multiply(y, x, y);
                     T sum = TensorPrimitives.SumOfSquares(Operation.NormBeforeGate ? x : y);
                     TensorPrimitives.Multiply(y, RmsNorm.Scale(sum, width, Operation.Epsilon), y);
@@ -215,7 +214,7 @@ public readonly record struct GatedRmsNormGradient(double Epsilon, int Groups, b
             var work = new Span<T>(Temporary + (2L * part + 1) * Columns, width);
 
             // s = g·σ(g) and s′ = σ + s·(1 − σ), which is kept in dgate until it is used.
-            TensorPrimitives.Sigmoid(gate, dgate);
+            VectorMath.Map<Sigmoid, T>(gate, dgate);
             TensorPrimitives.Multiply(gate, dgate, silu);
             TensorPrimitives.Subtract(T.One, dgate, work);
             TensorPrimitives.MultiplyAddEstimate(work, silu, dgate, dgate);
