@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Numerics.Tensors;
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Cpu;
 
@@ -142,7 +141,7 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
     /// <summary>
     /// A part is one chunk of up to eight heads of a group. C·Bᵀ is computed once for them; then each head multiplies it by its decay, a packed triangle of exponentials,
     /// and y = exp(a)·(C·hᵀ) + (C·Bᵀ ∘ decay)·(dt·x) is two small products on dense tiles, the second one skipping what lies above the diagonal.
-    /// All tiles of a head (Q², 2·Q·P and N·P elements) fit the second-level cache.
+    /// All tiles of a head (2·Q², Q·P and N·P elements) fit the second-level cache.
     /// </summary>
     private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
     {
@@ -160,7 +159,7 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
             CpuScratch scratch = default;
             T* high = scratch.Take<T>(length), low = scratch.Take<T>(length), decay = scratch.Take<T>((long)length * (length + 1) / 2);
             T* cb = scratch.Take<T>((long)length * length), m = scratch.Take<T>((long)length * length);
-            T* tile = scratch.Take<T>((long)length * P), y = scratch.Take<T>((long)length * P);
+            T* tile = scratch.Take<T>((long)length * P), carried = scratch.Take<T>(length), skip = scratch.Take<T>(P);
             T* transposed = scratch.Take<T>((long)N * Math.Max(P, length));
             int* first = scratch.Take<int>(length);
             T* c = C + (row * G + group) * N;
@@ -172,33 +171,30 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
             int end = group * Shape.HeadsPerGroup + Math.Min(Shape.HeadsPerGroup, (block + 1) * HeadsPerPart);
             for (int head = group * Shape.HeadsPerGroup + block * HeadsPerPart; head < end; head++)
             {
-                T* x = X + (row * H + head) * P, dt = Dt + row * H + head, result = Y + (row * H + head) * P;
+                T* x = X + (row * H + head) * P, dt = Dt + row * H + head, y = Y + (row * H + head) * P;
                 ChunkTile.Decay(length, dt, H, A[head], high, low);
                 ChunkTile.DecayTriangle(length, high, low, decay);
                 Mix(length, cb, decay, first, m);
                 ChunkTile.ScaleRows(length, P, x, (long)H * P, dt, H, tile);
 
                 SmallMatrix.Transpose(P, N, States + ((long)part * H + head) * P * N, N, transposed);
-                SmallMatrix.Multiply(length, P, N, c, (long)G * N, 1, transposed, P, y, P);
+                SmallMatrix.Multiply(length, P, N, c, (long)G * N, 1, transposed, P, y, (long)H * P);
+                ChunkTile.Carried(length, high, first, carried);
+                ChunkTile.Skip(head, P, D, SkipsPerHead, skip);
                 for (int s = 0; s < length; s++)
-                {
-                    var ys = new Span<T>(y + (long)s * P, P);
-                    TensorPrimitives.Multiply(ys, first[s] < 0 ? T.Exp(high[s]) : T.Zero, ys);
-                }
-                SmallMatrix.Multiply(length, P, length, m, length, 1, tile, P, y, P, add: true, Triangle.LowerLeft);
-                for (int s = 0; s < length; s++)
-                {
-                    var ys = new ReadOnlySpan<T>(y + (long)s * P, P);
-                    var xs = new ReadOnlySpan<T>(x + (long)s * H * P, P);
-                    var to = new Span<T>(result + (long)s * H * P, P);
-                    if (D is null)
-                        ys.CopyTo(to);
-                    else if (SkipsPerHead == 1)
-                        TensorPrimitives.MultiplyAdd(xs, D[head], ys, to);
-                    else
-                        TensorPrimitives.MultiplyAdd(xs, new ReadOnlySpan<T>(D + (long)head * P, P), ys, to);
-                }
+                    CarryAndSkip(P, carried[s], skip, x + (long)s * H * P, y + (long)s * H * P);
+                SmallMatrix.Multiply(length, P, length, m, length, 1, tile, P, y, (long)H * P, add: true, Triangle.LowerLeft);
             }
+        }
+
+        /// <summary>y = carried · y + skip ∘ x, along one row.</summary>
+        private static void CarryAndSkip(int width, T carried, T* skip, T* x, T* y)
+        {
+            int p = 0;
+            for (; p + Vector<T>.Count <= width; p += Vector<T>.Count)
+                Vector.Store(SmallMatrix.Fused(Vector.Load(skip + p), Vector.Load(x + p), new Vector<T>(carried) * Vector.Load(y + p)), y + p);
+            for (; p < width; p++)
+                y[p] = carried * y[p] + skip[p] * x[p];
         }
 
         /// <summary>m = C·Bᵀ ∘ decay where s ≤ m and both are of one document, else 0 as far as the product by blocks of rows reads.</summary>
@@ -206,9 +202,12 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
         {
             for (int i = 0; i < length; decay += ++i, cb += length, m += length)
             {
-                int from = Math.Max(first[i], 0), count = i + 1 - from;
-                new Span<T>(m, from).Clear();
-                TensorPrimitives.Multiply(new ReadOnlySpan<T>(cb + from, count), new ReadOnlySpan<T>(decay + from, count), new Span<T>(m + from, count));
+                int s = Math.Max(first[i], 0);
+                new Span<T>(m, s).Clear();
+                for (; s + Vector<T>.Count <= i; s += Vector<T>.Count)
+                    Vector.Store(Vector.Load(cb + s) * Vector.Load(decay + s), m + s);
+                for (; s <= i; s++)
+                    m[s] = cb[s] * decay[s];
                 new Span<T>(m + i + 1, Math.Min(length, i + SmallMatrix.RowBlock) - i - 1).Clear();
             }
         }

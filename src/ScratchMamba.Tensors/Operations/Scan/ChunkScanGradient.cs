@@ -100,6 +100,7 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
             T* g = scratch.Take<T>(wide), tile = scratch.Take<T>(wide), dtile = scratch.Take<T>(wide), transposed = scratch.Take<T>(Math.Max(wide, deep));
             T* fromState = scratch.Take<T>(deep), dc = scratch.TakeZeros<T>(deep);
             T* carried = scratch.Take<T>(length), columns = scratch.Take<T>(length), inside = scratch.Take<T>(length);
+            T* skip = scratch.Take<T>(P), dskip = scratch.Take<T>(P);
             int* first = scratch.Take<int>(length);
             T* b = B + (row * G + group) * N, c = C + (row * G + group) * N, db = DB + (row * G + group) * N;
 
@@ -117,20 +118,13 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
 
                 // What came from the carried state. carried[s] becomes g·(exp(a) C h): the gradient of a_s through exp(a_s).
                 for (int s = 0; s < length; s++)
-                {
                     new ReadOnlySpan<T>(dy + (long)s * H * P, P).CopyTo(new Span<T>(g + (long)s * P, P));
-                    carried[s] = first[s] < 0 ? T.Exp(high[s]) : T.Zero;
-                }
+                ChunkTile.Carried(length, high, first, carried);
                 ChunkTile.ScaleRows(length, P, g, P, carried, 1, tile);
                 SmallMatrix.Multiply(P, N, length, tile, 1, P, c, (long)G * N, DStates + state, N);
                 SmallMatrix.Multiply(length, N, P, tile, P, 1, States + state, N, fromState, N);
                 for (int s = 0; s < length; s++)
-                {
-                    var own = new ReadOnlySpan<T>(fromState + (long)s * N, N);
-                    carried[s] = TensorPrimitives.Dot(own, new ReadOnlySpan<T>(c + (long)s * G * N, N));
-                    var sum = new Span<T>(dc + (long)s * N, N);
-                    TensorPrimitives.Add(sum, own, sum);
-                }
+                    carried[s] = AddAndDot(N, fromState + (long)s * N, c + (long)s * G * N, dc + (long)s * N);
 
                 // What came from inside the chunk.
                 ChunkTile.ScaleRows(length, P, x, (long)H * P, dt, H, tile);
@@ -139,9 +133,24 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
                 Mix(length, cb, decay, first, dm, m, dcb, columns, inside);
                 SmallMatrix.Multiply(length, P, length, m, 1, length, g, P, dtile, P, triangle: Triangle.UpperLeft);
 
-                DA[(long)part * H + head] = Finish(length, head, x, dt, dtile, carried, inside, dx, ddt);
-                if (D is not null)
-                    FinishSkip(length, head, x, g, dx, DD + ((long)part * H + head) * SkipsPerHead);
+                ChunkTile.Skip(head, P, D, SkipsPerHead, skip);
+                new Span<T>(dskip, P).Clear();
+                double rate = double.CreateTruncating(A[head]), later = 0, sum = 0;
+                for (int s = length - 1; s >= 0; s--)
+                {
+                    // dt_s·A is in a_s and in all that follow.
+                    later += double.CreateTruncating(carried[s]);
+                    double slope = later + double.CreateTruncating(inside[s]), step = double.CreateTruncating(dt[(long)s * H]);
+                    T direct = Finish(P, dt[(long)s * H], dtile + (long)s * P, g + (long)s * P, x + (long)s * H * P, skip, dx + (long)s * H * P, dskip);
+                    ddt[(long)s * H] = T.CreateTruncating(double.CreateTruncating(direct) + slope * rate);
+                    sum += slope * step;
+                }
+                DA[(long)part * H + head] = T.CreateTruncating(sum);
+                var dd = new Span<T>(DD + ((long)part * H + head) * SkipsPerHead, SkipsPerHead);
+                if (SkipsPerHead == 1)
+                    dd[0] = TensorPrimitives.Sum(new ReadOnlySpan<T>(dskip, P));
+                else
+                    new ReadOnlySpan<T>(dskip, SkipsPerHead).CopyTo(dd);
             }
 
             SmallMatrix.Multiply(length, N, length, dcb, length, 1, b, (long)G * N, dc, N, add: true, Triangle.LowerLeft);
@@ -189,48 +198,46 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
             }
         }
 
-        /// <summary>dx and ddt from d(dt x) and from the gradient of a; returns the part of dA.</summary>
-        private readonly T Finish(int length, int head, T* x, T* dt, T* dtile, T* carried, T* inside, T* dx, T* ddt)
+        /// <summary>sum += row; returns row·with.</summary>
+        private static T AddAndDot(int width, T* row, T* with, T* sum)
         {
-            (int H, int P) = (Shape.H, Shape.P);
-            double rate = double.CreateTruncating(A[head]), later = 0, sum = 0;
-            for (int s = length - 1; s >= 0; s--)
+            Vector<T> dots = default;
+            int n = 0;
+            for (; n + Vector<T>.Count <= width; n += Vector<T>.Count)
             {
-                var from = new ReadOnlySpan<T>(dtile + (long)s * P, P);
-                T step = dt[(long)s * H];
-                TensorPrimitives.Multiply(from, step, new Span<T>(dx + (long)s * H * P, P));
-                // dt_s·A is in a_s and in all that follow.
-                later += double.CreateTruncating(carried[s]);
-                double slope = later + double.CreateTruncating(inside[s]);
-                sum += slope * double.CreateTruncating(step);
-                ddt[(long)s * H] = T.CreateTruncating(
-                    double.CreateTruncating(TensorPrimitives.Dot(from, new ReadOnlySpan<T>(x + (long)s * H * P, P))) + slope * rate);
+                Vector<T> values = Vector.Load(row + n);
+                dots = SmallMatrix.Fused(values, Vector.Load(with + n), dots);
+                Vector.Store(Vector.Load(sum + n) + values, sum + n);
             }
-            return T.CreateTruncating(sum);
+            T dot = Vector.Sum(dots);
+            for (; n < width; n++)
+            {
+                dot += row[n] * with[n];
+                sum[n] += row[n];
+            }
+            return dot;
         }
 
-        /// <summary>The skip's share of dx, and the part of dD.</summary>
-        private readonly void FinishSkip(int length, int head, T* x, T* g, T* dx, T* dd)
+        /// <summary>One row: dx = step · d(dt x) + skip ∘ g, dskip += g ∘ x; returns d(dt x)·x.</summary>
+        private static T Finish(int width, T step, T* dtile, T* g, T* x, T* skip, T* dx, T* dskip)
         {
-            (int H, int P) = (Shape.H, Shape.P);
-            var sums = new Span<T>(dd, SkipsPerHead);
-            sums.Clear();
-            for (int s = 0; s < length; s++)
+            Vector<T> dots = default;
+            int p = 0;
+            for (; p + Vector<T>.Count <= width; p += Vector<T>.Count)
             {
-                var gs = new ReadOnlySpan<T>(g + (long)s * P, P);
-                var xs = new ReadOnlySpan<T>(x + (long)s * H * P, P);
-                var to = new Span<T>(dx + (long)s * H * P, P);
-                if (SkipsPerHead == 1)
-                {
-                    TensorPrimitives.MultiplyAdd(gs, D[head], to, to);
-                    sums[0] += TensorPrimitives.Dot(gs, xs);
-                }
-                else
-                {
-                    TensorPrimitives.MultiplyAdd(gs, new ReadOnlySpan<T>(D + (long)head * P, P), to, to);
-                    TensorPrimitives.MultiplyAdd(gs, xs, sums, sums);
-                }
+                Vector<T> d = Vector.Load(dtile + p), gs = Vector.Load(g + p), xs = Vector.Load(x + p);
+                Vector.Store(SmallMatrix.Fused(Vector.Load(skip + p), gs, new Vector<T>(step) * d), dx + p);
+                Vector.Store(SmallMatrix.Fused(gs, xs, Vector.Load(dskip + p)), dskip + p);
+                dots = SmallMatrix.Fused(d, xs, dots);
             }
+            T dot = Vector.Sum(dots);
+            for (; p < width; p++)
+            {
+                dx[p] = step * dtile[p] + skip[p] * g[p];
+                dskip[p] += g[p] * x[p];
+                dot += dtile[p] * x[p];
+            }
+            return dot;
         }
     }
 }

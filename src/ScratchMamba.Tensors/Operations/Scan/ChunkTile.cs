@@ -69,11 +69,34 @@ internal static unsafe class ChunkTile
             first[m] = m + start == 0 || sequence[m] == sequence[m - 1] ? (m == 0 ? -1 : first[m - 1]) : m;
     }
 
+    /// <summary>What is left of the carried state at each position: to[m] = exp(a_m), or 0 where the document began inside the chunk.</summary>
+    public static void Carried<T>(int length, T* high, int* first, T* to) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        TensorPrimitives.Exp(new ReadOnlySpan<T>(high, length), new Span<T>(to, length));
+        for (int m = 0; m < length; m++)
+            to[m] = first[m] < 0 ? to[m] : T.Zero;
+    }
+
+    /// <summary>D of one head, spread over its channels; zero where there is none.</summary>
+    public static void Skip<T>(int head, int width, T* skip, int skipsPerHead, T* to) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        for (int p = 0; p < width; p++)
+            to[p] = skip is null ? T.Zero : skip[skipsPerHead == 1 ? head : (long)head * width + p];
+    }
+
     /// <summary>to[s] = scale[s] · from[s], rows of <paramref name="width"/>; <paramref name="to"/> is dense.</summary>
     public static void ScaleRows<T>(int length, int width, T* from, long fromStep, T* scale, long scaleStep, T* to) where T : unmanaged, IFloatingPointIeee754<T>
     {
-        for (int s = 0; s < length; s++)
-            TensorPrimitives.Multiply(new ReadOnlySpan<T>(from + s * fromStep, width), scale[s * scaleStep], new Span<T>(to + (long)s * width, width));
+        // Not by TensorPrimitives: at 32 columns a call costs more than the row.
+        for (int s = 0; s < length; s++, from += fromStep, to += width)
+        {
+            T factor = scale[s * scaleStep];
+            int p = 0;
+            for (; p + Vector<T>.Count <= width; p += Vector<T>.Count)
+                Vector.Store(Vector.Load(from + p) * new Vector<T>(factor), to + p);
+            for (; p < width; p++)
+                to[p] = from[p] * factor;
+        }
     }
 
     /// <summary>Sums rows in order, in float64.</summary>
@@ -94,8 +117,8 @@ internal static unsafe class ChunkTile
         T h = high[m], l = low[m];
         int s = 0;
         for (; s + Vector<T>.Count <= length; s += Vector<T>.Count)
-            Vector.Store(Vector.Min(new Vector<T>(h) - Vector.Load(high + s) + (new Vector<T>(l) - Vector.Load(low + s)), Vector<T>.Zero), to + s);
+            Vector.Store(Vector.MinNative(new Vector<T>(h) - Vector.Load(high + s) + (new Vector<T>(l) - Vector.Load(low + s)), Vector<T>.Zero), to + s);
         for (; s < length; s++)
-            to[s] = T.Min(h - high[s] + (l - low[s]), T.Zero);
+            to[s] = T.MinNative(h - high[s] + (l - low[s]), T.Zero);
     }
 }
