@@ -13,7 +13,7 @@ internal interface IParallelBody
 /// Parallel loops. The parts are those of the problem, never of the machine, and none adds to what another one adds to:
 /// so results are the same for any number of threads.
 /// </summary>
-internal static class CpuParallel
+internal static unsafe class CpuParallel
 {
     /// <summary>Below this many elementary operations (about 10 µs) starting threads costs more than it saves.</summary>
     private const long InlineCost = 40_000;
@@ -31,12 +31,23 @@ internal static class CpuParallel
                 body.Invoke(i);
             return;
         }
-        // ParallelHelper splits by the number of cores; asking for at least count/threads parts a batch limits it to our number.
-        ParallelHelper.For(0, count, new Adapter<TBody>(body), minimumActionsPerThread: (count + threads - 1) / threads);
+        // The threads take chunks as they finish the last: parts differ in length, and other programs take cores away.
+        long next = 0;
+        var worker = new Worker<TBody>(body, count, Math.Max(1, count / (8 * threads)), &next);
+        ParallelHelper.For(0, Math.Min(threads, count), worker, minimumActionsPerThread: 1);
     }
 
-    private readonly struct Adapter<TBody>(TBody body) : IAction where TBody : struct, IParallelBody
+    private readonly unsafe struct Worker<TBody>(TBody body, int count, int chunk, long* next) : IAction where TBody : struct, IParallelBody
     {
-        public void Invoke(int i) => body.Invoke(i);
+        public void Invoke(int worker)
+        {
+            long start;
+            while ((start = Interlocked.Add(ref *next, chunk) - chunk) < count)
+            {
+                int end = (int)Math.Min(count, start + chunk);
+                for (int i = (int)start; i < end; i++)
+                    body.Invoke(i);
+            }
+        }
     }
 }

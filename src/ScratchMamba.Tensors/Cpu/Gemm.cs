@@ -162,7 +162,7 @@ internal unsafe struct Gemm<T> where T : unmanaged, IFloatingPointIeee754<T>
             }
         }
 
-        [SkipLocalsInit]
+        [SkipLocalsInit, MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private readonly void Multiply(int tileRow, int tileColumn)
         {
             T* edge = stackalloc T[TKernel.Rows * TKernel.Columns];

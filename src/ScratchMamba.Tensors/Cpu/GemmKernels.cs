@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace ScratchMamba.Tensors.Cpu;
 
@@ -39,6 +40,9 @@ internal readonly unsafe struct GemmKernel6<TLanes, TVector, T> : IGemmKernel<T>
         TVector z30 = TLanes.Zero, z31 = TLanes.Zero;
         TVector z40 = TLanes.Zero, z41 = TLanes.Zero;
         TVector z50 = TLanes.Zero, z51 = TLanes.Zero;
+        // C is read only at the end: fetching it now hides that.
+        for (int i = 0; i < Rows; i++)
+            GemmKernels.Prefetch(c + i * pitch, Columns * sizeof(T));
         for (; depth > 0; depth--)
         {
             y0 = TLanes.Load(b);
@@ -99,6 +103,9 @@ internal readonly unsafe struct GemmKernel14<TLanes, TVector, T> : IGemmKernel<T
         TVector z110 = TLanes.Zero, z111 = TLanes.Zero;
         TVector z120 = TLanes.Zero, z121 = TLanes.Zero;
         TVector z130 = TLanes.Zero, z131 = TLanes.Zero;
+        // C is read only at the end: fetching it now hides that.
+        for (int i = 0; i < Rows; i++)
+            GemmKernels.Prefetch(c + i * pitch, Columns * sizeof(T));
         for (; depth > 0; depth--)
         {
             y0 = TLanes.Load(b);
@@ -168,6 +175,16 @@ internal readonly unsafe struct GemmKernel14<TLanes, TVector, T> : IGemmKernel<T
 /// <summary>What the kernels share.</summary>
 internal static unsafe class GemmKernels
 {
+    /// <summary>Asks for memory that will be needed soon, where the processor takes such wishes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Prefetch(void* address, int bytes)
+    {
+        if (!Sse.IsSupported)
+            return;
+        for (int i = 0; i < bytes; i += 64)
+            Sse.Prefetch0((byte*)address + i);
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreRow<TLanes, TVector, T>(T* c, TVector z0, TVector z1, bool accumulate)
         where TLanes : struct, ILanes<TVector, T> where TVector : struct where T : unmanaged

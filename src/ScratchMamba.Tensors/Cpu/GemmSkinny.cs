@@ -12,9 +12,6 @@ namespace ScratchMamba.Tensors.Cpu;
 internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
     where TLanes : struct, ILanes<TVector, T> where TVector : struct where T : unmanaged, IFloatingPointIeee754<T>
 {
-    /// <summary>How many rows are few: packing W would cost more than the product.</summary>
-    private const int Few = 8;
-
     private readonly T* x, w, z;
     private readonly int batches, rows, columns, depth, width;
     private readonly nint xRow, xDepth, xBatch, wDepth, wColumn, wBatch, zRow, zColumn;
@@ -23,7 +20,7 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
     {
         (batches, depth) = (product.Batches, product.K);
         z = product.C;
-        bool exchanged = product.M > Few;
+        bool exchanged = !HasFewRows(product);
         x = exchanged ? product.B : product.A;
         w = exchanged ? product.A : product.B;
         if (!exchanged)
@@ -40,8 +37,11 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
         width = wDepth == 1 ? 64 : 512;
     }
 
-    /// <summary>Whether a product has few rows, or few columns and rows of A that lie in memory as they are read.</summary>
-    public static bool Fits(in Gemm<T> product) => product.M <= Few || (product.N <= Few && product.AColumn == 1);
+    /// <summary>Whether packing the large matrix would cost more than it gains.</summary>
+    public static bool Fits(in Gemm<T> product) => HasFewRows(product) || (product.N <= 8 && product.AColumn == 1);
+
+    // The bounds are where both ways took equally long. Scalar products keep up longest, for packing W would transpose it, but short ones are mostly overhead.
+    private static bool HasFewRows(in Gemm<T> product) => product.M <= (product.BRow != 1 ? 2 : product.K < 64 ? 8 : 32);
 
     public void Run(int threads) => CpuParallel.For(
         threads, checked(batches * ((columns + width - 1) / width)), (long)rows * Math.Min(columns, width) * depth / Gemm<T>.FusedPerOperation, this);
@@ -75,6 +75,7 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
     }
 
     /// <summary>W lies along its rows: each is added to all rows of Z while it is at hand.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void AddRows(T* xs, T* ws, T* zs, int count)
     {
         for (int i = 0; i < rows; i++)
@@ -91,7 +92,7 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
     }
 
     /// <summary>W lies along its columns: each element of Z is a scalar product. What the last four lack is computed again, so that no row of Z depends on how many there are.</summary>
-    [SkipLocalsInit]
+    [SkipLocalsInit, MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void DotColumns(T* xs, nint pitch, T* ws, T* zs, int count)
     {
         T* sums = stackalloc T[8];

@@ -25,23 +25,16 @@ public class MatMulTests
     }
 
     [Theory, MemberData(nameof(Sizes))]
-    public void AgreesWithTheSumThatDefinesIt(int m, int n, int k)
+    public void AgreesWithTheSumThatDefinesIt(int m, int n, int k) => CompareWithNaive(m, n, k, vectorBits: 0);
+
+    [Theory]
+    [InlineData(128)]
+    [InlineData(256)]
+    [InlineData(512)]
+    public void AgreesForEveryVectorWidth(int bits)
     {
-        foreach (int bits in (int[])[128, 256, 512])
-        {
-            using var backend = new CpuBackend(threads: 2, vectorBits: bits);
-            foreach ((bool transposeA, bool transposeB) in (ReadOnlySpan<(bool, bool)>)[(false, false), (false, true), (true, false), (true, true)])
-            {
-                var draw = new Draw([], m + 1000 * n);
-                Input a = draw.Normal(transposeA ? [k, m] : [m, k]), b = draw.Normal(transposeB ? [n, k] : [k, n], 1 / Math.Sqrt(k));
-                double[] expected = Naive(a.Values, b.Values, m, n, k, transposeA, transposeB);
-                foreach ((DType type, double tolerance) in (ReadOnlySpan<(DType, double)>)[(DType.F64, 1e-14), (DType.F32, 1e-6)])
-                {
-                    double[] actual = a.On(backend, type).MatMul(b.On(backend, type), transposeA, transposeB).ToDoubles();
-                    Assert.InRange(RelativeError.Of(actual, expected), 0, tolerance);
-                }
-            }
-        }
+        foreach ((int m, int n, int k) in (ReadOnlySpan<(int, int, int)>)[(1, 33, 17), (2, 70, 33), (31, 65, 90), (33, 3, 65), (43, 97, 300)])
+            CompareWithNaive(m, n, k, bits);
     }
 
     [Theory]
@@ -138,6 +131,22 @@ public class MatMulTests
         float[] c = backend.Tensor<float>([20, 30], a).MatMul(backend.Full(new TensorType(DType.F32, [30, 11]), 1)).ToArray<float>();
         for (int i = 0; i < c.Length; i++)
             Assert.Equal(i / 11 == 4 ? float.PositiveInfinity : 0, c[i]);
+    }
+
+    private static void CompareWithNaive(int m, int n, int k, int vectorBits)
+    {
+        using var backend = new CpuBackend(threads: 2, vectorBits);
+        foreach ((bool transposeA, bool transposeB) in (ReadOnlySpan<(bool, bool)>)[(false, false), (false, true), (true, false), (true, true)])
+        {
+            var draw = new Draw([], m + 1000 * n);
+            Input a = draw.Normal(transposeA ? [k, m] : [m, k]), b = draw.Normal(transposeB ? [n, k] : [k, n], 1 / Math.Sqrt(k));
+            double[] expected = Naive(a.Values, b.Values, m, n, k, transposeA, transposeB);
+            foreach ((DType type, double tolerance) in (ReadOnlySpan<(DType, double)>)[(DType.F64, 1e-14), (DType.F32, 1e-6)])
+            {
+                double[] actual = a.On(backend, type).MatMul(b.On(backend, type), transposeA, transposeB).ToDoubles();
+                Assert.InRange(RelativeError.Of(actual, expected), 0, tolerance);
+            }
+        }
     }
 
     private static void Compare(Tensor a, Tensor b, Tensor repeatedA, Tensor repeatedB, bool transposeA, bool transposeB)
