@@ -61,8 +61,8 @@ public readonly record struct ChunkRetention(int Chunk, bool HasSequence) : IPri
         Tensor dt = call.Input(0), a = call.Input(1);
         ScanShape shape = ShapeOf(dt.Shape);
         // Every position of a chunk moves the logarithm of γ alike.
-        Tensor slope = (call.Gradient(0) * call.Output(0)).Reshape([shape.B, shape.Chunks, 1, shape.H]).Broadcast([shape.B, shape.Chunks, Chunk, shape.H])
-            .Reshape([shape.B, checked(shape.Chunks * Chunk), shape.H]).Slice(1, 0, shape.L);
+        Tensor slope = (call.Gradient(0) * call.Output(0)).Reshape([shape.B, shape.Chunks, 1, shape.H]).Broadcast([shape.B, shape.Chunks, shape.Q, shape.H])
+            .Reshape([shape.B, checked(shape.Chunks * shape.Q), shape.H]).Slice(1, 0, shape.L);
         Tensor?[] gradients = [slope * a, (slope * dt).SumTo(a.Shape)];
         return HasSequence ? [.. gradients, null] : gradients;
     }
@@ -78,7 +78,7 @@ public readonly record struct ChunkRetention(int Chunk, bool HasSequence) : IPri
         return [retention.Reshape([shape.B, shape.Chunks, shape.H])];
     }
 
-    private ScanShape ShapeOf(Shape dt) => new(dt[0], dt[1], dt[2], 0, 1, 0, Chunk);
+    private ScanShape ShapeOf(Shape dt) => new(dt[0], dt[1], dt[2], 0, 1, 0, ScanShape.Effective(Chunk, dt[1]));
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {
@@ -89,7 +89,7 @@ public readonly record struct ChunkRetention(int Chunk, bool HasSequence) : IPri
         // B·L·H additions, too few to be worth threads or vectors.
         for (int part = 0; part < shape.B * shape.Chunks; part++)
         {
-            int chunk = part % shape.Chunks, start = chunk * Chunk, length = shape.Length(chunk), row = part / shape.Chunks * shape.L + start;
+            int chunk = part % shape.Chunks, start = chunk * shape.Q, length = shape.Length(chunk), row = part / shape.Chunks * shape.L + start;
             bool begins = false;
             for (int s = start == 0 ? 1 : 0; s < length && HasSequence; s++)
                 begins |= sequence[row + s] != sequence[row + s - 1];

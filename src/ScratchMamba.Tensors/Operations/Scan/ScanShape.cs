@@ -18,6 +18,9 @@ internal readonly record struct ScanShape(int B, int L, int H, int P, int G, int
     /// <summary>The length of chunk <paramref name="chunk"/>.</summary>
     public int Length(int chunk) => Math.Min(Q, L - chunk * Q);
 
+    /// <summary>A chunk longer than the whole is as long as the whole.</summary>
+    public static int Effective(int chunk, int length) => Math.Min(chunk, Math.Max(1, length));
+
     /// <summary>Checks x [B,L,H,P], dt [B,L,H], A [H] and B [B,L,G,N] (and C where <paramref name="hasC"/>), then the optional sequence [B,L] at the end.</summary>
     public static ScanShape Check(string operation, ReadOnlySpan<TensorType> inputs, int count, int chunk, bool hasC, int sequence)
     {
@@ -40,6 +43,6 @@ internal readonly record struct ScanShape(int B, int L, int H, int P, int G, int
             ShapeException.ThrowUnless(inputs[4].Shape == b, operation, "C must have the shape of B", inputs);
         if (sequence >= 0)
             ShapeException.ThrowUnless(inputs[sequence].Shape == [x[0], x[1]], operation, "the sequence must be [batch, length]", inputs);
-        return new ScanShape(x[0], x[1], x[2], x[3], b[2], b[3], chunk);
+        return new ScanShape(x[0], x[1], x[2], x[3], b[2], b[3], Effective(chunk, x[1]));
     }
 }
