@@ -19,6 +19,9 @@ public interface IPrimitive
     /// <summary>Computes the outputs on the CPU. Every element of every output is written.</summary>
     void Compute(CpuCall call);
 
+    /// <summary>How the operation runs on a device that has shaders, or null where there is no shader for it: its <see cref="Definition"/> runs then.</summary>
+    Launch? Launch(LaunchCall call) => null;
+
     /// <summary>Which inputs and outputs <see cref="Backward"/> reads; everything else may be freed before it runs.</summary>
     Saved Saves => Saved.Nothing;
 

@@ -36,6 +36,9 @@ public readonly record struct Affine(double Scale, double Offset) : IPrimitive, 
     public void Compute(CpuCall call) => ElementwiseLoops.Run(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Unary("affine", call, (float)Scale, (float)Offset);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0) * Scale];
 
     void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y)
