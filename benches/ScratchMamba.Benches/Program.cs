@@ -8,7 +8,7 @@ using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Cpu;
 
 // In process: the catalogue is then built once, and no second project has to be restored.
-BenchmarkRunner.Run<OperationBenchmarks>(DefaultConfig.Instance.AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance)), args);
+BenchmarkSwitcher.FromTypes([typeof(OperationBenchmarks)]).Run(args, DefaultConfig.Instance.AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance)));
 
 /// <summary>The time of one call of each operation that has an example of the size that matters, on the CPU.</summary>
 public class OperationBenchmarks
