@@ -50,6 +50,11 @@ public abstract class Backend : IDisposable
     /// <summary>Runs an operation.</summary>
     public abstract void Execute(Call call);
 
+    /// <summary>Waits until all that was executed is done: for measuring. Reading waits by itself.</summary>
+    public virtual void Finish()
+    {
+    }
+
     /// <summary>Releases everything that still lives here.</summary>
     public abstract void Dispose();
 

@@ -24,6 +24,9 @@ public abstract class DecoratedBackend(Backend inner) : Backend
     /// <inheritdoc/>
     public override void Execute(Call call) => Inner.Execute(call);
 
+    /// <inheritdoc/>
+    public override void Finish() => Inner.Finish();
+
     /// <summary>Disposes the inner backend.</summary>
     public override void Dispose()
     {

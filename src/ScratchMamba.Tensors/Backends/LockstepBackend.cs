@@ -58,6 +58,13 @@ public sealed class LockstepBackend(Backend reference, Backend tested, double to
             Compare(call, i, referenceOutputs[i], testedOutputs[i]);
     }
 
+    /// <inheritdoc/>
+    public override void Finish()
+    {
+        tested.Finish();
+        reference.Finish();
+    }
+
     /// <summary>Disposes both backends.</summary>
     public override void Dispose()
     {

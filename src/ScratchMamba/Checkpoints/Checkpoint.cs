@@ -17,6 +17,8 @@ public static class Checkpoint
     /// <exception cref="CheckpointException">It is missing, damaged, or not one of Mamba-2; the message names the file and, where there is one, the line.</exception>
     public static Mamba2Config LoadConfig(string path)
     {
+        // A save that was killed between its two renames left the previous checkpoint aside.
+        AtomicFolder.Recover(path);
         if (Directory.Exists(path))
             path = Path.Combine(path, ConfigFile);
         else if (!File.Exists(path))
