@@ -26,7 +26,7 @@ public static class CommandLine
         root.Options.Add(verbose);
         foreach (Command command in new[]
         {
-            QuickstartCommand.Create(), TrainCommand.Create(), GenerateCommand.Create(), EvaluateCommand.Create(), InspectCommand.Create(), VerifyCommand.Create(),
+            QuickstartCommand.Create(), TrainCommand.Create(), GenerateCommand.Create(), EvaluateCommand.Create(), InspectCommand.Create(), VerifyCommand.Create(), BenchCommand.Create(),
         })
         {
             root.Subcommands.Add(command);

@@ -1,0 +1,228 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json.Nodes;
+using ScratchMamba.Data;
+using ScratchMamba.Mamba2;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Operations;
+using ScratchMamba.Training;
+
+namespace ScratchMamba.Cli.Commands;
+
+/// <summary>bench: measures speed, on random data.</summary>
+internal static class BenchCommand
+{
+    private const double Giga = 1e9;
+
+    private static readonly Option<string> Device = CommonOptions.Device();
+    private static readonly Option<int> Repeat = CommonOptions.Count("--repeat", 9, "How many samples the median is taken over.");
+    private static readonly Option<bool> Json = new("--json") { Description = "One JSON object for each measurement." };
+
+    public static Command Create()
+    {
+        var command = new Command("bench", "Measure speed: medians with their spread, on random data.\n\nExample:\n  scratchmamba bench gemm --m 1024 --n 1024 --k 1024");
+        command.Subcommands.Add(Gemm());
+        command.Subcommands.Add(Copy());
+        command.Subcommands.Add(Chain());
+        command.Subcommands.Add(Scan());
+        command.Subcommands.Add(Train());
+        command.Subcommands.Add(Prefill());
+        command.Subcommands.Add(Decode());
+        return command;
+    }
+
+    private static Command Gemm()
+    {
+        Option<int> m = CommonOptions.Count("--m", 1024, "Rows of the product."), n = CommonOptions.Count("--n", 1024, "Columns of the product."), k = CommonOptions.Count("--k", 1024, "The inner extent.");
+        var transposeA = new Option<bool>("--transpose-a") { Description = "A is stored [k, m]." };
+        var transposeB = new Option<bool>("--transpose-b") { Description = "B is stored [n, k], as the weights of a layer are." };
+        return Measured("gemm", "A matrix product, float32.", [m, n, k, transposeA, transposeB], (parsed, backend, report) =>
+        {
+            (int rows, int columns, int inner) = (parsed.GetValue(m), parsed.GetValue(n), parsed.GetValue(k));
+            (bool ta, bool tb) = (parsed.GetValue(transposeA), parsed.GetValue(transposeB));
+            Tensor a = Noise(backend, ta ? [inner, rows] : [rows, inner], 1), b = Noise(backend, tb ? [columns, inner] : [inner, columns], 2);
+            Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
+            {
+                using var scope = new Scope();
+                a.MatMul(b, ta, tb);
+            });
+            double bytes = 4.0 * ((double)rows * inner + (double)inner * columns + (double)rows * columns);
+            report($"gemm {rows}x{columns}x{inner}{(ta ? " transpose-a" : "")}{(tb ? " transpose-b" : "")}", time, 2.0 * rows * columns * inner, 0, bytes);
+        });
+    }
+
+    private static Command Copy()
+    {
+        Option<int> megabytes = CommonOptions.Count("--megabytes", 256, "The size of what is copied.");
+        return Measured("copy", "A copy within the device's memory; bytes count once read and once written.", [megabytes], (parsed, backend, report) =>
+        {
+            int count = checked(parsed.GetValue(megabytes) * 250_000);
+            Tensor x = Noise(backend, [count], 1), y = backend.Zeros([count]);
+            Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () => Tensor.Overwrite(new Affine(1, 0), [x], y));
+            report($"copy {parsed.GetValue(megabytes)} MB", time, 0, 0, 8.0 * count);
+        });
+    }
+
+    private static Command Chain()
+    {
+        Option<int> length = CommonOptions.Count("--length", 1000, "How many operations.");
+        return Measured("chain", "Tiny operations that depend on each other: what one costs beside its work.", [length], (parsed, backend, report) =>
+        {
+            Tensor x = backend.Zeros([32]);
+            int count = parsed.GetValue(length);
+            Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
+            {
+                for (int i = 0; i < count; i++)
+                    Tensor.Overwrite(new Affine(1, 1), [x], x);
+            });
+            report($"chain, each of {count}", new Timing(time.Median / count, time.Least / count, time.Most / count), 0, 0, 0);
+        });
+    }
+
+    private static Command Scan()
+    {
+        Option<int> batch = CommonOptions.Count("--batch", 1, "B."), length = CommonOptions.Count("--length", 2048, "L."), heads = CommonOptions.Count("--heads", 24, "H."),
+            head = CommonOptions.Count("--head", 64, "P."), state = CommonOptions.Count("--state", 128, "N."), chunk = CommonOptions.Count("--chunk", 64, "Q.");
+        return Measured("scan", "The chunked scan, forward and with its gradients.", [batch, length, heads, head, state, chunk], (parsed, backend, report) =>
+        {
+            (int b, int l, int h, int p, int n, int q) =
+                (parsed.GetValue(batch), parsed.GetValue(length), parsed.GetValue(heads), parsed.GetValue(head), parsed.GetValue(state), parsed.GetValue(chunk));
+            Tensor x = Noise(backend, [b, l, h, p], 1).Track(), step = (Noise(backend, [b, l, h], 2) * 0.1 + 0.101).Track(), decay = (Noise(backend, [h], 3) - 1.5).Track();
+            Tensor bs = Noise(backend, [b, l, 1, n], 4).Track(), cs = Noise(backend, [b, l, 1, n], 5).Track(), skip = Noise(backend, [h], 6).Track(), seed = Noise(backend, [b, l, h, p], 7);
+            string name = $"scan B{b} L{l} H{h} P{p} N{n} Q{q}";
+            // The products inside: 2 E N for the states, 2 E N for their outputs, E Q for the causal half inside chunks, and Q N for C·Bᵀ.
+            double forward = (double)b * l * ((double)h * p * (4.0 * n + q) + (double)q * n);
+            Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
+            {
+                using var scope = new Scope();
+                using var pause = Differentiation.Pause();
+                x.StateSpaceScan(step, decay, bs, cs, skip, chunk: q);
+            });
+            report($"{name} forward", time, forward, (double)b * l, 0);
+            time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
+            {
+                using var scope = new Scope();
+                x.StateSpaceScan(step, decay, bs, cs, skip, chunk: q).Y.Backward(seed);
+            });
+            report($"{name} forward+backward", time, 3 * forward, (double)b * l, 0);
+        });
+    }
+
+    private static Command Train()
+    {
+        Option<int> batch = CommonOptions.Count("--batch", 8, "Rows of a batch."), length = CommonOptions.Count("--length", 512, "Tokens of a row.");
+        ModelOptions sizes = new();
+        return Measured("train", "Training steps: forward, backward, clipping and AdamW.", [.. sizes.All, batch, length], (parsed, backend, report) =>
+        {
+            (int b, int l) = (parsed.GetValue(batch), parsed.GetValue(length));
+            var model = new Mamba2Model(sizes.Config(parsed), backend);
+            var random = new Philox(1, 0);
+            int[] tokens = [.. Enumerable.Range(0, b * l + 1).Select(_ => random.Next(model.Config.VocabularySize))];
+            var trainer = new Trainer(model, _ => new TokenBatch(tokens[..^1], tokens[1..]), l, new LearningRateSchedule(1e-4, 1_000_000, 0, LearningRateDecay.Constant));
+            backend.ResetPeak();
+            Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () => trainer.Step());
+            report($"train {model.ParameterCount / 1e6:0.0}M parameters, {b}x{l}, peak {backend.PeakBytes / Giga:0.00} GB", time, 0, (double)b * l, 0);
+        });
+    }
+
+    private static Command Prefill()
+    {
+        Option<int> batch = CommonOptions.Count("--batch", 1, "Sequences."), length = CommonOptions.Count("--length", 2048, "Tokens of a prompt.");
+        ModelOptions sizes = new();
+        return Measured("prefill", "Reading a prompt: the logits after its last token.", [.. sizes.All, batch, length], (parsed, backend, report) =>
+        {
+            (int b, int l) = (parsed.GetValue(batch), parsed.GetValue(length));
+            var model = new Mamba2Model(sizes.Config(parsed), backend);
+            var random = new Philox(1, 0);
+            Tensor tokens = backend.Tensor<int>([b, l], [.. Enumerable.Range(0, b * l).Select(_ => random.Next(model.Config.VocabularySize))]);
+            Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
+            {
+                using var scope = new Scope();
+                using var pause = Differentiation.Pause();
+                model.Prefill(tokens);
+            });
+            report($"prefill {model.ParameterCount / 1e6:0.0}M parameters, {b}x{l}", time, 0, (double)b * l, 0);
+        });
+    }
+
+    private static Command Decode()
+    {
+        Option<int> batch = CommonOptions.Count("--batch", 1, "Sequences.");
+        ModelOptions sizes = new();
+        return Measured("decode", "Writing: one token of each sequence, with the state from the last.", [.. sizes.All, batch], (parsed, backend, report) =>
+        {
+            int b = parsed.GetValue(batch);
+            var model = new Mamba2Model(sizes.Config(parsed), backend);
+            Mamba2State state = Mamba2State.Zeros(model.Config, b, backend);
+            Tensor token = backend.Tensor<int>([b], new int[b]);
+            Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
+            {
+                using var scope = new Scope();
+                using var pause = Differentiation.Pause();
+                (_, Mamba2State next) = model.Step(token, state);
+                state.CopyFrom(next);
+            });
+            report($"decode {model.ParameterCount / 1e6:0.0}M parameters, batch {b}", time, 0, b, 4.0 * (model.ParameterCount + 2.0 * b * model.Config.StateCount));
+        });
+    }
+
+    /// <summary>The sizes of a model: those of mamba2-130m unless said otherwise.</summary>
+    private sealed class ModelOptions
+    {
+        private readonly Option<int> layers = CommonOptions.Count("--layers", 24, "The number of blocks."), width = CommonOptions.Count("--width", 768, "The width of the residual stream."),
+            state = CommonOptions.Count("--state", 128, "The size of the state of a channel."), head = CommonOptions.Count("--head", 64, "The channels of a head."),
+            vocabulary = CommonOptions.Count("--vocabulary", 50288, "The number of tokens.");
+
+        public Option[] All => [layers, width, state, head, vocabulary];
+
+        public Mamba2Config Config(ParseResult parsed) => new()
+        {
+            VocabularySize = parsed.GetValue(vocabulary),
+            Layers = parsed.GetValue(layers),
+            Width = parsed.GetValue(width),
+            StateSize = parsed.GetValue(state),
+            HeadSize = parsed.GetValue(head),
+        };
+    }
+
+    private delegate void Reporter(string name, Timing time, double flops, double tokens, double bytes);
+
+    private static Command Measured(string name, string description, Option[] options, Action<ParseResult, Backend, Reporter> measure)
+    {
+        Command command = new Command(name, description).With(options).With(Device, Repeat, Json);
+        command.SetAction(parsed =>
+        {
+            using Backend backend = CommonOptions.Open(parsed.GetValue(Device)!);
+            TextWriter output = parsed.InvocationConfiguration.Output;
+            bool json = parsed.GetValue(Json);
+            using var scope = new Scope();
+            measure(parsed, backend, (title, time, flops, tokens, bytes) => Report(output, json, title, time, flops, tokens, bytes));
+            return CommandLine.Done;
+        });
+        return command;
+    }
+
+    private static void Report(TextWriter output, bool json, string name, Timing time, double flops, double tokens, double bytes)
+    {
+        double gigaflops = flops / time.Median / Giga, speed = tokens / time.Median, bandwidth = bytes / time.Median / Giga;
+        if (json)
+        {
+            var line = new JsonObject { ["name"] = name, ["median_ms"] = 1e3 * time.Median, ["least_ms"] = 1e3 * time.Least, ["most_ms"] = 1e3 * time.Most };
+            if (flops > 0)
+                line["gflops"] = gigaflops;
+            if (tokens > 0)
+                line["tokens_per_second"] = speed;
+            if (bytes > 0)
+                line["gbps"] = bandwidth;
+            output.WriteLine(line.ToJsonString());
+            return;
+        }
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"{name}: {1e3 * time.Median:0.####} ms ({1e3 * time.Least:0.####} to {1e3 * time.Most:0.####}){(flops > 0 ? $", {gigaflops:#,0} GFLOP/s" : "")}"
+            + $"{(tokens > 0 ? $", {speed:#,0} tokens/s" : "")}{(bytes > 0 ? $", {bandwidth:#,0.0} GB/s" : "")}"));
+    }
+
+    private static Tensor Noise(Backend backend, Shape shape, ulong stream) =>
+        Tensor.Create(backend, new Uniform(new TensorType(DType.F32, shape), 1, stream)) * 2 - 1;
+}
