@@ -22,6 +22,9 @@ public readonly record struct Add : IPrimitive, IBinaryKernel
     public void Compute(CpuCall call) => ElementwiseLoops.RunBinary(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Binary("add", call);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         Tensor dz = call.Gradient(0);

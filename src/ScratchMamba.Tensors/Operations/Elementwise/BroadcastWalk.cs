@@ -61,6 +61,15 @@ internal readonly unsafe struct BroadcastWalk
     /// <summary>Whether the second operand moves along a run.</summary>
     public bool YIsRun { get; }
 
+    /// <summary>The number of axes that are left; axis 0 is the run.</summary>
+    public int Rank => 1 + extents.Length;
+
+    /// <summary>The extent of an axis, the innermost being 0.</summary>
+    public int Extent(int axis) => axis == 0 ? RunLength : extents[axis - 1];
+
+    /// <summary>How far apart in each operand the elements along an axis are.</summary>
+    public (long X, long Y) Strides(int axis) => axis == 0 ? (XIsRun ? 1 : 0, YIsRun ? 1 : 0) : (xStrides[axis - 1], yStrides[axis - 1]);
+
     /// <summary>Where run <paramref name="row"/> starts in each operand.</summary>
     public (long X, long Y) Offsets(long row)
     {

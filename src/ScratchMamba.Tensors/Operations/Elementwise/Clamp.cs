@@ -26,6 +26,9 @@ public readonly record struct Clamp(double Low, double High) : IPrimitive, IUnar
     public void Compute(CpuCall call) => ElementwiseLoops.Run(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Unary("clamp", call, (float)Low, (float)High);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         Tensor x = call.Input(0);

@@ -30,6 +30,9 @@ public readonly record struct Divide : IPrimitive, IBinaryKernel
     public void Compute(CpuCall call) => ElementwiseLoops.RunBinary(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Binary("divide", call);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         Tensor dx = call.Gradient(0) / call.Input(1);

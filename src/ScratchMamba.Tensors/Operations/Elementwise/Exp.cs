@@ -22,6 +22,9 @@ public readonly record struct Exp : IPrimitive, IUnaryKernel, IVectorFunction
     public void Compute(CpuCall call) => ElementwiseLoops.Run(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Unary("exp", call);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0) * call.Output(0)];
 
     void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y) => VectorMath.Map<Exp, T>(x, y);

@@ -18,6 +18,9 @@ public readonly record struct GreaterOrEqual : IPrimitive, IRelation
     public void Compute(CpuCall call) => ElementwiseLoops.RunBinary(call, new Comparison<GreaterOrEqual>());
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Binary("greater_or_equal", call);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [null, null];
 
     static bool IRelation.Holds<T>(T x, T y) => x >= y;

@@ -21,6 +21,9 @@ public readonly record struct Log : IPrimitive, IUnaryKernel
     public void Compute(CpuCall call) => ElementwiseLoops.Run(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Unary("log", call);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0) / call.Input(0)];
 
     void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y) => TensorPrimitives.Log(x, y);

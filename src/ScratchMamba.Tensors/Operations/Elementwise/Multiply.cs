@@ -24,6 +24,9 @@ public readonly record struct Multiply : IPrimitive, IBinaryKernel
     public void Compute(CpuCall call) => ElementwiseLoops.RunBinary(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Binary("multiply", call);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         Tensor dz = call.Gradient(0);

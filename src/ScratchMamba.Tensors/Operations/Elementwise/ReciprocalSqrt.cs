@@ -21,6 +21,9 @@ public readonly record struct ReciprocalSqrt : IPrimitive, IUnaryKernel
     public void Compute(CpuCall call) => ElementwiseLoops.Run(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Unary("reciprocal_sqrt", call);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         Tensor y = call.Output(0);

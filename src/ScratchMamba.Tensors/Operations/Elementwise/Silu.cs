@@ -22,6 +22,9 @@ public readonly record struct Silu : IPrimitive, IUnaryKernel, IVectorFunction
     public void Compute(CpuCall call) => ElementwiseLoops.Run(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Unary("silu", call);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [Tensor.Apply(new SiluGradient(), call.Gradient(0), call.Input(0))];
 
     /// <inheritdoc/>
@@ -45,6 +48,9 @@ public readonly record struct SiluGradient : IPrimitive, IPairKernel, IVectorFun
 
     /// <inheritdoc/>
     public void Compute(CpuCall call) => ElementwiseLoops.RunPair(call, this);
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Binary("silu_gradient", call);
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)

@@ -22,6 +22,9 @@ public readonly record struct Softplus : IPrimitive, IUnaryKernel, IVectorFuncti
     public void Compute(CpuCall call) => ElementwiseLoops.Run(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Unary("softplus", call);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0) * call.Input(0).Sigmoid()];
 
     void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y) => VectorMath.Map<Softplus, T>(x, y);

@@ -21,6 +21,9 @@ public readonly record struct Square : IPrimitive, IUnaryKernel
     public void Compute(CpuCall call) => ElementwiseLoops.Run(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Unary("square", call);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0) * call.Input(0) * 2];
 
     void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y) => TensorPrimitives.Multiply(x, x, y);

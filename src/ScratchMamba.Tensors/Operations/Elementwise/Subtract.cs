@@ -21,6 +21,9 @@ public readonly record struct Subtract : IPrimitive, IBinaryKernel
     public void Compute(CpuCall call) => ElementwiseLoops.RunBinary(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Binary("subtract", call);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         Tensor dz = call.Gradient(0);

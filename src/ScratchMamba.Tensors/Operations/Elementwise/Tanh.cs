@@ -21,6 +21,9 @@ public readonly record struct Tanh : IPrimitive, IUnaryKernel
     public void Compute(CpuCall call) => ElementwiseLoops.Run(call, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => ElementwiseLaunch.Unary("tanh", call);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0) * (1 - call.Output(0).Square())];
 
     void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y) => TensorPrimitives.Tanh(x, y);
