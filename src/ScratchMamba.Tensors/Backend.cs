@@ -19,6 +19,8 @@ public readonly ref struct Call(IPrimitive operation, ReadOnlySpan<Tensor> input
 /// </summary>
 public abstract class Backend : IDisposable
 {
+    private CapturedProgram? capturing;
+
     /// <summary>The name used in messages.</summary>
     public abstract string Name { get; }
 
@@ -58,10 +60,62 @@ public abstract class Backend : IDisposable
     /// <summary>Releases everything that still lives here.</summary>
     public abstract void Dispose();
 
+    /// <summary>
+    /// Records the operations that <paramref name="body"/> runs instead of running them. Tensors made in it belong to the program and have their values after its first run;
+    /// within it nothing can be read, and nothing written by the host.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">Something is being captured already.</exception>
+    public CapturedProgram Capture(Action body)
+    {
+        if (capturing is not null)
+            throw new InvalidOperationException("Operations are being captured already.");
+        var program = new CapturedProgram(this);
+        capturing = program;
+        try
+        {
+            using var scope = new Scope();
+            using (Differentiation.Pause())
+                body();
+        }
+        finally
+        {
+            capturing = null;
+        }
+        program.Complete(Compile(program.Calls));
+        return program;
+    }
+
+    /// <summary>Prepares captured operations to be run as a whole: here, one after the other.</summary>
+    protected virtual Action Compile(IReadOnlyList<CapturedCall> calls) => () =>
+    {
+        foreach (CapturedCall call in calls)
+            Execute(new Call(call.Operation, call.Inputs, call.Outputs));
+    };
+
+    internal void Perform(Call call)
+    {
+        if (capturing is null)
+            Execute(call);
+        else
+            capturing.Add(call);
+    }
+
+    internal void ThrowIfCapturing(string what)
+    {
+        if (capturing is not null)
+            throw new InvalidOperationException($"A tensor cannot be {what} while operations are captured: they have not run yet.");
+    }
+
     internal Storage Rent(TensorType type)
     {
+        if (capturing?.Reuse(type.Bytes) is { } reused)
+        {
+            Scope.Adopt(reused);
+            return reused;
+        }
         Storage storage = Allocate(type);
         storage.Backend = this;
+        capturing?.Own(storage);
         LiveBytes += storage.Bytes;
         LiveCount++;
         PeakBytes = Math.Max(PeakBytes, LiveBytes);
@@ -71,6 +125,13 @@ public abstract class Backend : IDisposable
 
     internal void Return(Storage storage)
     {
+        if (storage.Program is { } program)
+        {
+            // Until the capture ends, later operations may have the memory; afterwards it waits for the next run.
+            if (capturing == program)
+                program.TakeBack(storage);
+            return;
+        }
         LiveBytes -= storage.Bytes;
         LiveCount--;
         Release(storage);

@@ -24,6 +24,9 @@ public abstract class Storage(long bytes)
     /// <summary>How often the data has been overwritten in place.</summary>
     internal int Version { get; set; }
 
+    /// <summary>The program that owns the memory; null where nobody captured.</summary>
+    internal CapturedProgram? Program { get; set; }
+
     internal void Release()
     {
         if (Released)

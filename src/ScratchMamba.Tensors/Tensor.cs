@@ -74,6 +74,7 @@ public sealed class Tensor
     {
         CheckTransfer<T>(destination.Length);
         ThrowIfReleased();
+        Backend.ThrowIfCapturing("read");
         Backend.Read(Storage, MemoryMarshal.AsBytes(destination));
     }
 
@@ -102,6 +103,7 @@ public sealed class Tensor
     {
         CheckTransfer<T>(values.Length);
         ThrowIfReleased();
+        Backend.ThrowIfCapturing("written");
         Storage.Version++;
         Backend.Write(Storage, MemoryMarshal.AsBytes(values));
     }
@@ -138,7 +140,7 @@ public sealed class Tensor
             outputs[i].ThrowIfReleased();
             outputs[i].Storage.Version++;
         }
-        backend.Execute(new Call(boxed, inputs, outputs));
+        backend.Perform(new Call(boxed, inputs, outputs));
     }
 
     /// <summary>For example <c>F32 [2, 3]</c>.</summary>
@@ -158,7 +160,7 @@ public sealed class Tensor
         {
             for (int i = 0; i < types.Length; i++)
                 outputs[i] = Allocate(backend, types[i]);
-            backend.Execute(new Call(operation, inputs, outputs));
+            backend.Perform(new Call(operation, inputs, outputs));
         }
         Node.Record(operation, inputs, outputs);
         return outputs;

@@ -22,6 +22,10 @@ public static partial class Catalog
             },
             new Misuse(new Max(2), "no axis 2", F32([2, 3])),
             new Misuse(new Max(1), "must not be empty", F32([2, 0]))),
+        Row<ArgMax>(
+            draw => new Case(new ArgMax(), Spread(draw, draw.Shape(minRank: 1))),
+            new Misuse(new ArgMax(), "rows must not be empty", F32([2, 0])),
+            new Misuse(new ArgMax(), "no axis", F32([]))),
         Row<CumulativeSum>(
             draw =>
             {

@@ -212,9 +212,9 @@ public class CatalogProperties
                 if (outputs[i].RequiresGradient)
                     seeds.Add((outputs[i], backend.Tensor(outputs[i].Type, cotangents[i])));
             }
-            Gradients result = Differentiation.Backward(seeds.ToArray());
+            Gradients? result = seeds.Count > 0 ? Differentiation.Backward(seeds.ToArray()) : null;
             for (int i = 0; i < found.Length; i++)
-                found[i] = result.TryGet(tensors[i], out Tensor? gradient) ? gradient.ToDoubles() : new double[inputs[i].Values.Length];
+                found[i] = result is not null && result.TryGet(tensors[i], out Tensor? gradient) ? gradient.ToDoubles() : new double[inputs[i].Values.Length];
         }
         return new Evaluation(values, found, projection);
     }

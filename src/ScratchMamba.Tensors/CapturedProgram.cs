@@ -1,0 +1,85 @@
+namespace ScratchMamba.Tensors;
+
+/// <summary>One operation of a <see cref="CapturedProgram"/>.</summary>
+/// <param name="Operation">What it is.</param>
+/// <param name="Inputs">What it reads.</param>
+/// <param name="Outputs">What it writes.</param>
+public sealed record CapturedCall(IPrimitive Operation, Tensor[] Inputs, Tensor[] Outputs);
+
+/// <summary>
+/// A sequence of operations that was captured once and runs again as a whole, on the same tensors: on a device, with one submission and no work of the host between operations.
+/// Whatever is to differ between two runs lives in a tensor that the operations read, and that somebody writes in between.
+/// </summary>
+/// <example><code>
+/// using CapturedProgram step = backend.Capture(() => Tensor.Overwrite(new Add(), [total, increment], total));
+/// step.Run();
+/// step.Run();     // total has grown by 2 · increment
+/// </code></example>
+public sealed class CapturedProgram : IDisposable
+{
+    private readonly Backend backend;
+    private readonly List<CapturedCall> calls = [];
+    private readonly List<Storage> owned = [];
+    private readonly List<Storage> free = [];
+    private Action? run;
+
+    internal CapturedProgram(Backend backend) => this.backend = backend;
+
+    /// <summary>The operations, in order.</summary>
+    public IReadOnlyList<CapturedCall> Calls => calls;
+
+    /// <summary>Runs all operations again. Results are there once they are read, as with operations that run one by one.</summary>
+    public void Run()
+    {
+        ObjectDisposedException.ThrowIf(run is null, this);
+        run();
+    }
+
+    /// <summary>Releases the memory of the tensors that were made while capturing.</summary>
+    public void Dispose()
+    {
+        if (run is null)
+            return;
+        run = null;
+        foreach (Storage storage in owned)
+        {
+            storage.Program = null;
+            storage.Released = true;
+            backend.Return(storage);
+        }
+    }
+
+    internal void Add(Call call)
+    {
+        foreach (Tensor output in call.Outputs)
+            output.Storage.Version++;
+        calls.Add(new CapturedCall(call.Operation, call.Inputs.ToArray(), call.Outputs.ToArray()));
+    }
+
+    internal void Complete(Action action) => run = action;
+
+    /// <summary>Memory that no operation of the program needs any more, or null. It is never lent outside: a later run writes to it again.</summary>
+    internal Storage? Reuse(long bytes)
+    {
+        int best = -1;
+        for (int i = 0; i < free.Count; i++)
+        {
+            if (free[i].Bytes >= bytes && free[i].Bytes <= 2 * bytes && (best < 0 || free[i].Bytes < free[best].Bytes))
+                best = i;
+        }
+        if (best < 0)
+            return null;
+        Storage storage = free[best];
+        free.RemoveAt(best);
+        (storage.Released, storage.Kept, storage.Pins) = (false, false, 0);
+        return storage;
+    }
+
+    internal void Own(Storage storage)
+    {
+        storage.Program = this;
+        owned.Add(storage);
+    }
+
+    internal void TakeBack(Storage storage) => free.Add(storage);
+}
