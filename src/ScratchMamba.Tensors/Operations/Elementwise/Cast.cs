@@ -38,6 +38,17 @@ public readonly record struct Cast(DType Type) : IPrimitive
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (call.Inputs[0].DType != DType.I32 || Type != DType.F32)
+            return null;
+        long count = call.Inputs[0].Count;
+        return count == 0
+            ? Tensors.Launch.Nothing
+            : Dispatch.Linear("cast", ElementwiseLaunch.Groups(count), [Slot.In(0), Slot.Out(0)], (uint)count, ElementwiseLaunch.Workgroup);
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.InputType(0).DType.IsFloating() ? call.Gradient(0).Cast(call.InputType(0).DType) : null];
 
     private static void From<T>(CpuCall call) where T : unmanaged, INumberBase<T>

@@ -23,6 +23,8 @@ public readonly record struct Where : IPrimitive
 {
     private const int Block = 4096;
 
+    private readonly record struct Scalars(uint Count, uint Mask);
+
     /// <inheritdoc/>
     public Saved Saves => Saved.Input(0);
 
@@ -57,6 +59,20 @@ public readonly record struct Where : IPrimitive
                 Compute<int, double>(call);
                 break;
         }
+    }
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (call.Inputs[1].DType != DType.F32)
+            return null;
+        long count = call.Outputs[0].Count;
+        // The sign of a floating-point zero does not count.
+        uint mask = call.Inputs[0].DType == DType.I32 ? uint.MaxValue : int.MaxValue;
+        return count == 0
+            ? Tensors.Launch.Nothing
+            : Dispatch.Linear(
+                "where", ElementwiseLaunch.Groups(count), [Slot.In(0), Slot.In(1), Slot.In(2), Slot.Out(0)], new Scalars((uint)count, mask), ElementwiseLaunch.Workgroup);
     }
 
     /// <inheritdoc/>

@@ -10,6 +10,8 @@ public static partial class TensorOperations
 /// <summary>Rows of a table by number: <c>y[s…] = table[indices[s…]]</c>. The inputs are the table [R, rest…] and I32 indices of any shape S; the result is S followed by rest.</summary>
 public readonly record struct Gather : IPrimitive
 {
+    private readonly record struct Scalars(uint Count, uint Length, uint Rows);
+
     /// <inheritdoc/>
     public Saved Saves => Saved.Input(1);
 
@@ -33,6 +35,19 @@ public readonly record struct Gather : IPrimitive
         long length = table.Product(1, table.Rank) * call.DType.Size();
         var body = new Body { Table = call.InputBytes(0), Indices = call.InputAddress<int>(1), Result = call.OutputBytes(0), Length = length };
         CpuParallel.For(call.Threads, checked((int)call.InputType(1).Count), length / 4, body);
+    }
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (!CopyLaunch.Covers(call.Inputs[0].DType))
+            return null;
+        Shape table = call.Inputs[0].Shape;
+        long count = call.Outputs[0].Count;
+        if (count == 0)
+            return Tensors.Launch.Nothing;
+        var scalars = new Scalars((uint)count, (uint)table.Product(1, table.Rank), (uint)table[0]);
+        return Dispatch.Linear("gather", ElementwiseLaunch.Groups(count), [Slot.In(0), Slot.In(1), Slot.Out(0)], scalars, ElementwiseLaunch.Workgroup);
     }
 
     /// <inheritdoc/>

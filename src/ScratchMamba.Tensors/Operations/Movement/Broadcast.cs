@@ -34,6 +34,19 @@ public readonly record struct Broadcast(Shape Shape) : IPrimitive
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (!CopyLaunch.Covers(call.Inputs[0].DType))
+            return null;
+        Shape from = call.Inputs[0].Shape;
+        int added = Shape.Rank - from.Rank;
+        var copy = new CopyLaunch();
+        for (int i = 0; i < Shape.Rank; i++)
+            copy.With(Shape[i], i < added || from[i - added] == 1 ? 0 : from.Product(i - added + 1, from.Rank), Shape.Product(i + 1, Shape.Rank));
+        return copy.ToLaunch(call.Device);
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0).SumTo(call.InputType(0).Shape)];
 
     private void Compute<T>(Shape from, ReadOnlySpan<T> x, Span<T> y)

@@ -51,6 +51,24 @@ public readonly record struct Concatenate(int Axis) : IPrimitive
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (!CopyLaunch.Covers(call.Inputs[0].DType))
+            return null;
+        Shape shape = call.Outputs[0].Shape;
+        long inner = shape.Product(Axis + 1, shape.Rank), target = 0;
+        List<Dispatch> dispatches = [];
+        for (int i = 0; i < call.Inputs.Length; i++)
+        {
+            long length = call.Inputs[i].Shape[Axis] * inner;
+            new CopyLaunch { Target = target }.With(shape.Product(0, Axis), length, shape[Axis] * inner).With(length, 1, 1)
+                .AddTo(dispatches, Slot.In(i), Slot.Out(0), call.Device);
+            target += length;
+        }
+        return new Launch(dispatches);
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         var sizes = new int[call.InputCount];

@@ -14,6 +14,8 @@ public static partial class TensorOperations
 /// <summary>One axis lengthened by <paramref name="Before"/> elements in front and <paramref name="After"/> behind, all of which are <paramref name="Value"/>.</summary>
 public readonly record struct Pad(int Axis, int Before, int After, double Value) : IPrimitive
 {
+    private readonly record struct Scalars(uint Count, uint Length, uint Before, uint Middle, uint Value);
+
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
@@ -49,6 +51,19 @@ public readonly record struct Pad(int Axis, int Before, int After, double Value)
             Length = from[Axis] * inner,
             Rows = from.Product(0, Axis),
         }.Run(call.Threads);
+    }
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (!CopyLaunch.Covers(call.Inputs[0].DType))
+            return null;
+        Shape from = call.Inputs[0].Shape;
+        long count = call.Outputs[0].Count, inner = from.Product(Axis + 1, from.Rank);
+        if (count == 0)
+            return Tensors.Launch.Nothing;
+        var scalars = new Scalars((uint)count, (uint)(call.Outputs[0].Shape[Axis] * inner), (uint)(Before * inner), (uint)(from[Axis] * inner), Full.Word(call.Inputs[0].DType, Value));
+        return Dispatch.Linear("pad", ElementwiseLaunch.Groups(count), [Slot.In(0), Slot.Out(0)], scalars, ElementwiseLaunch.Workgroup);
     }
 
     /// <inheritdoc/>

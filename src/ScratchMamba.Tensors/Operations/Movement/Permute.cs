@@ -46,6 +46,18 @@ public readonly record struct Permute(int[] Axes) : IPrimitive
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (!CopyLaunch.Covers(call.Inputs[0].DType))
+            return null;
+        Shape from = call.Inputs[0].Shape, to = call.Outputs[0].Shape;
+        var copy = new CopyLaunch();
+        for (int i = 0; i < Axes.Length; i++)
+            copy.With(to[i], from.Product(Axes[i] + 1, from.Rank), to.Product(i + 1, to.Rank));
+        return copy.ToLaunch(call.Device);
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         var inverse = new int[Axes.Length];

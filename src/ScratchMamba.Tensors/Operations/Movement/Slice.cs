@@ -42,5 +42,15 @@ public readonly record struct Slice(int Axis, int Start, int Length) : IPrimitiv
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (!CopyLaunch.Covers(call.Inputs[0].DType))
+            return null;
+        Shape shape = call.Inputs[0].Shape;
+        long inner = shape.Product(Axis + 1, shape.Rank);
+        return new CopyLaunch { Source = Start * inner }.With(shape.Product(0, Axis), shape[Axis] * inner, Length * inner).With(Length * inner, 1, 1).ToLaunch(call.Device);
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0).Pad(Axis, Start, call.InputType(0).Shape[Axis] - Start - Length)];
 }

@@ -49,6 +49,24 @@ public readonly record struct Split(int Axis, int[] Sizes) : IPrimitive
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (!CopyLaunch.Covers(call.Inputs[0].DType))
+            return null;
+        Shape shape = call.Inputs[0].Shape;
+        long inner = shape.Product(Axis + 1, shape.Rank), source = 0;
+        List<Dispatch> dispatches = [];
+        for (int i = 0; i < Sizes.Length; i++)
+        {
+            long length = Sizes[i] * inner;
+            new CopyLaunch { Source = source }.With(shape.Product(0, Axis), shape[Axis] * inner, length).With(length, 1, 1)
+                .AddTo(dispatches, Slot.In(0), Slot.Out(i), call.Device);
+            source += length;
+        }
+        return new Launch(dispatches);
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         var gradients = new Tensor[Sizes.Length];

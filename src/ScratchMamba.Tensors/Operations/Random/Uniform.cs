@@ -19,6 +19,8 @@ public static partial class TensorOperations
 /// </summary>
 public readonly record struct Uniform(TensorType Type, ulong Seed, ulong Stream) : IPrimitive
 {
+    private readonly record struct Scalars(uint Count, uint StreamLow, uint StreamHigh, uint SeedLow, uint SeedHigh);
+
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
@@ -34,6 +36,17 @@ public readonly record struct Uniform(TensorType Type, ulong Seed, ulong Stream)
             Compute<double>(call);
         else
             Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (Type.DType != DType.F32)
+            return null;
+        var scalars = new Scalars((uint)Type.Count, (uint)Stream, (uint)(Stream >> 32), (uint)Seed, (uint)(Seed >> 32));
+        return Type.Count == 0
+            ? Tensors.Launch.Nothing
+            : Dispatch.Linear("uniform", ElementwiseLaunch.Groups(Type.Count), [Slot.Out(0)], scalars, ElementwiseLaunch.Workgroup);
     }
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
