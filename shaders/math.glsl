@@ -31,8 +31,8 @@ float accurateExp(float x) {
     int n;
     precise float y = 1.0 + reducedExpMinusOne(clamp(x, -105.0, 89.0), n);
     // In two steps, because 2ⁿ itself may be no normal number.
-    int half_ = n >> 1;
-    y = y * powerOfTwo(half_) * powerOfTwo(n - half_);
+    int firstPart = n >> 1;
+    y = y * powerOfTwo(firstPart) * powerOfTwo(n - firstPart);
     return isNotANumber(x) ? x : y;
 }
 

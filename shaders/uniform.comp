@@ -7,16 +7,18 @@
 layout(push_constant, scalar) uniform Push {
     Vectors y;
     uint count;
-    uvec2 stream; // lower word first
-    uvec2 seed;
+    uint streamLow;
+    uint streamHigh;
+    uint seedLow;
+    uint seedHigh;
 } push;
 
 void main() {
     uint i = invocationNumber(), first = 4 * i;
     if (first >= push.count)
         return;
-    uvec4 block = uvec4(i, 0, push.stream);
-    uvec2 key = push.seed;
+    uvec4 block = uvec4(i, 0, push.streamLow, push.streamHigh);
+    uvec2 key = uvec2(push.seedLow, push.seedHigh);
     for (uint round = 0; round < 10; round++) {
         uvec2 high, low;
         umulExtended(uvec2(0xD2511F53u, 0xCD9E8D57u), block.xz, high, low);

@@ -47,6 +47,9 @@ public readonly record struct ScatterAdd(int Rows) : IPrimitive
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => call.Inputs[0].DType == DType.F32 ? ScatterLaunch.Plan(call, Rows) : null;
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0).Gather(call.Input(1)), null];
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>

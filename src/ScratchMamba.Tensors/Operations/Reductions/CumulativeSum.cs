@@ -23,6 +23,9 @@ public readonly record struct CumulativeSum(int Axis, bool Reverse) : IPrimitive
     public void Compute(CpuCall call) => AxisLoops.Run(call, Axis, 4, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => LineLaunch.CumulativeSum(call, Axis, Reverse);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0).CumulativeSum(Axis, !Reverse)];
 
     void IAxisKernel.Row<T>(ReadOnlySpan<T> x, Span<T> y)

@@ -32,6 +32,9 @@ public readonly record struct LogSumExp(int Axis) : IPrimitive, IAxisKernel
     public void Compute(CpuCall call) => AxisLoops.Run(call, Axis, 12, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => LineLaunch.Exponentials("log_sum_exp", call, Axis);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0) * call.Input(0).Softmax(Axis)];
 
     /// <inheritdoc/>

@@ -36,6 +36,9 @@ public readonly record struct Max(int Axis) : IPrimitive, IAxisKernel
     public void Compute(CpuCall call) => AxisLoops.Run(call, Axis, 1, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => LineLaunch.Reduce("max", call, Axis);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         Tensor largest = call.Input(0).Equal(call.Output(0));

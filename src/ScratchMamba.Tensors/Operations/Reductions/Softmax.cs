@@ -26,6 +26,9 @@ public readonly record struct Softmax(int Axis) : IPrimitive, IAxisKernel
     public void Compute(CpuCall call) => AxisLoops.Run(call, Axis, 12, this);
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => LineLaunch.Exponentials("softmax", call, Axis);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         Tensor y = call.Output(0), weighted = call.Gradient(0) * y;

@@ -60,6 +60,9 @@ public readonly record struct Sum(int Axis) : IPrimitive
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => LineLaunch.Reduce("sum", call, Axis);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0).Broadcast(call.InputType(0).Shape)];
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
