@@ -24,6 +24,9 @@ public abstract class Backend : IDisposable
     /// <summary>The name used in messages.</summary>
     public abstract string Name { get; }
 
+    /// <summary>Whether operations are queued and run later, so that reading after each of them costs more than their work.</summary>
+    public virtual bool IsQueued => false;
+
     /// <summary>Bytes of all tensors that live here now.</summary>
     public long LiveBytes { get; private set; }
 

@@ -10,6 +10,9 @@ public abstract class DecoratedBackend(Backend inner) : Backend
     public override string Name => Inner.Name;
 
     /// <inheritdoc/>
+    public override bool IsQueued => Inner.IsQueued;
+
+    /// <inheritdoc/>
     public override Storage Allocate(TensorType type) => Inner.Allocate(type);
 
     /// <inheritdoc/>

@@ -1,6 +1,7 @@
 using ScratchMamba.Generation;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Backends;
 using ScratchMamba.Tensors.Cpu;
 
 namespace ScratchMamba.Tests.Generation;
@@ -83,6 +84,23 @@ public class GeneratorTests
             float[] row = logits[(t * 20)..(t * 20 + 20)];
             Assert.Equal(row.IndexOf(row.Max()), text[t + 1]);
         }
+    }
+
+    [Theory, InlineData(1), InlineData(8), InlineData(9), InlineData(16), InlineData(30)]
+    public void BurstsOnTheDeviceGiveTheSameTokens(int count)
+    {
+        using var cpu = new CpuBackend();
+        using var queued = new QueuedBackend();
+        int[] expected = [.. new Generator(new Mamba2Model(Config, cpu, seed: 3), Sampler.Greedy).Continue([4, 7, 1], count)];
+        var model = new Mamba2Model(Config, queued, seed: 3);
+        long before = queued.LiveBytes;
+        Assert.Equal(expected, new Generator(model, Sampler.Greedy).Continue([4, 7, 1], count));
+        Assert.Equal(before, queued.LiveBytes);
+    }
+
+    private sealed class QueuedBackend() : DecoratedBackend(new CpuBackend())
+    {
+        public override bool IsQueued => true;
     }
 
     [Fact]
