@@ -162,9 +162,9 @@ public class CatalogProperties
         Assert.Contains(name, error.Message, StringComparison.Ordinal);
     }, examples: 1);
 
-    private sealed record Evaluation(double[][] Outputs, double[][] Gradients, double Projection);
+    internal sealed record Evaluation(double[][] Outputs, double[][] Gradients, double Projection);
 
-    private static void ForAllCases(string name, Action<Row, Case> property, int examples = Examples)
+    internal static void ForAllCases(string name, Action<Row, Case> property, int examples = Examples)
     {
         Row row = Catalog.Catalog.Rows.Single(row => row.Name == name);
         Properties.ForAll(examples, (choices, seed) =>
@@ -188,7 +188,7 @@ public class CatalogProperties
     }
 
     /// <summary>Outputs, gradients of Σ ⟨cotangent, output⟩ with fixed random cotangents, and that sum.</summary>
-    private static Evaluation Evaluate(Backend backend, IPrimitive operation, Input[] inputs, DType type, bool gradients, bool byDefinition = false)
+    internal static Evaluation Evaluate(Backend backend, IPrimitive operation, Input[] inputs, DType type, bool gradients, bool byDefinition = false)
     {
         using var scope = new Scope();
         var tensors = new Tensor[inputs.Length];
@@ -230,7 +230,7 @@ public class CatalogProperties
 
     private static double Dot(double[] a, double[] b) => a.Zip(b, (x, y) => x * y).Sum();
 
-    private static void AssertClose(Evaluation expected, Evaluation actual, double tolerance)
+    internal static void AssertClose(Evaluation expected, Evaluation actual, double tolerance)
     {
         Compare("output", expected.Outputs, actual.Outputs);
         Compare("gradient of input", expected.Gradients, actual.Gradients);
@@ -246,7 +246,7 @@ public class CatalogProperties
         }
     }
 
-    private static void AssertSame(Evaluation expected, Evaluation actual)
+    internal static void AssertSame(Evaluation expected, Evaluation actual)
     {
         for (int i = 0; i < expected.Outputs.Length; i++)
             Assert.Equal(expected.Outputs[i], actual.Outputs[i]);

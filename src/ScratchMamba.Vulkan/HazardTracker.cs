@@ -1,0 +1,35 @@
+namespace ScratchMamba.Vulkan;
+
+/// <summary>A range of device addresses that a command reads or writes.</summary>
+internal readonly record struct Access(ulong Begin, ulong End, bool Writes);
+
+/// <summary>
+/// Remembers what was accessed since the last barrier, and says when the next command needs one: when it reads what was written, or writes what was
+/// read or written. Ranges are compared rather than tensors, so memory may be reused at once for another tensor.
+/// </summary>
+internal sealed class HazardTracker
+{
+    // Each new access is compared with all of these; a barrier now and then is cheaper than a longer list.
+    private const int MostAccesses = 96;
+
+    private readonly List<Access> accesses = [];
+
+    public bool NeedsBarrier(ReadOnlySpan<Access> next)
+    {
+        if (accesses.Count + next.Length > MostAccesses)
+            return accesses.Count > 0;
+        foreach (Access access in next)
+        {
+            foreach (Access before in accesses)
+            {
+                if ((access.Writes || before.Writes) && access.Begin < before.End && before.Begin < access.End)
+                    return true;
+            }
+        }
+        return false;
+    }
+
+    public void Add(ReadOnlySpan<Access> next) => accesses.AddRange(next);
+
+    public void Clear() => accesses.Clear();
+}

@@ -1,0 +1,84 @@
+using ScratchMamba.Vulkan.Bindings;
+
+namespace ScratchMamba.Vulkan;
+
+/// <summary>An open device with its queue.</summary>
+internal sealed unsafe class VulkanDevice : IDisposable
+{
+    private readonly VulkanInstance instance;
+
+    public VulkanDevice(VulkanInstance instance, VulkanDeviceInfo info)
+    {
+        this.instance = instance;
+        Info = info;
+        Vk = instance.Vk;
+        Handle = Create();
+        Vk.Load(Handle);
+        Queue queue;
+        Vk.GetDeviceQueue(Handle, info.QueueFamily, 0, &queue);
+        Queue = queue;
+    }
+
+    public Vk Vk { get; }
+
+    public VulkanDeviceInfo Info { get; }
+
+    public Device Handle { get; }
+
+    public Queue Queue { get; }
+
+    /// <summary>Throws unless a call succeeded and was used rightly.</summary>
+    public void Check(Result result, string what)
+    {
+        VulkanException.ThrowUnless(result, Info.ToString(), what);
+        instance.ThrowIfMisused();
+    }
+
+    public void ThrowIfMisused() => instance.ThrowIfMisused();
+
+    public void Dispose()
+    {
+        Vk.DestroyDevice(Handle, null);
+        instance.Dispose();
+    }
+
+    private Device Create()
+    {
+        var v13 = new PhysicalDeviceVulkan13Features
+        {
+            Synchronization2 = true,
+            Maintenance4 = true,
+            SubgroupSizeControl = true,
+            ComputeFullSubgroups = true,
+        };
+        var v12 = new PhysicalDeviceVulkan12Features
+        {
+            PNext = &v13,
+            BufferDeviceAddress = true,
+            TimelineSemaphore = true,
+            ScalarBlockLayout = true,
+            VulkanMemoryModel = Info.Limits.HasMemoryModel,
+        };
+        var features = new PhysicalDeviceFeatures2 { PNext = &v12 };
+        features.Features.ShaderInt64 = true;
+        float priority = 1;
+        var queue = new DeviceQueueCreateInfo { QueueFamilyIndex = Info.QueueFamily, QueueCount = 1, PQueuePriorities = &priority };
+        var names = new List<string>();
+        if (Info.Limits.HasMemoryBudget)
+            names.Add("VK_EXT_memory_budget");
+        if (Info.Limits.IsPortabilitySubset)
+            names.Add("VK_KHR_portability_subset");
+        using var extensions = new NameList([.. names]);
+        var info = new DeviceCreateInfo
+        {
+            PNext = &features,
+            QueueCreateInfoCount = 1,
+            PQueueCreateInfos = &queue,
+            EnabledExtensionCount = extensions.Count,
+            PpEnabledExtensionNames = extensions.Pointer,
+        };
+        Device device;
+        Check(Vk.CreateDevice(Info.Handle, &info, null, &device), "opening the device");
+        return device;
+    }
+}
