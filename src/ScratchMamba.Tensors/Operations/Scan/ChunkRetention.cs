@@ -56,6 +56,16 @@ public readonly record struct ChunkRetention(int Chunk, bool HasSequence) : IPri
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (call.Inputs[0].DType != DType.F32)
+            return null;
+        var launch = new ScanLaunch(ShapeOf(call.Inputs[0].Shape), call.Device);
+        launch.Retention(Slot.In(0), Slot.In(1), HasSequence ? Slot.In(2) : null, Slot.Out(0));
+        return launch.Build();
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         Tensor dt = call.Input(0), a = call.Input(1);

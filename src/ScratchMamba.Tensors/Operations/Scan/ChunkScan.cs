@@ -69,6 +69,19 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (call.Inputs[0].DType != DType.F32)
+            return null;
+        var launch = new ScanLaunch(ShapeOf(call.Inputs), call.Device);
+        Slot dt = Slot.In(1), c = Slot.In(4);
+        var sums = launch.Sums(dt, Slot.In(2), HasSequence ? Slot.In(InputCount - 1) : null);
+        int products = launch.ProductsOf(Slot.In(3), c, transposed: true);
+        launch.Scan(Slot.In(0), dt, c, Slot.In(5), HasSkip ? Slot.In(6) : null, Skips(call.Inputs), sums, products, Slot.Out(0));
+        return launch.Build();
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         var inputs = new Tensor[InputCount + 1];
@@ -114,6 +127,9 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
         }
         return shape;
     }
+
+    /// <summary>How the shaders are told of D: 0 for none, 1 for one per head, 2 for one per channel.</summary>
+    internal uint Skips(ReadOnlySpan<TensorType> inputs) => HasSkip ? (uint)inputs[6].Shape.Rank : 0;
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {

@@ -46,6 +46,17 @@ public readonly record struct ChunkState(int Chunk, bool HasSequence) : IPrimiti
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (call.Inputs[0].DType != DType.F32)
+            return null;
+        var launch = new ScanLaunch(ShapeOf(call.Inputs), call.Device);
+        (_, int stepped) = launch.Weights(Slot.In(1), Slot.In(2), HasSequence ? Slot.In(4) : null);
+        launch.State(Slot.In(0), stepped, Slot.In(3), Slot.Out(0));
+        return launch.Build();
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         var gradient = new ChunkStateGradient(Chunk, HasSequence);
@@ -139,6 +150,20 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence) : 
             Compute<double>(call);
         else
             Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (call.Inputs[0].DType != DType.F32)
+            return null;
+        var launch = new ScanLaunch(Forward.ShapeOf(call.Inputs[..^1]), call.Device);
+        Slot x = Slot.In(0), dt = Slot.In(1), a = Slot.In(2), dState = Slot.In(call.Inputs.Length - 1);
+        (int weight, int stepped) = launch.Weights(dt, a, HasSequence ? Slot.In(4) : null);
+        int direct = launch.StateGradient(x, Slot.In(3), weight, stepped, dState, Slot.Out(0));
+        launch.Rows(x, stepped, dState, null, null, x, 0, output: 3);
+        launch.StepGradientOfState(dt, a, direct, 1, 2);
+        return launch.Build();
     }
 
     /// <inheritdoc/>

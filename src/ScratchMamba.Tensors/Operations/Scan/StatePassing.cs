@@ -54,6 +54,11 @@ public readonly record struct StatePassing(bool HasInitial) : IPrimitive
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => call.Inputs[0].DType != DType.F32
+        ? null
+        : StateLaunch.Walk(call.Inputs[0].Shape, Slot.In(0), Slot.In(1), HasInitial ? Slot.In(2) : null, Slot.Out(0), Slot.Out(1), backward: false);
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) =>
         Tensor.ApplyAll(new StatePassingGradient(HasInitial), call.Input(1), call.Output(0), call.Gradient(0), call.Gradient(1));
 
@@ -149,6 +154,15 @@ public readonly record struct StatePassingGradient(bool HasInitial) : IPrimitive
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call) => call.Inputs[0].DType != DType.F32
+        ? null
+        : new Launch(
+        [
+            .. StateLaunch.Walk(call.Inputs[1].Shape, Slot.In(2), Slot.In(0), Slot.In(3), Slot.Out(0), HasInitial ? Slot.Out(2) : null, backward: true).Dispatches,
+            .. StateLaunch.Dots(call.Inputs[1].Shape, Slot.In(1), Slot.OutRead(0), Slot.Out(1)).Dispatches,
+        ]);
+
+    /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
     {
         Shape shape = inputs[1].Shape, state = shape.Without(1);
@@ -215,5 +229,39 @@ public readonly record struct StatePassingGradient(bool HasInitial) : IPrimitive
             else
                 TensorPrimitives.MultiplyAdd(new ReadOnlySpan<T>(dh, Size), retention, new ReadOnlySpan<T>(incoming, Size), new Span<T>(to, Size));
         }
+    }
+}
+
+/// <summary>Launches over the states of all chunks, [B, chunks, H, P, N].</summary>
+file static class StateLaunch
+{
+    private const int Workgroup = 256;
+
+    private readonly record struct WalkScalars(uint Chunks, uint Heads, uint Size, uint Count);
+
+    private readonly record struct DotScalars(uint Size, uint Count);
+
+    /// <summary>From <paramref name="start"/>, or zero, through all chunks.</summary>
+    public static Launch Walk(Shape states, Slot steps, Slot retention, Slot? start, Slot walked, Slot? end, bool backward)
+    {
+        (long size, uint quads) = Size(states);
+        long count = (long)states[0] * states[2] * size;
+        return count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
+            "state_passing", (count + Workgroup - 1) / Workgroup, [steps, retention, start ?? steps, walked, end ?? steps],
+            new WalkScalars((uint)states[1], (uint)states[2], (uint)size, (uint)count), Workgroup, quads, backward ? 1u : 0, start is null ? 0u : 1, end is null ? 0u : 1);
+    }
+
+    /// <summary>The product of two states, for each chunk and head.</summary>
+    public static Launch Dots(Shape states, Slot x, Slot y, Slot to)
+    {
+        (long size, uint quads) = Size(states);
+        long count = (long)states[0] * states[1] * states[2];
+        return count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear("state_dot", count, [x, y, to], new DotScalars((uint)size, (uint)count), Workgroup, quads);
+    }
+
+    private static (long Size, uint Quads) Size(Shape states)
+    {
+        long size = (long)states[3] * states[4];
+        return size % 4 == 0 ? (size / 4, 1u) : (size, 0u);
     }
 }

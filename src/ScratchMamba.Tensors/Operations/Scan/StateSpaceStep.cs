@@ -66,6 +66,27 @@ public readonly record struct StateSpaceStep(bool HasSkip) : IPrimitive
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (call.Inputs[0].DType != DType.F32)
+            return null;
+        const int Workgroup = 256;
+        Shape state = call.Inputs[5].Shape;
+        long rows = (long)state[0] * state[1] * state[2];
+        if (rows == 0)
+            return Tensors.Launch.Nothing;
+        uint quads = state[3] % 4 == 0 ? 1u : 0, length = (uint)state[3] / (quads == 1 ? 4u : 1);
+        // A row of a state is shared by as many invocations as it keeps busy, up to 32.
+        int lanes = call.Device.IsCpu ? 1 : (int)BitOperations.RoundUpToPowerOf2(Math.Clamp((length + 1) / 2, 1, 32));
+        long perGroup = Workgroup / lanes;
+        return Dispatch.Linear(
+            "state_space_step", (rows + perGroup - 1) / perGroup,
+            [Slot.In(0), Slot.In(1), Slot.In(2), Slot.In(3), Slot.In(4), Slot.In(5), HasSkip ? Slot.In(6) : Slot.In(0), Slot.Out(0), Slot.Out(1)],
+            new Scalars((uint)state[1], (uint)state[2], (uint)call.Inputs[3].Shape[1], length, (uint)rows),
+            Workgroup, quads, (uint)lanes, HasSkip ? (uint)call.Inputs[6].Shape.Rank : 0);
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => call.ThroughDefinition();
 
     /// <inheritdoc/>
@@ -81,6 +102,8 @@ public readonly record struct StateSpaceStep(bool HasSkip) : IPrimitive
             y += inputs[0] * (inputs[6].Shape.Rank == 2 ? inputs[6] : inputs[6].Reshape([x[1], 1]));
         return [y, state];
     }
+
+    private readonly record struct Scalars(uint Heads, uint Width, uint Groups, uint States, uint Count);
 
     private static Tensor Heads(Tensor b, Shape shape) => b.Reshape([b.Shape[0], b.Shape[1], 1, b.Shape[2]])
         .Broadcast([b.Shape[0], b.Shape[1], shape[1] / b.Shape[1], b.Shape[2]]).Reshape(shape);
