@@ -1,52 +1,62 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using System.Numerics;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Cpu;
 
 namespace ScratchMamba.Cli;
 
-/// <summary>Options that several commands share.</summary>
+/// <summary>Options that several commands share, and options that say in one line what is wrong with their value.</summary>
 internal static class CommonOptions
 {
-    public static Option<string> Device() => new("--device")
+    public static Option<string> Device() => Text("--device", "What computes: cpu.", "cpu");
+
+    public static Option<string> Model() => Text("--model", "The folder of a checkpoint.");
+
+    public static Option<string[]> Data() => new("--data") { Description = "Files or folders of UTF-8 text.", Required = true, AllowMultipleArgumentsPerToken = true };
+
+    public static Option<ulong> Seed() => Parsed("--seed", 0UL, "The seed of everything random: the same seed gives the same results.", _ => true, $"a whole number from 0 to {ulong.MaxValue}");
+
+    /// <summary>Text that is not empty; required unless there is a default.</summary>
+    public static Option<string> Text(string name, string description, string? value = null)
     {
-        Description = "What computes: cpu.",
-        DefaultValueFactory = _ => "cpu",
-    };
-
-    public static Option<string> Model() => new("--model") { Description = "The folder of a checkpoint.", Required = true };
-
-    public static Option<ulong> Seed() => new("--seed") { Description = "The seed of everything random: the same seed gives the same results.", DefaultValueFactory = _ => 0 };
+        var option = new Option<string>(name) { Description = description, Required = value is null };
+        if (value is not null)
+            option.DefaultValueFactory = _ => value;
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens.Count == 1 && result.Tokens[0].Value.Length == 0)
+                result.AddError($"{name} is empty.");
+        });
+        return option;
+    }
 
     /// <summary>A whole number of at least <paramref name="least"/>.</summary>
-    public static Option<int> Count(string name, int value, string description, int least = 1)
-    {
-        var option = new Option<int>(name) { Description = description, DefaultValueFactory = _ => value };
-        option.Validators.Add(result =>
-        {
-            if (result.Tokens.Count == 1 && int.TryParse(result.Tokens[0].Value, out int given) && given < least)
-                result.AddError($"{name} must be at least {least}; it is {given}.");
-        });
-        return option;
-    }
+    public static Option<int> Count(string name, int value, string description, int least = 1) =>
+        Parsed(name, value, description, given => given >= least, $"a whole number from {least} to {int.MaxValue}");
 
-    /// <summary>A positive number.</summary>
-    public static Option<double> Positive(string name, double value, string description)
-    {
-        var option = new Option<double>(name) { Description = description, DefaultValueFactory = _ => value };
-        option.Validators.Add(result =>
-        {
-            if (result.Tokens.Count == 1 && double.TryParse(result.Tokens[0].Value, out double given) && !(given > 0 && double.IsFinite(given)))
-                result.AddError($"{name} must be a positive number; it is {result.Tokens[0].Value}.");
-        });
-        return option;
-    }
+    /// <summary>A finite number for which <paramref name="holds"/>; <paramref name="rule"/> says which those are.</summary>
+    public static Option<double> Number(string name, double value, string description, Func<double, bool> holds, string rule) =>
+        Parsed(name, value, description, given => double.IsFinite(given) && holds(given), rule);
 
-    /// <summary>Adds options to a command.</summary>
-    public static Command With(this Command command, params ReadOnlySpan<Option> options)
+    /// <summary>A value that is parsed; <paramref name="rule"/> says which values there are.</summary>
+    public static Option<T> Parsed<T>(string name, T value, string description, Func<T, bool> holds, string rule) where T : struct, INumber<T> => new(name)
     {
-        foreach (Option option in options)
-            command.Options.Add(option);
-        return command;
+        Description = description,
+        DefaultValueFactory = _ => value,
+        CustomParser = result => Parse(name, result, holds, rule),
+    };
+
+    /// <summary>The number that an argument holds, or an error that names the option, the rule and what was given.</summary>
+    public static T Parse<T>(string name, ArgumentResult result, Func<T, bool> holds, string rule) where T : struct, INumber<T>
+    {
+        string given = result.Tokens[0].Value;
+        const NumberStyles Style = NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent;
+        if (T.TryParse(given, Style, CultureInfo.InvariantCulture, out T number) && holds(number))
+            return number;
+        result.AddError($"{name} must be {rule}; it is '{given}'.");
+        return default;
     }
 
     public static Backend Open(string device) => device == "cpu"

@@ -11,24 +11,26 @@ internal sealed class TrainingDisplay(TextWriter output, long steps, long tokens
     private ProgressTask? bar;
     private double smoothLoss = double.NaN;
 
-    /// <summary>Whether lines can be redrawn: the output is a terminal.</summary>
-    private static bool IsTerminal(TextWriter output) => ReferenceEquals(output, Console.Out) && !Console.IsOutputRedirected;
-
-    /// <summary>Runs the training; <paramref name="train"/> reports each step to the display it is given.</summary>
+    /// <summary>Runs the training, which reports each step to this display.</summary>
     public void Run(Action<TrainingDisplay> train)
     {
-        if (!IsTerminal(output))
+        // Lines can be redrawn on a terminal only.
+        if (!ReferenceEquals(output, Console.Out) || Console.IsOutputRedirected || !AnsiConsole.Profile.Capabilities.Ansi)
         {
             train(this);
             return;
         }
+        // What the numbers leave of the line is the bar's.
+        int room = Math.Clamp(AnsiConsole.Profile.Width - Status(0, 0, TimeSpan.Zero).Length - 8, 0, 40);
+        ProgressColumn[] numbers = [new TaskDescriptionColumn { Alignment = Justify.Left }];
         AnsiConsole.Progress()
-            .Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn())
+            .Columns(room < 8 ? numbers : [.. numbers, new ProgressBarColumn { Width = room }, new PercentageColumn()])
             .Start(context =>
             {
-                bar = context.AddTask("training", maxValue: steps);
+                bar = context.AddTask(Status(0, double.NaN, TimeSpan.Zero), maxValue: steps);
                 train(this);
             });
+        bar = null;
     }
 
     /// <summary>Takes note of a step.</summary>
@@ -37,10 +39,9 @@ internal sealed class TrainingDisplay(TextWriter output, long steps, long tokens
         smoothLoss = double.IsNaN(smoothLoss) ? report.Loss : 0.9 * smoothLoss + 0.1 * report.Loss;
         double seconds = Math.Max(1e-9, Stopwatch.GetElapsedTime(start).TotalSeconds);
         double speed = report.Step * tokensPerStep / seconds;
-        var left = TimeSpan.FromSeconds((steps - report.Step) * seconds / report.Step);
         if (bar is not null)
         {
-            bar.Description = $"step {report.Step,6}  loss {smoothLoss:0.000}  {speed,8:#,0} tokens/s  {left:mm\\:ss} left";
+            bar.Description = Status(report.Step, speed, TimeSpan.FromSeconds((steps - report.Step) * seconds / report.Step));
             bar.Value = report.Step;
         }
         else if (report.Step == 1 || report.Step == steps || report.Step * 20 / steps != (report.Step - 1) * 20 / steps)
@@ -57,5 +58,20 @@ internal sealed class TrainingDisplay(TextWriter output, long steps, long tokens
             output.WriteLine(text);
         else
             AnsiConsole.WriteLine(text);
+    }
+
+    /// <summary>A line of numbers that is never longer than the terminal is wide, whatever has to be left out.</summary>
+    private string Status(long step, double speed, TimeSpan left)
+    {
+        string done = $"step {step.ToString().PadLeft(steps.ToString().Length)}/{steps}", loss = $"loss {(double.IsNaN(smoothLoss) ? "-    " : smoothLoss.ToString("0.000"))}";
+        string time = left.TotalDays < 1 ? $"{(int)left.TotalHours}:{left:mm\\:ss} left" : $"{left.TotalDays:0.0} days left";
+        string[] parts = [done, loss, time, $"{speed,7:#,0} tokens/s"];
+        for (int count = parts.Length; count > 0; count--)
+        {
+            string line = string.Join("  ", parts[..count]);
+            if (line.Length < AnsiConsole.Profile.Width)
+                return line;
+        }
+        return "";
     }
 }

@@ -47,30 +47,34 @@ internal sealed record TrainingRun
         var trainer = new Trainer(Model, step => batches[step], Length, Schedule, Optimizer, Accumulation);
         WriteGroups(trainer.Optimizer, output);
 
-        // A folder that cannot be written is found out now, not after hours.
-        Checkpoint.Save(Model, Folder);
         var display = new TrainingDisplay(output, Schedule.Steps, (long)Batch * Length * Accumulation);
-        display.Run(shown =>
+        try
         {
-            while (trainer.StepsDone < Schedule.Steps && !cancellation.IsCancellationRequested)
+            display.Run(shown =>
             {
-                shown.Report(trainer.Step());
-                long done = trainer.StepsDone;
-                if (done == Schedule.Steps)
-                    break;
-                if (EvaluateEvery > 0 && done % EvaluateEvery == 0)
-                    shown.Line($"step {done,6}: held-out loss {Evaluator.Evaluate(Model, heldOut, Length).Loss:0.0000}");
-                if (SaveEvery > 0 && done % SaveEvery == 0)
-                    Checkpoint.Save(Model, Folder);
-            }
-        });
-        Checkpoint.Save(Model, Folder);
-        if (cancellation.IsCancellationRequested)
-        {
-            output.WriteLine($"stopped after {trainer.StepsDone} steps; saved in {Folder}");
-            throw new OperationCanceledException(cancellation);
+                while (trainer.StepsDone < Schedule.Steps)
+                {
+                    cancellation.ThrowIfCancellationRequested();
+                    shown.Report(trainer.Step());
+                    long done = trainer.StepsDone;
+                    if (done == Schedule.Steps)
+                        break;
+                    if (EvaluateEvery > 0 && done % EvaluateEvery == 0)
+                        shown.Line($"step {done,6}/{Schedule.Steps}  held-out loss {Evaluator.Evaluate(Model, heldOut, Length, cancellation: cancellation).Loss:0.0000}");
+                    if (SaveEvery > 0 && done % SaveEvery == 0)
+                        Checkpoint.Save(Model, Folder);
+                }
+            });
+            Checkpoint.Save(Model, Folder);
+            return Evaluator.Evaluate(Model, heldOut, Length, cancellation: cancellation);
         }
-        return Evaluator.Evaluate(Model, heldOut, Length);
+        catch (OperationCanceledException)
+        {
+            if (trainer.StepsDone == 0)
+                throw new OperationCanceledException("stopped before the first step; nothing was saved");
+            Checkpoint.Save(Model, Folder);
+            throw new OperationCanceledException($"stopped after {trainer.StepsDone} of {Schedule.Steps} steps; saved in {Folder}");
+        }
     }
 
     private static void WriteGroups(AdamWOptimizer optimizer, TextWriter output)

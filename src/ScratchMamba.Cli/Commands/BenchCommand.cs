@@ -19,9 +19,9 @@ internal static class BenchCommand
     private static readonly Option<int> Repeat = CommonOptions.Count("--repeat", 9, "How many samples the median is taken over.");
     private static readonly Option<bool> Json = new("--json") { Description = "One JSON object for each measurement." };
 
-    public static Command Create()
+    public static Verb Create()
     {
-        var command = new Command("bench", "Measure speed: medians with their spread, on random data.\n\nExample:\n  scratchmamba bench gemm --m 1024 --n 1024 --k 1024");
+        var command = new Verb("bench", "Measure speed: medians with their spread, on random data.", "scratchmamba bench gemm --m 1024 --n 1024 --k 1024");
         command.Subcommands.Add(Gemm());
         command.Subcommands.Add(Copy());
         command.Subcommands.Add(Chain());
@@ -32,7 +32,7 @@ internal static class BenchCommand
         return command;
     }
 
-    private static Command Gemm()
+    private static Verb Gemm()
     {
         Option<int> m = CommonOptions.Count("--m", 1024, "Rows of the product."), n = CommonOptions.Count("--n", 1024, "Columns of the product."), k = CommonOptions.Count("--k", 1024, "The inner extent.");
         var transposeA = new Option<bool>("--transpose-a") { Description = "A is stored [k, m]." };
@@ -52,7 +52,7 @@ internal static class BenchCommand
         });
     }
 
-    private static Command Copy()
+    private static Verb Copy()
     {
         Option<int> megabytes = CommonOptions.Count("--megabytes", 256, "The size of what is copied.");
         return Measured("copy", "A copy within the device's memory; bytes count once read and once written.", [megabytes], (parsed, backend, report) =>
@@ -64,7 +64,7 @@ internal static class BenchCommand
         });
     }
 
-    private static Command Chain()
+    private static Verb Chain()
     {
         Option<int> length = CommonOptions.Count("--length", 1000, "How many operations.");
         return Measured("chain", "Tiny operations that depend on each other: what one costs beside its work.", [length], (parsed, backend, report) =>
@@ -80,7 +80,7 @@ internal static class BenchCommand
         });
     }
 
-    private static Command Scan()
+    private static Verb Scan()
     {
         Option<int> batch = CommonOptions.Count("--batch", 1, "B."), length = CommonOptions.Count("--length", 2048, "L."), heads = CommonOptions.Count("--heads", 24, "H."),
             head = CommonOptions.Count("--head", 64, "P."), state = CommonOptions.Count("--state", 128, "N."), chunk = CommonOptions.Count("--chunk", 64, "Q.");
@@ -109,7 +109,7 @@ internal static class BenchCommand
         });
     }
 
-    private static Command Train()
+    private static Verb Train()
     {
         Option<int> batch = CommonOptions.Count("--batch", 8, "Rows of a batch."), length = CommonOptions.Count("--length", 512, "Tokens of a row.");
         ModelOptions sizes = new();
@@ -126,7 +126,7 @@ internal static class BenchCommand
         });
     }
 
-    private static Command Prefill()
+    private static Verb Prefill()
     {
         Option<int> batch = CommonOptions.Count("--batch", 1, "Sequences."), length = CommonOptions.Count("--length", 2048, "Tokens of a prompt.");
         ModelOptions sizes = new();
@@ -146,7 +146,7 @@ internal static class BenchCommand
         });
     }
 
-    private static Command Decode()
+    private static Verb Decode()
     {
         Option<int> batch = CommonOptions.Count("--batch", 1, "Sequences.");
         ModelOptions sizes = new();
@@ -188,10 +188,11 @@ internal static class BenchCommand
 
     private delegate void Reporter(string name, Timing time, double flops, double tokens, double bytes);
 
-    private static Command Measured(string name, string description, Option[] options, Action<ParseResult, Backend, Reporter> measure)
+    private static Verb Measured(string name, string description, Option[] options, Action<ParseResult, Backend, Reporter> measure)
     {
-        Command command = new Command(name, description).With(options).With(Device, Repeat, Json);
-        command.SetAction(parsed =>
+        var verb = new Verb(name, description, $"scratchmamba bench {name}", [.. options, Device, Repeat, Json]);
+        // Apart, so that it can be left when it is stopped: a measurement has nothing to save.
+        verb.SetAction((parsed, cancellation) => Task.Run(() =>
         {
             using Backend backend = CommonOptions.Open(parsed.GetValue(Device)!);
             TextWriter output = parsed.InvocationConfiguration.Output;
@@ -199,8 +200,8 @@ internal static class BenchCommand
             using var scope = new Scope();
             measure(parsed, backend, (title, time, flops, tokens, bytes) => Report(output, json, title, time, flops, tokens, bytes));
             return CommandLine.Done;
-        });
-        return command;
+        }, cancellation).WaitAsync(cancellation));
+        return verb;
     }
 
     private static void Report(TextWriter output, bool json, string name, Timing time, double flops, double tokens, double bytes)

@@ -11,14 +11,13 @@ namespace ScratchMamba.Cli.Commands;
 /// <summary>evaluate: measures a model on text.</summary>
 internal static class EvaluateCommand
 {
-    public static Command Create()
+    public static Verb Create()
     {
         Option<string> model = CommonOptions.Model(), device = CommonOptions.Device();
-        var data = new Option<string[]>("--data") { Description = "Files or folders of UTF-8 text.", Required = true, AllowMultipleArgumentsPerToken = true };
+        Option<string[]> data = CommonOptions.Data();
         Option<int> length = CommonOptions.Count("--length", 256, "The windows' length: how many tokens the model sees at most before the one it predicts.");
-        Command command = new Command("evaluate", "Measure a model's loss on text.\n\nExample:\n  scratchmamba evaluate --model runs/quickstart --data README.md")
-            .With(model, data, length, device);
-        command.SetAction(parsed =>
+        var verb = new Verb("evaluate", "Measure a model's loss on text.", "scratchmamba evaluate --model runs/quickstart --data README.md", model, data, length, device);
+        verb.SetAction((parsed, cancellation) =>
         {
             byte[] text = TextCorpus.ReadFiles(parsed.GetValue(data)!);
             using Backend backend = CommonOptions.Open(parsed.GetValue(device)!);
@@ -26,14 +25,14 @@ internal static class EvaluateCommand
             var tokenizer = new ByteTokenizer();
             if (loaded.Config.VocabularySize < tokenizer.VocabularySize)
                 throw new InvalidOperationException($"The model's vocabulary of {loaded.Config.VocabularySize} tokens is not that of bytes; only byte-level models can be evaluated on text.");
-            Evaluation result = Evaluator.Evaluate(loaded, tokenizer.Encode(text), parsed.GetValue(length));
+            Evaluation result = Evaluator.Evaluate(loaded, tokenizer.Encode(text), parsed.GetValue(length), cancellation: cancellation);
             TextWriter output = parsed.InvocationConfiguration.Output;
             output.WriteLine($"tokens         {result.Tokens:#,0}");
             output.WriteLine($"loss           {result.Loss:0.0000} nats per token");
             output.WriteLine($"perplexity     {result.Perplexity:0.000}");
             output.WriteLine($"bits per byte  {result.BitsPerByte(result.Tokens):0.0000}");
-            return CommandLine.Done;
+            return Task.FromResult(CommandLine.Done);
         });
-        return command;
+        return verb;
     }
 }

@@ -1,24 +1,21 @@
 using System.CommandLine;
 using ScratchMamba.Checkpoints;
-using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Modules;
 using ScratchMamba.Tensors.Backends;
-using ScratchMamba.Training;
 
 namespace ScratchMamba.Cli.Commands;
 
 /// <summary>inspect: what a checkpoint holds and needs, without loading its weights.</summary>
 internal static class InspectCommand
 {
-    public static Command Create()
+    public static Verb Create()
     {
         Option<string> model = CommonOptions.Model();
         Option<int> batch = CommonOptions.Count("--batch", 8, "The batch that the memory for training is worked out for.");
         Option<int> length = CommonOptions.Count("--length", 512, "The length that the memory for training is worked out for.");
-        Command command = new Command("inspect", "Show a model's configuration, parameters, state and memory.\n\nExample:\n  scratchmamba inspect --model runs/quickstart")
-            .With(model, batch, length);
-        command.SetAction(parsed =>
+        var verb = new Verb("inspect", "Show a model's configuration, parameters, state and memory.", "scratchmamba inspect --model runs/quickstart", model, batch, length);
+        verb.SetAction(parsed =>
         {
             string folder = parsed.GetValue(model)!;
             Mamba2Config config = Checkpoint.LoadConfig(folder);
@@ -26,12 +23,12 @@ internal static class InspectCommand
             Write(config, parsed.GetValue(batch), parsed.GetValue(length), parsed.InvocationConfiguration.Output);
             return CommandLine.Done;
         });
-        return command;
+        return verb;
     }
 
     private static void Write(Mamba2Config config, int batch, int length, TextWriter output)
     {
-        // Nothing is computed there: parameters are counted and memory is measured without allocating it.
+        // Nothing is computed or allocated there.
         using var backend = new NullBackend();
         var model = new Mamba2Model(config, backend, seed: null);
         output.WriteLine($"layers {config.Layers} · width {config.Width} · inner width {config.InnerWidth} · heads {config.Heads} × {config.HeadSize} · state {config.StateSize} · groups {config.Groups}");
@@ -44,26 +41,13 @@ internal static class InspectCommand
             output.WriteLine($"{path.PadRight(width)}  {parameter.Shape,-16}  {parameter.Count,14:#,0}");
         output.WriteLine();
         output.WriteLine($"parameters   {model.ParameterCount:#,0}");
-        output.WriteLine($"state        {config.StateCount:#,0} numbers a sequence, {Size(4 * config.StateCount)} in float32");
-        output.WriteLine($"generation   {Size(4 * (model.ParameterCount + config.StateCount))} in float32, whatever the length");
-        long labels = (long)batch * length;
-        if (labels > int.MaxValue)
-            throw new MisuseException($"A batch of {batch} × {length} tokens is too large.");
-        var trainer = new Trainer(model, _ => new TokenBatch(new int[labels], new int[labels]), length, new LearningRateSchedule(1e-3, 1, 0, LearningRateDecay.Constant));
-        backend.ResetPeak();
-        trainer.Step();
-        output.WriteLine($"training     {Size(backend.PeakBytes)} in float32 for {batch} × {length} tokens");
+        output.WriteLine($"state        {config.StateCount:#,0} numbers a sequence, {Memory.Size(4 * config.StateCount)} in float32");
+        output.WriteLine($"generation   {Memory.Size(4 * (model.ParameterCount + config.StateCount))} in float32, whatever the length");
+        output.WriteLine($"training     {Memory.Size(Memory.ForTraining(config, batch, length))} in float32 for {batch} × {length} tokens");
     }
 
     private static string NormName(Mamba2Config config) => !config.GatedNorm ? "none"
         : (config.NormBeforeGate ? "before the gate" : "after the gate") + (config.NormPerGroup && config.Groups > 1 ? ", per group" : "");
 
     private static string YesNo(bool value) => value ? "yes" : "no";
-
-    private static string Size(long bytes) => bytes switch
-    {
-        >= 1 << 30 => $"{bytes / (double)(1 << 30):0.00} GiB",
-        >= 1 << 20 => $"{bytes / (double)(1 << 20):0.0} MiB",
-        _ => $"{bytes / 1024.0:0.0} KiB",
-    };
 }

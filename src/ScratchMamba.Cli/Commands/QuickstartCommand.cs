@@ -1,4 +1,5 @@
 using System.CommandLine;
+using ScratchMamba.Checkpoints;
 using ScratchMamba.Data;
 using ScratchMamba.Generation;
 using ScratchMamba.Mamba2;
@@ -11,17 +12,23 @@ namespace ScratchMamba.Cli.Commands;
 /// <summary>quickstart: the main job in one command, on text that is always there.</summary>
 internal static class QuickstartCommand
 {
-    public static Command Create()
+    /// <summary>What the user types to run this program: it may have been built in place.</summary>
+    private static string Program => Path.GetFullPath("../../..", AppContext.BaseDirectory) is var project && File.Exists(Path.Combine(project, "ScratchMamba.Cli.csproj"))
+        ? $"dotnet run -c Release --project {Path.GetRelativePath(".", project)} --"
+        : "scratchmamba";
+
+    public static Verb Create()
     {
-        var folder = new Option<string>("--out") { Description = "The folder to save the model in.", DefaultValueFactory = _ => "runs/quickstart" };
+        Option<string> folder = CommonOptions.Text("--out", "The folder to save the model in.", "runs/quickstart");
         Option<int> steps = CommonOptions.Count("--steps", 300, "How many updates to make.");
         Option<ulong> seed = CommonOptions.Seed();
         Option<string> device = CommonOptions.Device();
-        Command command = new Command("quickstart", "Train a small model on this project's own sources, compare it with counting, and let it write.\n\nExample:\n  scratchmamba quickstart")
-            .With(folder, steps, seed, device);
-        command.SetAction((parsed, cancellation) =>
+        var verb = new Verb(
+            "quickstart", "Train a small model on this project's own sources, compare it with counting, and let it write.", "scratchmamba quickstart", folder, steps, seed, device);
+        verb.SetAction((parsed, cancellation) =>
         {
             TextWriter output = parsed.InvocationConfiguration.Output;
+            Checkpoint.CheckTarget(parsed.GetValue(folder)!);
             TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadDefault());
             var config = new Mamba2Config { VocabularySize = 256, Layers = 2, Width = 128, StateSize = 32, HeadSize = 32 };
             using Backend backend = CommonOptions.Open(parsed.GetValue(device)!);
@@ -51,16 +58,14 @@ internal static class QuickstartCommand
             output.WriteLine();
             const string Prompt = "    public static ";
             output.WriteLine("It writes:");
-            output.Write(Prompt);
             GenerateCommand.Write(model, Prompt, 300, new Sampler { Temperature = 0.7, Seed = parsed.GetValue(seed) }, output, cancellation);
             output.WriteLine();
-            output.WriteLine();
             output.WriteLine($"Saved in {run.Folder}. Try next:");
-            output.WriteLine($"  scratchmamba generate --model {run.Folder} --prompt \"/// <summary>\"");
-            output.WriteLine($"  scratchmamba inspect --model {run.Folder}");
-            output.WriteLine("  scratchmamba train --data YOUR-TEXT --out runs/mine --steps 2000");
+            output.WriteLine($"  {Program} generate --model {run.Folder} --prompt \"/// <summary>\"");
+            output.WriteLine($"  {Program} inspect --model {run.Folder}");
+            output.WriteLine($"  {Program} train --data YOUR-TEXT --out runs/mine --steps 2000");
             return Task.FromResult(CommandLine.Done);
         });
-        return command;
+        return verb;
     }
 }

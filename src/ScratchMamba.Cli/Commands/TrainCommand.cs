@@ -10,28 +10,34 @@ namespace ScratchMamba.Cli.Commands;
 /// <summary>train: trains a model on text.</summary>
 internal static class TrainCommand
 {
-    public static Command Create()
+    public static Verb Create()
     {
-        var data = new Option<string[]>("--data") { Description = "Files or folders of UTF-8 text.", Required = true, AllowMultipleArgumentsPerToken = true };
-        var folder = new Option<string>("--out") { Description = "The folder to save the model in.", Required = true };
+        Option<string[]> data = CommonOptions.Data();
+        Option<string> folder = CommonOptions.Text("--out", "The folder to save the model in.");
         var config = new Option<string?>("--config") { Description = "A config.json with the model's sizes, instead of the options for them." };
         Option<int> layers = CommonOptions.Count("--layers", 4, "The number of blocks."), width = CommonOptions.Count("--width", 128, "The width of the residual stream."),
             state = CommonOptions.Count("--state", 64, "The size of the state of a channel."), head = CommonOptions.Count("--head", 32, "The channels of a head.");
         Option<int> steps = CommonOptions.Count("--steps", 1000, "How many updates to make."), batch = CommonOptions.Count("--batch", 8, "Rows of a batch."),
             length = CommonOptions.Count("--length", 256, "Tokens of a row."), accumulate = CommonOptions.Count("--accumulate", 1, "How many batches make one update."),
-            warmUp = CommonOptions.Count("--warm-up", -1, "Steps over which the learning rate rises; a tenth of all by default.", least: 0);
-        Option<double> rate = CommonOptions.Positive("--lr", 2e-3, "The largest learning rate."), clip = CommonOptions.Positive("--clip", 1, "The largest norm of the gradients; above it they are scaled down.");
-        var decay = new Option<double>("--weight-decay") { Description = "The decay of weight matrices per unit of learning rate.", DefaultValueFactory = _ => 0.1 };
+            saveEvery = CommonOptions.Count("--save-every", 0, "Save after every so many steps; 0 for at the end only.", least: 0),
+            evaluateEvery = CommonOptions.Count("--eval-every", 0, "Measure the held-out loss after every so many steps; 0 for at the end only.", least: 0);
+        var warmUp = new Option<int?>("--warm-up")
+        {
+            Description = "Steps over which the learning rate rises; a tenth of all by default.",
+            CustomParser = result => CommonOptions.Parse<int>("--warm-up", result, value => value >= 0, $"a whole number from 0 to {int.MaxValue}"),
+        };
+        Option<double> rate = CommonOptions.Number("--lr", 2e-3, "The largest learning rate.", value => value > 0, "a positive number"),
+            clip = CommonOptions.Number("--clip", 1, "The largest norm of the gradients; above it they are scaled down.", value => value > 0, "a positive number"),
+            decay = CommonOptions.Number("--weight-decay", 0.1, "The decay of weight matrices per unit of learning rate.", value => value >= 0, "0 or a positive number");
         Option<string> schedule = new Option<string>("--schedule") { Description = "What follows the warm-up: constant, cosine or wsd (stable, then a linear decay over the last tenth).", DefaultValueFactory = _ => "cosine" }
             .AcceptOnlyFromAmong("constant", "cosine", "wsd");
         Option<ulong> seed = CommonOptions.Seed();
-        Option<int> saveEvery = CommonOptions.Count("--save-every", 0, "Save after every so many steps; 0 for at the end only.", least: 0),
-            evaluateEvery = CommonOptions.Count("--eval-every", 0, "Measure the held-out loss after every so many steps; 0 for at the end only.", least: 0);
         Option<string> device = CommonOptions.Device();
 
-        Command command = new Command("train", "Train a model on text, byte by byte.\n\nExample:\n  scratchmamba train --data book.txt --out runs/book --layers 4 --width 128 --steps 2000")
-            .With(data, folder, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, saveEvery, evaluateEvery, device);
-        command.SetAction((parsed, cancellation) =>
+        var verb = new Verb(
+            "train", "Train a model on text, byte by byte.", "scratchmamba train --data book.txt --out runs/book --layers 4 --width 128 --steps 2000",
+            data, folder, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, saveEvery, evaluateEvery, device);
+        verb.SetAction((parsed, cancellation) =>
         {
             Mamba2Config sizes;
             if (parsed.GetValue(config) is { } file)
@@ -56,6 +62,9 @@ internal static class TrainCommand
                     HeadSize = parsed.GetValue(head),
                 };
             }
+            Check(sizes);
+            Checkpoint.CheckTarget(parsed.GetValue(folder)!);
+            Memory.Require(sizes, parsed.GetValue(batch), parsed.GetValue(length));
             int count = parsed.GetValue(steps);
             TextWriter output = parsed.InvocationConfiguration.Output;
             TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadFiles(parsed.GetValue(data)!));
@@ -76,14 +85,26 @@ internal static class TrainCommand
                 EvaluateEvery = parsed.GetValue(evaluateEvery),
                 Optimizer = new AdamWSettings(WeightDecay: parsed.GetValue(decay), ClipNorm: parsed.GetValue(clip)),
                 Schedule = new LearningRateSchedule(
-                    parsed.GetValue(rate), count, parsed.GetValue(warmUp) is >= 0 and int given ? given : count / 10, ScheduleOf(parsed.GetValue(schedule)!)),
+                    parsed.GetValue(rate), count, parsed.GetValue(warmUp) ?? count / 10, ScheduleOf(parsed.GetValue(schedule)!)),
             };
             Evaluation result = run.Run(output, cancellation);
             output.WriteLine($"held-out loss {result.Loss:0.0000} nats per byte ({result.BitsPerByte(result.Tokens):0.000} bits)");
             output.WriteLine($"saved in {run.Folder}");
             return Task.FromResult(CommandLine.Done);
         });
-        return command;
+        return verb;
+    }
+
+    private static void Check(Mamba2Config sizes)
+    {
+        try
+        {
+            sizes.Validated();
+        }
+        catch (ArgumentException fault)
+        {
+            throw new MisuseException(fault.Message);
+        }
     }
 
     private static LearningRateDecay ScheduleOf(string name) => name switch

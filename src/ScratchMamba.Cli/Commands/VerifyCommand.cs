@@ -19,29 +19,32 @@ internal static class VerifyCommand
     private const double TrainingRate = 3e-3;
     private static readonly AdamWSettings TrainingSettings = new(Beta1: 0.9, Beta2: 0.95, Epsilon: 1e-8, WeightDecay: 0.1, ClipNorm: 1, DecaysEverything: true);
 
-    public static Command Create()
+    public static Verb Create()
     {
         Option<string> model = CommonOptions.Model(), device = CommonOptions.Device();
         var expected = new Option<string?>("--expected") { Description = "The file of expected values; expected.safetensors in the model's folder by default." };
         var precision = new Option<string>("--precision") { Description = "f32 or f64.", DefaultValueFactory = _ => "f32" }.AcceptOnlyFromAmong("f32", "f64");
-        var tolerance = new Option<double?>("--tolerance") { Description = "The largest relative error allowed, instead of 2e-5 (1e-4 along a training) in f32 and 1e-9 in f64." };
-        Command command = new Command("verify", "Recompute what another implementation computed from a checkpoint, and compare.\n\nExample:\n  scratchmamba verify --model tests/golden/hf-tiny --precision f64")
-            .With(model, expected, precision, tolerance, device);
-        command.SetAction(parsed =>
+        var tolerance = new Option<double?>("--tolerance")
+        {
+            Description = "The largest relative error allowed, instead of 2e-5 (1e-4 along a training) in f32 and 1e-9 in f64.",
+            CustomParser = result => CommonOptions.Parse<double>("--tolerance", result, value => value >= 0, "0 or a positive number"),
+        };
+        var verb = new Verb(
+            "verify", "Recompute what another implementation computed from a checkpoint, and compare.", "scratchmamba verify --model tests/golden/hf-tiny --precision f64",
+            model, expected, precision, tolerance, device);
+        verb.SetAction((parsed, cancellation) =>
         {
             string folder = parsed.GetValue(model)!;
-            if (parsed.GetValue(tolerance) is { } given && !(given >= 0))
-                throw new MisuseException($"--tolerance must be 0 or a positive number; it is {given}.");
             DType type = parsed.GetValue(precision) == "f64" ? DType.F64 : DType.F32;
             using var file = new SafetensorsFile(parsed.GetValue(expected) ?? Path.Combine(folder, "expected.safetensors"));
             using Backend backend = CommonOptions.Open(parsed.GetValue(device)!);
-            var verification = new Verification(file, () => Checkpoint.Load(folder, backend, type), type, parsed.GetValue(tolerance));
-            return verification.Run(parsed.InvocationConfiguration.Output) ? CommandLine.Done : CommandLine.Failed;
+            var verification = new Verification(file, () => Checkpoint.Load(folder, backend, type), type, parsed.GetValue(tolerance), cancellation);
+            return Task.FromResult(verification.Run(parsed.InvocationConfiguration.Output) ? CommandLine.Done : CommandLine.Failed);
         });
-        return command;
+        return verb;
     }
 
-    private sealed class Verification(SafetensorsFile file, Func<Mamba2Model> load, DType type, double? tolerance)
+    private sealed class Verification(SafetensorsFile file, Func<Mamba2Model> load, DType type, double? tolerance, CancellationToken cancellation)
     {
         private readonly List<(string Item, double Error, double Allowed)> results = [];
 
@@ -85,7 +88,7 @@ internal static class VerifyCommand
             if (file.Contains("logits"))
                 Compare("logits", logits.ToDoubles(), known);
             // The labels are the inputs: each position predicts the one after it, and the last one nothing.
-            int vocabulary = model.Config.VocabularySize, length = shape[1];
+            int length = shape[1];
             Tensor loss = logits.Slice(1, 0, length - 1).CrossEntropyMean(model.Backend.Tensor<int>(shape, ids).Slice(1, 1, length - 1));
             if (file.Contains("loss"))
                 Compare("loss", [loss.Item()], known);
@@ -108,7 +111,8 @@ internal static class VerifyCommand
             prompt = Math.Min(prompt, Math.Max(1, expected.Length - GeneratedTokens));
             if (prompt == 0)
                 throw new InvalidDataException($"{file.Path}: 'generated' does not begin as row 0 of 'input_ids' does.");
-            int[] actual = [.. new Generator(model, Sampler.Greedy).Continue(expected[..prompt], expected.Length - prompt)];
+            int[] actual = [.. new Generator(model, Sampler.Greedy).Continue(expected[..prompt], expected.Length - prompt, cancellation)];
+            cancellation.ThrowIfCancellationRequested();
             int wrong = actual.Zip(expected.Skip(prompt), (a, b) => a == b ? 0 : 1).Sum();
             results.Add(($"generated ({actual.Length} tokens)", wrong / (double)actual.Length, 0));
             known.Add("generated");
@@ -127,6 +131,7 @@ internal static class VerifyCommand
             double lossError = 0, normError = 0;
             for (int step = 0; step < steps; step++)
             {
+                cancellation.ThrowIfCancellationRequested();
                 StepReport report = trainer.Step();
                 lossError = Math.Max(lossError, RelativeError.Of([report.Loss], [expected[2 * step]], floor: 0));
                 normError = Math.Max(normError, RelativeError.Of([report.GradientNorm], [expected[2 * step + 1]], floor: 0));

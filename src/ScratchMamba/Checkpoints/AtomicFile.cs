@@ -25,7 +25,8 @@ public static class AtomicFile
         catch (Exception error)
         {
             Delete(partial);
-            if (error is (IOException or UnauthorizedAccessException) and not CheckpointException)
+            // The last is what the runtime makes of a file system's limit on the size of a file.
+            if (error is (IOException or UnauthorizedAccessException or ArgumentOutOfRangeException) and not CheckpointException)
                 throw new CheckpointException($"{path}: cannot be written, and nothing was changed: {error.Message}", error);
             throw;
         }

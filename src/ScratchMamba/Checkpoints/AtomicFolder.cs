@@ -14,7 +14,7 @@ public static class AtomicFolder
     public static void Write(string path, Action<string> fill)
     {
         path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
-        string suffix = Guid.NewGuid().ToString("N")[..8], partial = $"{path}.partial-{suffix}", previous = $"{path}.previous-{suffix}";
+        string suffix = NewSuffix(), partial = $"{path}.partial-{suffix}", previous = $"{path}.previous-{suffix}";
         try
         {
             Recover(path);
@@ -41,26 +41,60 @@ public static class AtomicFolder
         catch (Exception error)
         {
             Delete(partial);
-            if (error is (IOException or UnauthorizedAccessException) and not CheckpointException)
-                throw new CheckpointException($"{path}: cannot be written, and nothing was changed: {error.Message}", error);
+            // The last is what the runtime makes of a file system's limit on the size of a file.
+            if (error is (IOException or UnauthorizedAccessException or ArgumentOutOfRangeException) and not CheckpointException)
+                throw Fault(path, error);
             throw;
         }
-        Delete(previous);
+        // The previous folder, and what writes that were killed have left.
+        foreach (string left in Siblings(path, "previous").Concat(Siblings(path, "partial")))
+            Delete(left);
+    }
+
+    /// <summary>Throws unless <see cref="Write"/> could begin; leaves nothing behind.</summary>
+    /// <exception cref="CheckpointException">The place cannot be written to.</exception>
+    public static void CheckWritable(string path)
+    {
+        path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
+        string partial = $"{path}.partial-{NewSuffix()}";
+        try
+        {
+            Directory.CreateDirectory(partial);
+            Directory.Delete(partial);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw Fault(path, error);
+        }
+    }
+
+    /// <summary>The folder to read: <paramref name="path"/> or, where that is missing because a <see cref="Write"/> was killed between its two renames, the previous one.</summary>
+    public static string Current(string path)
+    {
+        if (path.Length == 0 || Path.Exists(path))
+            return path;
+        string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
+        return Siblings(full, "previous").MaxBy(Directory.GetLastWriteTimeUtc) ?? path;
     }
 
     /// <summary>Puts back the folder that an interrupted <see cref="Write"/> had moved aside, where <paramref name="path"/> itself is missing. Says whether it did.</summary>
     public static bool Recover(string path)
     {
         path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
-        string? parent = Path.GetDirectoryName(path);
-        if (parent is null || Directory.Exists(path) || !Directory.Exists(parent))
+        string current = Current(path);
+        if (current == path)
             return false;
-        string? previous = Directory.EnumerateDirectories(parent, $"{Path.GetFileName(path)}.previous-????????").MaxBy(Directory.GetLastWriteTimeUtc);
-        if (previous is null)
-            return false;
-        Directory.Move(previous, path);
+        Directory.Move(current, path);
         return true;
     }
+
+    private static string NewSuffix() => Guid.NewGuid().ToString("N")[..8];
+
+    private static string[] Siblings(string path, string kind) => Path.GetDirectoryName(path) is { } parent && Directory.Exists(parent)
+        ? Directory.GetDirectories(parent, $"{Path.GetFileName(path)}.{kind}-????????")
+        : [];
+
+    private static CheckpointException Fault(string path, Exception error) => new($"{path}: cannot be written, and nothing was changed: {error.Message}", error);
 
     private static void Delete(string folder)
     {

@@ -18,7 +18,7 @@ public static class Checkpoint
     public static Mamba2Config LoadConfig(string path)
     {
         // A save that was killed between its two renames left the previous checkpoint aside.
-        AtomicFolder.Recover(path);
+        path = AtomicFolder.Current(path);
         if (Directory.Exists(path))
             path = Path.Combine(path, ConfigFile);
         else if (!File.Exists(path))
@@ -30,6 +30,7 @@ public static class Checkpoint
     /// <exception cref="CheckpointException">A file is missing or damaged, or a tensor is missing, unknown, of another shape than the configuration says, or not finite.</exception>
     public static Mamba2Model Load(string folder, Backend backend, DType type = DType.F32)
     {
+        folder = AtomicFolder.Current(folder);
         Mamba2Config config = LoadConfig(folder);
         using WeightSource source = WeightSource.Open(folder);
         Dictionary<string, string> stored = Match(source, config);
@@ -48,7 +49,7 @@ public static class Checkpoint
     /// <exception cref="CheckpointException">They do not fit.</exception>
     public static void CheckWeights(string folder, Mamba2Config config)
     {
-        using WeightSource source = WeightSource.Open(folder);
+        using WeightSource source = WeightSource.Open(AtomicFolder.Current(folder));
         Match(source, config);
     }
 
@@ -61,11 +62,7 @@ public static class Checkpoint
     /// <exception cref="CheckpointException">The folder holds something else, cannot be written to, or the disk is full; nothing was changed.</exception>
     public static void Save(Mamba2Model model, string folder, long shardBytes = SafetensorsWriter.DefaultShardBytes)
     {
-        AtomicFolder.Recover(folder);
-        if (File.Exists(folder))
-            throw new CheckpointException($"{folder}: is a file; a model is saved in a folder");
-        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any() && !File.Exists(Path.Combine(folder, ConfigFile)))
-            throw new CheckpointException($"{folder}: the folder holds other files and no checkpoint; choose a new or an empty one");
+        CheckTarget(folder);
         AtomicFolder.Write(folder, partial =>
         {
             WriteConfig(model, Path.Combine(partial, ConfigFile));
@@ -73,6 +70,30 @@ public static class Checkpoint
             SafetensorsWriter.WriteFolder(partial, weights, new Dictionary<string, string> { ["format"] = "pt" }, shardBytes);
             KeepOthers(folder, partial);
         });
+    }
+
+    /// <summary>Checks that a model can be saved in a folder, before there is one to save. Leaves nothing behind.</summary>
+    /// <exception cref="CheckpointException">It is a file, holds other files and no checkpoint, or cannot be written to.</exception>
+    public static void CheckTarget(string folder)
+    {
+        if (File.Exists(folder))
+            throw new CheckpointException($"{folder}: is a file; a model is saved in a folder");
+        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any() && !HoldsCheckpoint(folder))
+            throw new CheckpointException($"{folder}: the folder holds other files and no checkpoint; choose a new or an empty one");
+        AtomicFolder.CheckWritable(folder);
+    }
+
+    private static bool HoldsCheckpoint(string folder)
+    {
+        try
+        {
+            LoadConfig(folder);
+            return true;
+        }
+        catch (CheckpointException)
+        {
+            return false;
+        }
     }
 
     private static void WriteConfig(Mamba2Model model, string path)

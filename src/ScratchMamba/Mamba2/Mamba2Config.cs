@@ -6,6 +6,8 @@ namespace ScratchMamba.Mamba2;
 /// </summary>
 public sealed record Mamba2Config
 {
+    private const int MostLayers = 4096;
+
     /// <summary>The number of token ids: rows of the embedding.</summary>
     public required int VocabularySize { get; init; }
 
@@ -132,8 +134,12 @@ public sealed record Mamba2Config
         long inner = (long)Expansion * Width;
         Require(inner % HeadSize == 0, $"the inner width {Expansion} · {Width} = {inner} is not a multiple of the head size {HeadSize}");
         Require(inner / HeadSize % Groups == 0, $"{inner / HeadSize} heads cannot be divided into {Groups} groups");
-        Require((2 * inner + 2L * Groups * StateSize + inner / HeadSize) * Width <= int.MaxValue && (long)VocabularySize * Width <= int.MaxValue,
+        Require(Layers <= MostLayers, $"{Layers} layers are more than {MostLayers}");
+        // In 128 bits: sizes from a damaged file may be anything.
+        Int128 convolved = inner + 2 * (Int128)Groups * StateSize, projected = inner + convolved + inner / HeadSize;
+        Require(projected * Width <= int.MaxValue && (long)VocabularySize * Width <= int.MaxValue && convolved * ConvolutionTaps <= int.MaxValue,
             "a weight matrix would have more than 2³¹ elements");
+        Require((Int128)inner * StateSize <= int.MaxValue, "the state of a layer would have more than 2³¹ elements");
         Require(NormEpsilon >= 0 && double.IsFinite(NormEpsilon), $"the normalisation's epsilon is {NormEpsilon}");
         Require(TimeStepLow <= TimeStepHigh && TimeStepHigh > 0, $"the time step limits [{TimeStepLow}, {TimeStepHigh}] are empty");
         Require(TimeStepMin > 0 && TimeStepMin <= TimeStepMax && double.IsFinite(TimeStepMax), $"the time step range [{TimeStepMin}, {TimeStepMax}] is not a range of positive numbers");

@@ -25,7 +25,8 @@ public static class Evaluator
     /// <paramref name="rows"/> at a time; every window begins with the last token of the one before, so that each token is predicted once.
     /// </summary>
     /// <exception cref="ArgumentException">There are fewer than two tokens.</exception>
-    public static Evaluation Evaluate(Mamba2Model model, ReadOnlySpan<int> tokens, int length, int rows = 8)
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    public static Evaluation Evaluate(Mamba2Model model, ReadOnlySpan<int> tokens, int length, int rows = 8, CancellationToken cancellation = default)
     {
         if (tokens.Length < 2)
             throw new ArgumentException($"Evaluation needs at least two tokens; there {(tokens.Length == 1 ? "is one" : "are none")}.");
@@ -34,6 +35,7 @@ public static class Evaluator
         int predicted = tokens.Length - 1;
         for (int start = 0; start < predicted;)
         {
+            cancellation.ThrowIfCancellationRequested();
             int left = predicted - start;
             int width = Math.Min(length, left), count = Math.Min(rows, left / width);
             using var scope = new Scope();
