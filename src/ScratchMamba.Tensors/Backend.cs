@@ -11,6 +11,20 @@ public readonly ref struct Call(IPrimitive operation, ReadOnlySpan<Tensor> input
 
     /// <summary>What it must write, allocated and uninitialised.</summary>
     public ReadOnlySpan<Tensor> Outputs { get; } = outputs;
+
+    /// <summary>Bytes of all inputs and outputs together.</summary>
+    public long Bytes
+    {
+        get
+        {
+            long bytes = 0;
+            foreach (Tensor input in Inputs)
+                bytes += input.Type.Bytes;
+            foreach (Tensor output in Outputs)
+                bytes += output.Type.Bytes;
+            return bytes;
+        }
+    }
 }
 
 /// <summary>
@@ -89,11 +103,7 @@ public abstract class Backend : IDisposable
     }
 
     /// <summary>Prepares captured operations to be run as a whole: here, one after the other.</summary>
-    protected virtual Action Compile(IReadOnlyList<CapturedCall> calls) => () =>
-    {
-        foreach (CapturedCall call in calls)
-            Execute(new Call(call.Operation, call.Inputs, call.Outputs));
-    };
+    protected virtual CompiledProgram Compile(IReadOnlyList<CapturedCall> calls) => new Replay(this, calls);
 
     internal void Perform(Call call)
     {
@@ -138,5 +148,14 @@ public abstract class Backend : IDisposable
         LiveBytes -= storage.Bytes;
         LiveCount--;
         Release(storage);
+    }
+
+    private sealed class Replay(Backend backend, IReadOnlyList<CapturedCall> calls) : CompiledProgram
+    {
+        public override void Run()
+        {
+            foreach (CapturedCall call in calls)
+                backend.Execute(new Call(call.Operation, call.Inputs, call.Outputs));
+        }
     }
 }

@@ -6,6 +6,16 @@ namespace ScratchMamba.Tensors;
 /// <param name="Outputs">What it writes.</param>
 public sealed record CapturedCall(IPrimitive Operation, Tensor[] Inputs, Tensor[] Outputs);
 
+/// <summary>Captured operations as a backend has prepared them.</summary>
+public abstract class CompiledProgram : IDisposable
+{
+    /// <summary>Runs all of them.</summary>
+    public abstract void Run();
+
+    /// <summary>Releases what was prepared.</summary>
+    public virtual void Dispose() => GC.SuppressFinalize(this);
+}
+
 /// <summary>
 /// A sequence of operations that was captured once and runs again as a whole, on the same tensors: on a device, with one submission and no work of the host between operations.
 /// Whatever is to differ between two runs lives in a tensor that the operations read, and that somebody writes in between.
@@ -21,7 +31,7 @@ public sealed class CapturedProgram : IDisposable
     private readonly List<CapturedCall> calls = [];
     private readonly List<Storage> owned = [];
     private readonly List<Storage> free = [];
-    private Action? run;
+    private CompiledProgram? compiled;
 
     internal CapturedProgram(Backend backend) => this.backend = backend;
 
@@ -31,16 +41,17 @@ public sealed class CapturedProgram : IDisposable
     /// <summary>Runs all operations again. Results are there once they are read, as with operations that run one by one.</summary>
     public void Run()
     {
-        ObjectDisposedException.ThrowIf(run is null, this);
-        run();
+        ObjectDisposedException.ThrowIf(compiled is null, this);
+        compiled.Run();
     }
 
     /// <summary>Releases the memory of the tensors that were made while capturing.</summary>
     public void Dispose()
     {
-        if (run is null)
+        if (compiled is null)
             return;
-        run = null;
+        compiled.Dispose();
+        compiled = null;
         foreach (Storage storage in owned)
         {
             storage.Program = null;
@@ -56,7 +67,7 @@ public sealed class CapturedProgram : IDisposable
         calls.Add(new CapturedCall(call.Operation, call.Inputs.ToArray(), call.Outputs.ToArray()));
     }
 
-    internal void Complete(Action action) => run = action;
+    internal void Complete(CompiledProgram program) => compiled = program;
 
     /// <summary>Memory that no operation of the program needs any more, or null. It is never lent outside: a later run writes to it again.</summary>
     internal Storage? Reuse(long bytes)

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using ScratchMamba.Vulkan.Bindings;
-using Buffer = ScratchMamba.Vulkan.Bindings.Buffer;
 using Semaphore = ScratchMamba.Vulkan.Bindings.Semaphore;
 
 namespace ScratchMamba.Vulkan;
@@ -21,70 +20,68 @@ internal sealed unsafe class CommandStream : IDisposable
     private readonly Semaphore timeline;
     private readonly CommandPool[] pools = new CommandPool[SlotCount];
     private readonly CommandBuffer[] buffers = new CommandBuffer[SlotCount];
-    private readonly HazardTracker hazards = new();
+    private readonly CommandWriter writer;
     private bool isOpen;
     private int commands;
-    private ulong submitted, completed;
+    private ulong completed;
 
     public CommandStream(VulkanDevice device)
     {
         this.device = device;
         vk = device.Vk;
+        writer = new CommandWriter(vk);
         var type = new SemaphoreTypeCreateInfo { SemaphoreType = SemaphoreType.Timeline };
         var semaphore = new SemaphoreCreateInfo { PNext = &type };
         Semaphore made;
         device.Check(vk.CreateSemaphore(device.Handle, &semaphore, null, &made), "making a semaphore");
         timeline = made;
         for (int i = 0; i < SlotCount; i++)
-        {
-            var poolInfo = new CommandPoolCreateInfo { QueueFamilyIndex = device.Info.QueueFamily, Flags = CommandPoolCreateFlags.TransientBit };
-            CommandPool pool;
-            device.Check(vk.CreateCommandPool(device.Handle, &poolInfo, null, &pool), "making a command pool");
-            pools[i] = pool;
-            var bufferInfo = new CommandBufferAllocateInfo { CommandPool = pool, Level = CommandBufferLevel.Primary, CommandBufferCount = 1 };
-            CommandBuffer buffer;
-            device.Check(vk.AllocateCommandBuffers(device.Handle, &bufferInfo, &buffer), "making a command buffer");
-            buffers[i] = buffer;
-        }
+            (pools[i], buffers[i]) = device.MakeCommandBuffer(CommandPoolCreateFlags.TransientBit);
     }
 
+    /// <summary>What is timed, where somebody asked for it.</summary>
+    public Timestamps? Timestamps { get; set; }
+
     /// <summary>The value that will be signalled once what is recorded now has run.</summary>
-    public ulong Now => submitted + 1;
+    public ulong Now => LastSubmitted + 1;
+
+    /// <summary>The value that the last submission signals.</summary>
+    public ulong LastSubmitted { get; private set; }
 
     /// <summary>The value that the command recorded last signals, or will.</summary>
     public ulong LastRecorded { get; private set; }
 
-    /// <summary>The value that the last submission signals.</summary>
-    public ulong LastSubmitted => submitted;
-
-    private CommandBuffer Recording => buffers[Now % SlotCount];
-
     /// <summary>Runs a compute shader after everything that it depends on.</summary>
     public void Dispatch(Pipeline pipeline, PipelineLayout layout, ReadOnlySpan<byte> push, (uint X, uint Y, uint Z) groups, ReadOnlySpan<Access> accesses)
     {
-        CommandBuffer buffer = Begin(accesses);
-        vk.CmdBindPipeline(buffer, PipelineBindPoint.Compute, pipeline);
-        fixed (byte* bytes = push)
-            vk.CmdPushConstants(buffer, layout, ShaderStageFlags.ComputeBit, 0, (uint)push.Length, bytes);
-        vk.CmdDispatch(buffer, groups.X, groups.Y, groups.Z);
+        Begin();
+        writer.Dispatch(pipeline, layout, push, groups, accesses);
         End();
     }
 
     /// <summary>Copies bytes between buffers.</summary>
     public void Copy(MemoryBlock source, long sourceOffset, MemoryBlock target, long targetOffset, long bytes)
     {
-        CommandBuffer buffer = Begin([source.Access(sourceOffset, bytes, writes: false), target.Access(targetOffset, bytes, writes: true)]);
-        var region = new BufferCopy { SrcOffset = (ulong)sourceOffset, DstOffset = (ulong)targetOffset, Size = (ulong)bytes };
-        vk.CmdCopyBuffer(buffer, source.Buffer, target.Buffer, 1, &region);
+        Begin();
+        writer.Copy(source, sourceOffset, target, targetOffset, bytes);
         End();
     }
 
     /// <summary>Fills bytes (a multiple of four) with a pattern.</summary>
     public void Fill(MemoryBlock target, long offset, long bytes, uint pattern)
     {
-        CommandBuffer buffer = Begin([target.Access(offset, bytes, writes: true)]);
-        vk.CmdFillBuffer(buffer, target.Buffer, (ulong)offset, (ulong)bytes, pattern);
+        Begin();
+        writer.Fill(target, offset, bytes, pattern);
         End();
+    }
+
+    /// <summary>Marks the end of an operation for the trace, where there is one; may then submit.</summary>
+    public void EndOperation(string name, long bytes)
+    {
+        if (isOpen)
+            Timestamps?.Mark(writer.Buffer, name, bytes);
+        if (commands >= CommandsPerSubmission || Timestamps?.IsFull == true || (commands >= CommandsWhenIdle && HasPassed(LastSubmitted)))
+            Submit();
     }
 
     /// <summary>Hands what was recorded to the device.</summary>
@@ -92,16 +89,21 @@ internal sealed unsafe class CommandStream : IDisposable
     {
         if (!isOpen)
             return;
-        // The host reads mapped memory once the timeline says so, and needs the writes by then.
-        Barrier(Recording, PipelineStageFlags2.HostBit, AccessFlags2.HostReadBit);
-        device.Check(vk.EndCommandBuffer(Recording), "recording commands");
-        var command = new CommandBufferSubmitInfo { CommandBuffer = Recording };
-        var signal = new SemaphoreSubmitInfo { Semaphore = timeline, Value = Now, StageMask = PipelineStageFlags2.AllCommandsBit };
-        var info = new SubmitInfo2 { CommandBufferInfoCount = 1, PCommandBufferInfos = &command, SignalSemaphoreInfoCount = 1, PSignalSemaphoreInfos = &signal };
-        device.Check(vk.QueueSubmit2(device.Queue, 1, &info, default), $"submitting {commands} commands");
+        writer.ShowHost();
+        device.Check(vk.EndCommandBuffer(writer.Buffer), "recording commands");
         isOpen = false;
+        Submit(writer.Buffer, $"submission {Now} of {commands} commands");
         commands = 0;
-        submitted++;
+    }
+
+    /// <summary>Runs commands that were recorded before, and that begin and end with a barrier for everything.</summary>
+    /// <returns>The value that is signalled once they have run.</returns>
+    public ulong Run(CommandBuffer recorded)
+    {
+        Submit();
+        Submit(recorded, $"submission {Now}, a captured program");
+        writer.Forget();
+        return LastRecorded = LastSubmitted;
     }
 
     /// <summary>Whether everything up to a value has run.</summary>
@@ -110,9 +112,10 @@ internal sealed unsafe class CommandStream : IDisposable
         if (completed >= value)
             return true;
         ulong now;
-        device.Check(vk.GetSemaphoreCounterValue(device.Handle, timeline, &now), "asking how far the device is");
-        if (now == ulong.MaxValue)
-            throw new DeviceLostException(device.Info.ToString(), "its work");
+        device.Check(vk.GetSemaphoreCounterValue(device.Handle, timeline, &now), $"submission {value}");
+        // What drivers answer once the device is gone.
+        if (now > LastSubmitted)
+            throw new DeviceLostException(device.Info.ToString(), $"submission {value}");
         completed = now;
         return completed >= value;
     }
@@ -120,7 +123,7 @@ internal sealed unsafe class CommandStream : IDisposable
     /// <summary>Returns once everything up to a value has run.</summary>
     public void WaitFor(ulong value)
     {
-        if (value > submitted)
+        if (value > LastSubmitted)
             Submit();
         // Asking again and again answers sooner than waiting in the driver does (12 against 30 µs on an NVIDIA card); on a device that is this
         // processor it would take the time from the work itself.
@@ -135,7 +138,7 @@ internal sealed unsafe class CommandStream : IDisposable
             return;
         Semaphore semaphore = timeline;
         var info = new SemaphoreWaitInfo { SemaphoreCount = 1, PSemaphores = &semaphore, PValues = &value };
-        device.Check(vk.WaitSemaphores(device.Handle, &info, ulong.MaxValue), "waiting for the device");
+        device.Check(vk.WaitSemaphores(device.Handle, &info, ulong.MaxValue), $"submission {value}");
         completed = Math.Max(completed, value);
     }
 
@@ -143,7 +146,7 @@ internal sealed unsafe class CommandStream : IDisposable
     public void Finish()
     {
         Submit();
-        WaitFor(submitted);
+        WaitFor(LastSubmitted);
     }
 
     public void Dispose()
@@ -153,46 +156,36 @@ internal sealed unsafe class CommandStream : IDisposable
         vk.DestroySemaphore(device.Handle, timeline, null);
     }
 
-    private CommandBuffer Begin(ReadOnlySpan<Access> accesses)
+    private void Begin()
     {
-        if (!isOpen)
-        {
-            if (Now > SlotCount)
-                WaitFor(Now - SlotCount);
-            device.Check(vk.ResetCommandPool(device.Handle, pools[Now % SlotCount], default), "recycling commands");
-            var info = new CommandBufferBeginInfo { Flags = CommandBufferUsageFlags.OneTimeSubmitBit };
-            device.Check(vk.BeginCommandBuffer(Recording, &info), "recording commands");
-            isOpen = true;
-        }
-        if (hazards.NeedsBarrier(accesses))
-        {
-            Barrier(Recording, Work, AccessFlags2.ShaderReadBit | AccessFlags2.ShaderWriteBit | AccessFlags2.TransferReadBit | AccessFlags2.TransferWriteBit);
-            hazards.Clear();
-        }
-        hazards.Add(accesses);
-        return Recording;
+        if (isOpen)
+            return;
+        ulong slot = Now % SlotCount;
+        if (Now > SlotCount)
+            WaitFor(Now - SlotCount);
+        device.Check(vk.ResetCommandPool(device.Handle, pools[slot], default), "recycling commands");
+        var info = new CommandBufferBeginInfo { Flags = CommandBufferUsageFlags.OneTimeSubmitBit };
+        device.Check(vk.BeginCommandBuffer(buffers[slot], &info), "recording commands");
+        writer.Buffer = buffers[slot];
+        isOpen = true;
+        Timestamps?.Begin(writer.Buffer, Now);
     }
 
-    private const PipelineStageFlags2 Work = PipelineStageFlags2.ComputeShaderBit | PipelineStageFlags2.AllTransferBit;
-
-    private void Barrier(CommandBuffer buffer, PipelineStageFlags2 stage, AccessFlags2 access)
+    private void Submit(CommandBuffer buffer, string what)
     {
-        var barrier = new MemoryBarrier2
-        {
-            SrcStageMask = Work,
-            SrcAccessMask = AccessFlags2.ShaderWriteBit | AccessFlags2.TransferWriteBit,
-            DstStageMask = stage,
-            DstAccessMask = access,
-        };
-        var info = new DependencyInfo { MemoryBarrierCount = 1, PMemoryBarriers = &barrier };
-        vk.CmdPipelineBarrier2(buffer, &info);
+        // At most two in flight: a third may start once the first is through.
+        if (Now > 2)
+            WaitFor(Now - 2);
+        var command = new CommandBufferSubmitInfo { CommandBuffer = buffer };
+        var signal = new SemaphoreSubmitInfo { Semaphore = timeline, Value = Now, StageMask = PipelineStageFlags2.AllCommandsBit };
+        var info = new SubmitInfo2 { CommandBufferInfoCount = 1, PCommandBufferInfos = &command, SignalSemaphoreInfoCount = 1, PSignalSemaphoreInfos = &signal };
+        device.Check(vk.QueueSubmit2(device.Queue, 1, &info, default), what);
+        LastSubmitted++;
     }
 
     private void End()
     {
         commands++;
         LastRecorded = Now;
-        if (commands >= CommandsPerSubmission || (commands >= CommandsWhenIdle && HasPassed(submitted)))
-            Submit();
     }
 }

@@ -10,9 +10,11 @@ internal sealed unsafe class Pipelines : IDisposable
     private readonly VulkanDevice device;
     private readonly Vk vk;
     private readonly Dictionary<Key, Pipeline> made = [];
+    private readonly PipelineCacheFile cache;
 
-    public Pipelines(VulkanDevice device)
+    public Pipelines(VulkanDevice device, string? cacheFolder)
     {
+        cache = new PipelineCacheFile(device, cacheFolder);
         this.device = device;
         vk = device.Vk;
         var push = new PushConstantRange { StageFlags = ShaderStageFlags.ComputeBit, Size = Tensors.Dispatch.MaxPushBytes };
@@ -37,6 +39,9 @@ internal sealed unsafe class Pipelines : IDisposable
 
     public void Dispose()
     {
+        if (made.Count > 0)
+            cache.Save();
+        cache.Dispose();
         foreach (Pipeline pipeline in made.Values)
             vk.DestroyPipeline(device.Handle, pipeline, null);
         vk.DestroyPipelineLayout(device.Handle, Layout, null);
@@ -45,6 +50,7 @@ internal sealed unsafe class Pipelines : IDisposable
     private Pipeline Make(Dispatch dispatch)
     {
         byte[] code = Shaders.Read(dispatch.Shader);
+        SpirvModule.Read(dispatch.Shader, code).ThrowUnlessFits(dispatch, device.Info.Traits);
         uint[] constants = [.. dispatch.Constants];
         var entries = new SpecializationMapEntry[constants.Length];
         for (int i = 0; i < entries.Length; i++)
@@ -77,7 +83,7 @@ internal sealed unsafe class Pipelines : IDisposable
                     PSpecializationInfo = constants.Length > 0 ? &specialization : null,
                 },
             };
-            Result result = vk.CreateComputePipelines(device.Handle, default, 1, &info, null, &pipeline);
+            Result result = vk.CreateComputePipelines(device.Handle, cache.Handle, 1, &info, null, &pipeline);
             vk.DestroyShaderModule(device.Handle, module, null);
             device.Check(result, $"compiling the shader {dispatch.Shader} with constants [{string.Join(", ", constants)}]");
         }

@@ -1,6 +1,6 @@
-using System.Runtime.InteropServices;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Backends;
 
 namespace ScratchMamba.Vulkan;
 
@@ -8,7 +8,7 @@ namespace ScratchMamba.Vulkan;
 /// Runs operations on a Vulkan device. Operations are recorded and run in submissions; the host waits only where it reads a tensor. An operation without a shader
 /// runs its definition.
 /// </summary>
-public unsafe class VulkanBackend : Backend
+public unsafe class VulkanBackend : Backend, ICommandSink
 {
     private readonly VulkanDevice device;
     private readonly MemoryTypes types;
@@ -17,7 +17,7 @@ public unsafe class VulkanBackend : Backend
     private readonly StagingRing staging;
     private readonly Pipelines pipelines;
     private readonly Lock gate = new();
-    private bool disposed;
+    private bool disposed, isExpanding;
 
     /// <summary>A backend on one device.</summary>
     /// <param name="wish">The device's number or a part of its name; nothing for the best one.</param>
@@ -38,11 +38,14 @@ public unsafe class VulkanBackend : Backend
         stream = new CommandStream(device);
         memory = new TensorMemory(device, types, stream);
         staging = new StagingRing(device, types, stream);
-        pipelines = new Pipelines(device);
+        pipelines = new Pipelines(device, PipelineCacheFile.UserFolder);
     }
 
     /// <inheritdoc/>
     public override string Name => device.Info.ToString();
+
+    /// <inheritdoc/>
+    public override bool IsQueued => true;
 
     /// <summary>The device.</summary>
     public VulkanDeviceInfo Device => device.Info;
@@ -71,6 +74,7 @@ public unsafe class VulkanBackend : Backend
         var released = (VulkanStorage)storage;
         lock (gate)
         {
+            released.IsGone = true;
             if (!disposed)
                 memory.Return(released.Range with { LastUse = released.LastUse });
         }
@@ -93,7 +97,7 @@ public unsafe class VulkanBackend : Backend
                 long place = staging.Reserve(part.Length);
                 part.CopyTo(staging.At(place, part.Length));
                 stream.Copy(staging.Block, place, target.Block, target.Offset + start, part.Length);
-                target.LastUse = target.LastWrite = stream.LastRecorded;
+                target.Touch(stream.LastRecorded, writes: true);
             }
         }
     }
@@ -120,7 +124,7 @@ public unsafe class VulkanBackend : Backend
             Span<byte> part = data.Slice(start, Math.Min(data.Length - start, (int)StagingRing.MostBytes));
             long place = staging.Reserve(part.Length);
             stream.Copy(source.Block, source.Offset + offset + start, staging.Block, place, part.Length);
-            source.LastUse = stream.LastRecorded;
+            source.Touch(stream.LastRecorded, writes: false);
             stream.WaitFor(stream.LastRecorded);
             staging.At(place, part.Length).CopyTo(part);
         }
@@ -132,7 +136,7 @@ public unsafe class VulkanBackend : Backend
         lock (gate)
         {
             stream.Fill(target.Block, target.Offset + offset, bytes, pattern);
-            target.LastUse = target.LastWrite = stream.LastRecorded;
+            target.Touch(stream.LastRecorded, writes: true);
         }
     }
 
@@ -140,14 +144,44 @@ public unsafe class VulkanBackend : Backend
     public override void Execute(Call call)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
-        Launch? launch = call.Operation.Launch(new LaunchCall(Types(call.Inputs), Types(call.Outputs), device.Info.Traits));
-        if (launch is null)
+        if (LaunchOf(call.Operation, call.Inputs, call.Outputs) is not { } launch)
         {
             RunDefinition(call);
             return;
         }
         lock (gate)
-            Run(call, launch);
+        {
+            LaunchWriter.Write(this, call.Operation, call.Inputs, call.Outputs, launch);
+            stream.EndOperation(call.Operation.Name, call.Bytes);
+            device.ThrowIfMisused();
+        }
+    }
+
+    /// <summary>Times every operation from now on; programs that are captured from now on run operation by operation.</summary>
+    public void StartTrace()
+    {
+        lock (gate)
+        {
+            stream.Submit();
+            stream.Timestamps ??= new Timestamps(device, stream);
+        }
+    }
+
+    /// <summary>What was timed since <see cref="StartTrace"/>.</summary>
+    public IReadOnlyList<TraceEvent> Trace
+    {
+        get
+        {
+            lock (gate)
+                return stream.Timestamps?.Events ?? [];
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Finish()
+    {
+        lock (gate)
+            stream.Finish();
     }
 
     /// <summary>Waits for the device and releases everything.</summary>
@@ -157,6 +191,7 @@ public unsafe class VulkanBackend : Backend
             return;
         disposed = true;
         stream.Finish();
+        stream.Timestamps?.Dispose();
         pipelines.Dispose();
         staging.Dispose();
         memory.Dispose();
@@ -173,52 +208,30 @@ public unsafe class VulkanBackend : Backend
         return types;
     }
 
-    private void Run(Call call, Launch launch)
-    {
-        var scratch = new VulkanStorage[launch.ScratchBytes.Count];
-        for (int i = 0; i < scratch.Length; i++)
-            scratch[i] = new VulkanStorage(launch.ScratchBytes[i], Rent(launch.ScratchBytes[i], $"{call.Operation.Name}'s scratch memory"), 0);
-        Span<byte> push = stackalloc byte[Dispatch.MaxPushBytes];
-        Span<Access> accesses = stackalloc Access[Dispatch.MaxPushBytes / sizeof(ulong)];
-        foreach (Dispatch dispatch in launch.Dispatches)
-        {
-            IReadOnlyList<Slot> slots = dispatch.Buffers;
-            for (int i = 0; i < slots.Count; i++)
-            {
-                VulkanStorage storage = Resolve(slots[i], call, scratch);
-                ulong address = storage.Address;
-                MemoryMarshal.Write(push[(8 * i)..], in address);
-                accesses[i] = storage.Access(slots[i].Writes);
-            }
-            dispatch.Scalars.Span.CopyTo(push[(8 * slots.Count)..]);
-            int length = (8 * slots.Count + dispatch.Scalars.Length + 3) & ~3;
-            stream.Dispatch(pipelines.Get(dispatch), pipelines.Layout, push[..length], dispatch.Groups, accesses[..slots.Count]);
-            foreach (Slot slot in slots)
-            {
-                VulkanStorage storage = Resolve(slot, call, scratch);
-                storage.LastUse = stream.LastRecorded;
-                if (slot.Writes)
-                    storage.LastWrite = stream.LastRecorded;
-            }
-        }
-        foreach (VulkanStorage storage in scratch)
-            memory.Return(storage.Range with { LastUse = storage.LastUse });
-        device.ThrowIfMisused();
-    }
+    void ICommandSink.Dispatch(Dispatch dispatch, ReadOnlySpan<byte> push, ReadOnlySpan<Access> accesses) =>
+        stream.Dispatch(pipelines.Get(dispatch), pipelines.Layout, push, dispatch.Groups, accesses);
 
-    private static VulkanStorage Resolve(Slot slot, Call call, VulkanStorage[] scratch) => slot.Kind switch
-    {
-        SlotKind.Input => (VulkanStorage)call.Inputs[slot.Index].Storage,
-        SlotKind.Output => (VulkanStorage)call.Outputs[slot.Index].Storage,
-        _ => scratch[slot.Index],
-    };
+    void ICommandSink.Touch(VulkanStorage storage, bool writes) => storage.Touch(stream.LastRecorded, writes);
+
+    VulkanStorage ICommandSink.RentScratch(long bytes, string operation) => RentScratch(bytes, operation);
+
+    void ICommandSink.ReturnScratch(VulkanStorage scratch) => ReturnScratch(scratch);
+
+    internal VulkanStorage RentScratch(long bytes, string operation) => new(bytes, Rent(bytes, $"the scratch memory of {operation}"), 0);
+
+    internal void ReturnScratch(VulkanStorage scratch) => memory.Return(scratch.Range with { LastUse = scratch.LastUse });
+
+    private Launch? LaunchOf(IPrimitive operation, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> outputs) =>
+        operation.Launch(new LaunchCall(Types(inputs), Types(outputs), device.Info.Traits));
+
+    private static Tensor[] Define(IPrimitive operation, ReadOnlySpan<Tensor> inputs) => operation.Definition(inputs)
+        ?? throw new NotSupportedException($"{operation.Name} has no shader for {string.Join(", ", Types(inputs))}, and no definition in smaller operations; use --device cpu.");
 
     private void RunDefinition(Call call)
     {
         using var scope = new Scope();
         using Differentiation.Mode paused = Differentiation.Pause();
-        Tensor[] results = call.Operation.Definition(call.Inputs)
-            ?? throw new NotSupportedException($"{call.Operation.Name} has no shader for {string.Join(", ", Types(call.Inputs))}, and no definition in smaller operations; use --device cpu.");
+        Tensor[] results = Define(call.Operation, call.Inputs);
         lock (gate)
         {
             for (int i = 0; i < results.Length; i++)
@@ -228,9 +241,62 @@ public unsafe class VulkanBackend : Backend
                 if (target.Bytes == 0)
                     continue;
                 stream.Copy(source.Block, source.Offset, target.Block, target.Offset, target.Bytes);
-                source.LastUse = target.LastUse = target.LastWrite = stream.LastRecorded;
+                source.Touch(stream.LastRecorded, writes: false);
+                target.Touch(stream.LastRecorded, writes: true);
+            }
+            stream.EndOperation("Copy", call.Bytes);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override CompiledProgram Compile(IReadOnlyList<CapturedCall> calls)
+    {
+        if (isExpanding)
+            return new Expanded();
+        // Operations that are recorded as a whole cannot be timed one by one.
+        if (stream.Timestamps is not null)
+            return base.Compile(calls);
+        var flat = new List<(CapturedCall, Launch?)>();
+        var definitions = new List<CapturedProgram>();
+        isExpanding = true;
+        try
+        {
+            Expand(calls, flat, definitions);
+        }
+        finally
+        {
+            isExpanding = false;
+        }
+        lock (gate)
+            return new VulkanProgram(this, device, stream, pipelines, flat, definitions);
+    }
+
+    /// <summary>Lists launches, those of definitions in the place of operations without a shader; a call without a launch is a copy.</summary>
+    private void Expand(IReadOnlyList<CapturedCall> calls, List<(CapturedCall Call, Launch? Launch)> flat, List<CapturedProgram> definitions)
+    {
+        foreach (CapturedCall call in calls)
+        {
+            if (LaunchOf(call.Operation, call.Inputs, call.Outputs) is { } launch)
+            {
+                flat.Add((call, launch));
+                continue;
+            }
+            Tensor[] results = [];
+            CapturedProgram definition = Capture(() => results = Define(call.Operation, call.Inputs));
+            definitions.Add(definition);
+            Expand(definition.Calls, flat, definitions);
+            for (int i = 0; i < results.Length; i++)
+            {
+                if (results[i].Count > 0)
+                    flat.Add((new CapturedCall(call.Operation, [results[i]], [call.Outputs[i]]), null));
             }
         }
+    }
+
+    /// <summary>A definition that became part of a larger program.</summary>
+    private sealed class Expanded : CompiledProgram
+    {
+        public override void Run() => throw new InvalidOperationException("This program is part of another one.");
     }
 
     private MemoryRange Rent(long bytes, string what)

@@ -36,6 +36,17 @@ internal sealed unsafe class VulkanDevice : IDisposable
 
     public void ThrowIfMisused() => instance.ThrowIfMisused();
 
+    public (CommandPool Pool, CommandBuffer Buffer) MakeCommandBuffer(CommandPoolCreateFlags flags)
+    {
+        var poolInfo = new CommandPoolCreateInfo { QueueFamilyIndex = Info.QueueFamily, Flags = flags };
+        CommandPool pool;
+        Check(Vk.CreateCommandPool(Handle, &poolInfo, null, &pool), "making a command pool");
+        var bufferInfo = new CommandBufferAllocateInfo { CommandPool = pool, Level = CommandBufferLevel.Primary, CommandBufferCount = 1 };
+        CommandBuffer buffer;
+        Check(Vk.AllocateCommandBuffers(Handle, &bufferInfo, &buffer), "making a command buffer");
+        return (pool, buffer);
+    }
+
     public void Dispose()
     {
         Vk.DestroyDevice(Handle, null);

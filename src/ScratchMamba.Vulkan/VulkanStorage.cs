@@ -16,10 +16,21 @@ internal sealed class VulkanStorage(long bytes, MemoryRange range, long padding)
     public ulong Address => Block.Address + (ulong)Offset;
 
     /// <summary>The last submission that reads or writes this memory.</summary>
-    public ulong LastUse { get; set; } = range.LastUse;
+    public ulong LastUse { get; private set; } = range.LastUse;
 
     /// <summary>The last submission that writes it.</summary>
-    public ulong LastWrite { get; set; } = range.LastUse;
+    public ulong LastWrite { get; private set; } = range.LastUse;
+
+    /// <summary>Whether the memory went back, and may hold something else by now.</summary>
+    public bool IsGone { get; set; }
+
+    /// <summary>Says that the commands of a submission access this memory.</summary>
+    public void Touch(ulong submission, bool writes)
+    {
+        LastUse = submission;
+        if (writes)
+            LastWrite = submission;
+    }
 
     public Access Access(bool writes) => Block.Access(Offset, Bytes, writes);
 }
