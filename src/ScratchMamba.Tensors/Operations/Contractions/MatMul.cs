@@ -51,6 +51,17 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB) : IPrimit
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (call.Outputs[0].DType != DType.F32)
+            return null;
+        Shape a = call.Inputs[0].Shape, b = call.Inputs[1].Shape, c = call.Outputs[0].Shape;
+        (int m, int k) = Extents(a, TransposeA);
+        (m, int batches) = Rows(m, b, c);
+        return new MatMulLaunch(TransposeA, TransposeB, batches, m, c[^1], k, a.Rank == 2 || batches == 1, b.Rank == 2 || batches == 1).Plan(call.Device);
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         Tensor dc = call.Gradient(0);
@@ -84,12 +95,8 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB) : IPrimit
     {
         Shape a = call.InputType(0).Shape, b = call.InputType(1).Shape, c = call.OutputType(0).Shape;
         (int m, int k) = Extents(a, TransposeA);
-        int n = c[^1], batches = checked((int)Leading(c).Count);
-        if (b.Rank == 2 && !TransposeA && c.Count > 0)
-        {
-            // Every batch meets the same B: all rows make one matrix.
-            (m, batches) = (checked(batches * m), 1);
-        }
+        int n = c[^1];
+        (m, int batches) = Rows(m, b, c);
         var product = new Gemm<T>
         {
             A = call.InputAddress<T>(0), B = call.InputAddress<T>(1), C = call.OutputAddress<T>(0),
@@ -98,6 +105,13 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB) : IPrimit
             BRow = TransposeB ? 1 : n, BColumn = TransposeB ? k : 1, BBatch = b.Rank == 2 ? 0 : (nint)k * n,
         };
         product.Run(call.Threads, call.VectorBits);
+    }
+
+    /// <summary>The rows of a product and the number of products. Where every batch meets the same B, all rows make one matrix.</summary>
+    private (int Rows, int Batches) Rows(int m, Shape b, Shape c)
+    {
+        int batches = checked((int)Leading(c).Count);
+        return b.Rank == 2 && !TransposeA && c.Count > 0 ? (checked(batches * m), 1) : (m, batches);
     }
 
     private static (int Rows, int Columns) Extents(Shape shape, bool transposed) => transposed ? (shape[^1], shape[^2]) : (shape[^2], shape[^1]);

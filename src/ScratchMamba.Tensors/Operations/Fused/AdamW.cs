@@ -30,6 +30,8 @@ public readonly record struct AdamW(double Beta1 = 0.9, double Beta2 = 0.999, do
 {
     private const int Block = 4096;
 
+    private readonly record struct Scalars(uint Count, float Beta1, float Share1, float Beta2, float Share2, float Epsilon, float WeightDecay);
+
     /// <summary>
     /// The settings of step number <paramref name="step"/>, from 1 on: the learning rate η, the bias corrections c₁ = 1 − β₁ᵗ and c₂ = 1 − β₂ᵗ,
     /// and the factor s that gradients are multiplied with first (to clip them).
@@ -57,6 +59,19 @@ public readonly record struct AdamW(double Beta1 = 0.9, double Beta2 = 0.999, do
             Compute<double>(call);
         else
             Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        const int workgroup = 256;
+        if (call.Outputs[0].DType != DType.F32)
+            return null;
+        long count = call.Outputs[0].Count;
+        return count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
+            "adam_w", (count + 4 * workgroup - 1) / (4 * workgroup),
+            [Slot.In(0), Slot.In(1), Slot.In(2), Slot.In(3), Slot.In(4), Slot.Out(0), Slot.Out(1), Slot.Out(2)],
+            new Scalars((uint)count, (float)Beta1, (float)(1 - Beta1), (float)Beta2, (float)(1 - Beta2), (float)Epsilon, (float)WeightDecay), workgroup);
     }
 
     /// <inheritdoc/>

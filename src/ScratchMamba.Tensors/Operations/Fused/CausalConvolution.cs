@@ -37,6 +37,17 @@ public static partial class TensorOperations
 /// </summary>
 public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, bool HasSequence, bool Silu) : IPrimitive
 {
+    /// <summary>Invocations of a workgroup of the shaders.</summary>
+    internal const int Workgroup = 128;
+
+    /// <summary>Positions that one invocation of the shaders computes at a time: TIME there.</summary>
+    internal const int PositionsOfInvocation = 8;
+
+    /// <summary>The most taps that the shaders take: they keep them in registers.</summary>
+    internal const int MostTaps = 64;
+
+    private readonly record struct Scalars(uint Batches, uint Length, uint Channels, uint Runs);
+
     /// <summary>How many inputs there are.</summary>
     internal int InputCount => 2 + (HasBias ? 1 : 0) + (HasInitial ? 1 : 0) + (HasSequence ? 1 : 0);
 
@@ -60,6 +71,20 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
             Compute<double>(call);
         else
             Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        Shape x = call.Inputs[0].Shape, weight = call.Inputs[1].Shape;
+        if (call.Inputs[0].DType != DType.F32 || weight[1] > MostTaps)
+            return null;
+        if (x.Count == 0)
+            return Tensors.Launch.Nothing;
+        long runs = (x[1] + PositionsOfInvocation - 1) / PositionsOfInvocation;
+        return Dispatch.Linear(
+            "causal_convolution", (x[0] * runs * x[2] + Workgroup - 1) / Workgroup,
+            [.. InputSlots(), Slot.Out(0)], new Scalars((uint)x[0], (uint)x[1], (uint)x[2], (uint)runs), Constants(weight[1]));
     }
 
     /// <inheritdoc/>
@@ -97,6 +122,15 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
             y = y! + inputs[2];
         return [Silu ? y!.Silu() : y!];
     }
+
+    /// <summary>The inputs of the shaders: x, w, bias, initial, sequence, with x in place of what is absent.</summary>
+    internal Slot[] InputSlots() =>
+    [
+        Slot.In(0), Slot.In(1), Slot.In(HasBias ? 2 : 0), Slot.In(HasInitial ? InitialIndex : 0), Slot.In(HasSequence ? InputCount - 1 : 0),
+    ];
+
+    /// <summary>The specialization constants of the shaders.</summary>
+    internal uint[] Constants(int taps) => [Workgroup, (uint)taps, HasBias ? 1u : 0, HasInitial ? 1u : 0, HasSequence ? 1u : 0, Silu ? 1u : 0];
 
     internal void Check(string operation, ReadOnlySpan<TensorType> inputs)
     {

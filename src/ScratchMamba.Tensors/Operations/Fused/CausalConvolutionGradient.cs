@@ -10,6 +10,8 @@ namespace ScratchMamba.Tensors.Operations;
 /// </summary>
 public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasInitial, bool HasSequence, bool Silu) : IPrimitive
 {
+    private readonly record struct Scalars(uint Batches, uint Length, uint Channels, uint Runs, uint Run);
+
     private CausalConvolution Forward => new(HasBias, HasInitial, HasSequence, Silu);
 
     /// <inheritdoc/>
@@ -29,6 +31,34 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
             Compute<double>(call);
         else
             Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        // Positions that share one partial sum of dw: few enough that the sums are small beside x, and that the invocations are many.
+        const int run = 8 * CausalConvolution.PositionsOfInvocation;
+        Shape x = call.Inputs[0].Shape;
+        int channels = x[2], taps = call.Inputs[1].Shape[1];
+        if (call.Inputs[0].DType != DType.F32 || taps > CausalConvolution.MostTaps)
+            return null;
+        if (channels == 0)
+            return Tensors.Launch.Nothing;
+        CausalConvolution forward = Forward;
+        // One run even where there is no position, to write the gradients that are zero then.
+        long runs = Math.Max(1, (x[1] + run - 1) / run), parts = x[0] * runs, sums = (taps + 1L) * channels;
+        var dispatches = new List<Dispatch>();
+        if (parts > 0)
+        {
+            dispatches.Add(Dispatch.Linear(
+                "causal_convolution_gradient", (parts * channels + CausalConvolution.Workgroup - 1) / CausalConvolution.Workgroup,
+                [.. forward.InputSlots(), Slot.In(forward.InputCount), Slot.Out(0), Slot.Out(HasInitial ? forward.InitialIndex : 0), Slot.ScratchOut(0)],
+                new Scalars((uint)x[0], (uint)x[1], (uint)channels, (uint)runs, run), forward.Constants(taps)));
+        }
+        dispatches.Add(RowLaunch.ColumnSums(call.Device, Slot.ScratchIn(0), Slot.Out(1), parts, sums, 0, (long)taps * channels, channels));
+        if (HasBias)
+            dispatches.Add(RowLaunch.ColumnSums(call.Device, Slot.ScratchIn(0), Slot.Out(2), parts, sums, (long)taps * channels, channels, channels));
+        return new Launch(dispatches, Math.Max(1, parts * sums) * sizeof(float));
     }
 
     /// <inheritdoc/>

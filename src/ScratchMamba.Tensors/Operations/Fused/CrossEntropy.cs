@@ -51,6 +51,19 @@ public readonly record struct CrossEntropy : IPrimitive
             Compute<float>(call);
     }
 
+    private readonly record struct Scalars(uint Rows, uint Classes);
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        Shape logits = call.Inputs[0].Shape;
+        if (call.Inputs[0].DType != DType.F32)
+            return null;
+        return logits.Count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
+            "cross_entropy", logits.Rows, [Slot.In(0), Slot.In(1), Slot.Out(0), Slot.Out(1)], new Scalars((uint)logits.Rows, (uint)logits.Columns),
+            RowLaunch.Workgroup(call.Device, logits.Columns, most: 1024), logits.Columns % 4 == 0 ? 1u : 0);
+    }
+
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
@@ -173,6 +186,24 @@ public readonly record struct CrossEntropyGradient : IPrimitive
             Compute<double>(call);
         else
             Compute<float>(call);
+    }
+
+    private readonly record struct Scalars(uint Count, uint Classes);
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        const int workgroup = 256;
+        Shape logits = call.Inputs[0].Shape;
+        if (call.Inputs[0].DType != DType.F32)
+            return null;
+        if (logits.Count == 0)
+            return Tensors.Launch.Nothing;
+        bool isWhole = logits.Columns % 4 == 0;
+        long invocations = logits.Count / (isWhole ? 4 : 1);
+        return Dispatch.Linear(
+            "cross_entropy_gradient", (invocations + workgroup - 1) / workgroup, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.In(3), Slot.Out(0)],
+            new Scalars((uint)invocations, (uint)logits.Columns), workgroup, isWhole ? 1u : 0);
     }
 
     /// <inheritdoc/>

@@ -50,6 +50,18 @@ public readonly record struct GatedRmsNorm(double Epsilon, int Groups, bool Norm
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        TensorType x = call.Inputs[0];
+        if (x.DType != DType.F32)
+            return null;
+        GroupScalars scalars = GroupsOf(x.Shape, this);
+        return x.Count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
+            "gated_rms_norm", scalars.Parts, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.Out(0)], scalars,
+            RowLaunch.Workgroup(call.Device, (int)scalars.Width), NormBeforeGate ? 1u : 0);
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) =>
         Tensor.ApplyAll(new GatedRmsNormGradient(Epsilon, Groups, NormBeforeGate), call.Input(0), call.Input(1), call.Input(2), call.Gradient(0));
 
@@ -59,6 +71,12 @@ public readonly record struct GatedRmsNorm(double Epsilon, int Groups, bool Norm
         Tensor x = inputs[0], gate = inputs[1].Silu(), weight = inputs[2];
         return NormBeforeGate ? [Normalize(x) * weight * gate] : [Normalize(x * gate) * weight];
     }
+
+    /// <summary>What the shaders of the norm take: the number of groups in all rows, in one row, and the elements of one.</summary>
+    internal readonly record struct GroupScalars(uint Parts, uint Groups, uint Width, float Epsilon);
+
+    internal static GroupScalars GroupsOf(Shape shape, GatedRmsNorm norm) =>
+        new((uint)(shape.Rows * norm.Groups), (uint)norm.Groups, (uint)(shape.Columns / norm.Groups), (float)norm.Epsilon);
 
     internal static void Check(string operation, ReadOnlySpan<TensorType> inputs, int groups)
     {
@@ -147,6 +165,29 @@ public readonly record struct GatedRmsNormGradient(double Epsilon, int Groups, b
             Compute<double>(call);
         else
             Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        TensorType x = call.Inputs[0];
+        if (x.DType != DType.F32)
+            return null;
+        long rows = x.Shape.Rows;
+        int columns = x.Shape.Columns;
+        if (columns == 0)
+            return Tensors.Launch.Nothing;
+        GatedRmsNorm.GroupScalars scalars = GatedRmsNorm.GroupsOf(x.Shape, new GatedRmsNorm(Epsilon, Groups, NormBeforeGate));
+        var dispatches = new List<Dispatch>();
+        if (rows > 0)
+        {
+            dispatches.Add(Dispatch.Linear(
+                "gated_rms_norm_gradient", scalars.Parts,
+                [Slot.In(0), Slot.In(1), Slot.In(2), Slot.In(3), Slot.Out(0), Slot.Out(1), Slot.ScratchOut(0)], scalars,
+                RowLaunch.Workgroup(call.Device, (int)scalars.Width), NormBeforeGate ? 1u : 0));
+        }
+        long partial = RowLaunch.WeightGradient(call.Device, dispatches, Slot.In(0), Slot.In(1), Slot.In(3), rows, columns, Groups, Slot.Out(2));
+        return new Launch(dispatches, Math.Max(1, rows * Groups) * sizeof(float), partial);
     }
 
     /// <inheritdoc/>

@@ -39,6 +39,17 @@ public readonly record struct RmsNorm(double Epsilon) : IPrimitive
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        TensorType x = call.Inputs[0];
+        if (x.DType != DType.F32)
+            return null;
+        return x.Count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
+            "rms_norm", x.Shape.Rows, [Slot.In(0), Slot.In(1), Slot.Out(0)], new RowScalars((uint)x.Shape.Rows, (uint)x.Shape.Columns, (float)Epsilon),
+            RowLaunch.Workgroup(call.Device, x.Shape.Columns));
+    }
+
+    /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) =>
         Tensor.ApplyAll(new RmsNormGradient(Epsilon), call.Input(0), call.Input(1), call.Gradient(0));
 
@@ -48,6 +59,9 @@ public readonly record struct RmsNorm(double Epsilon) : IPrimitive
         Tensor x = inputs[0], weight = inputs[1];
         return [x * (x.Square().Mean(-1, keep: true) + Epsilon).ReciprocalSqrt() * weight];
     }
+
+    /// <summary>What the shaders of the norm take.</summary>
+    internal readonly record struct RowScalars(uint Rows, uint Columns, float Epsilon);
 
     /// <summary>1 / √(sum / count + ε).</summary>
     internal static T Scale<T>(T sumOfSquares, int count, double epsilon) where T : unmanaged, IFloatingPointIeee754<T> =>
@@ -122,6 +136,27 @@ public readonly record struct RmsNormGradient(double Epsilon) : IPrimitive
             Compute<double>(call);
         else
             Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        TensorType x = call.Inputs[0];
+        if (x.DType != DType.F32)
+            return null;
+        long rows = x.Shape.Rows;
+        int columns = x.Shape.Columns;
+        if (columns == 0)
+            return Tensors.Launch.Nothing;
+        var dispatches = new List<Dispatch>();
+        if (rows > 0)
+        {
+            dispatches.Add(Dispatch.Linear(
+                "rms_norm_gradient", rows, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.Out(0), Slot.ScratchOut(0)],
+                new RmsNorm.RowScalars((uint)rows, (uint)columns, (float)Epsilon), RowLaunch.Workgroup(call.Device, columns)));
+        }
+        long partial = RowLaunch.WeightGradient(call.Device, dispatches, Slot.In(0), gate: null, Slot.In(2), rows, columns, groups: 1, Slot.Out(1));
+        return new Launch(dispatches, Math.Max(1, rows) * sizeof(float), partial);
     }
 
     /// <inheritdoc/>

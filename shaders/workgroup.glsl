@@ -1,0 +1,34 @@
+// Reductions over a workgroup, of any subgroup size; every invocation gets the result. The including kernel has included common.glsl.
+#extension GL_KHR_shader_subgroup_arithmetic : require
+
+layout(constant_id = 0) const uint WORKGROUP = 256;
+
+shared float ofSubgroup[WORKGROUP];
+
+float sumOverWorkgroup(float x) {
+    float sum = subgroupAdd(x);
+    if (gl_NumSubgroups > 1) {
+        if (subgroupElect())
+            ofSubgroup[gl_SubgroupID] = sum;
+        barrier();
+        sum = ofSubgroup[0];
+        for (uint i = 1; i < gl_NumSubgroups; i++)
+            sum += ofSubgroup[i];
+        barrier();
+    }
+    return sum;
+}
+
+float maxOverWorkgroup(float x) {
+    float largest = subgroupMax(x);
+    if (gl_NumSubgroups > 1) {
+        if (subgroupElect())
+            ofSubgroup[gl_SubgroupID] = largest;
+        barrier();
+        largest = ofSubgroup[0];
+        for (uint i = 1; i < gl_NumSubgroups; i++)
+            largest = max(largest, ofSubgroup[i]);
+        barrier();
+    }
+    return largest;
+}
