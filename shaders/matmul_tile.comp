@@ -15,9 +15,10 @@ layout(constant_id = 5) const uint LANES_X = 8;  // of each 32 invocations, how 
 layout(constant_id = 6) const uint GROUPS_X = 2; // how many such groups of 32 do
 layout(constant_id = 7) const bool TRANSPOSE_A = false;
 layout(constant_id = 8) const bool TRANSPOSE_B = false;
-// Row lengths of A and B: with constants the addresses of a slice are immediate offsets. They are those of weights, so a model has few.
-layout(constant_id = 9) const uint PITCH_A = 4;
-layout(constant_id = 10) const uint PITCH_B = 4;
+// The row lengths of A and B where a product is worth a pipeline of its own, or 0: with constants the addresses of a slice are immediate offsets. Mostly they are
+// those of weights, so a model has few.
+layout(constant_id = 9) const uint PITCH_A = 0;
+layout(constant_id = 10) const uint PITCH_B = 0;
 
 layout(push_constant, scalar) uniform Push {
     Vectors a;
@@ -33,6 +34,8 @@ layout(push_constant, scalar) uniform Push {
     uint splitLength; // a multiple of BK
     uint batchA;      // elements from one matrix to the next; 0 where all batches share one
     uint batchB;
+    uint pitchA; // row lengths as they lie in memory
+    uint pitchB;
 } push;
 
 const uint BK = 8;
@@ -45,6 +48,10 @@ const uint ACROSS_A = TRANSPOSE_A ? BM / 4 : BK / 4, ACROSS_B = TRANSPOSE_B ? BK
 const uint VECTORS_A = BM * BK / 4 / WORKGROUP, VECTORS_B = BN * BK / 4 / WORKGROUP;
 const uint SPREAD_X = GROUPS_X * LANES_X, SPREAD_Y = WORKGROUP / SPREAD_X;
 
+uint pitchA() { return PITCH_A != 0 ? PITCH_A : push.pitchA; }
+
+uint pitchB() { return PITCH_B != 0 ? PITCH_B : push.pitchB; }
+
 shared vec4 tileA[2 * BK * ROW_A];
 shared vec4 tileB[2 * BK * ROW_B];
 
@@ -52,30 +59,30 @@ vec4 nextA[VECTORS_A], nextB[VECTORS_B];
 float sums[TM][TN];
 
 void load(uint64_t a, uint64_t b, uint k) {
-    Vectors fromA = Vectors(a + uint64_t(k) * (TRANSPOSE_A ? PITCH_A * 4 : 4));
-    Vectors fromB = Vectors(b + uint64_t(k) * (TRANSPOSE_B ? 4 : PITCH_B * 4));
+    Vectors fromA = Vectors(a + uint64_t(k) * (TRANSPOSE_A ? pitchA() * 4 : 4));
+    Vectors fromB = Vectors(b + uint64_t(k) * (TRANSPOSE_B ? 4 : pitchB() * 4));
     [[unroll]] for (uint i = 0; i < VECTORS_A; i++)
-        nextA[i] = fromA.at[i * (WORKGROUP / ACROSS_A) * (PITCH_A / 4)];
+        nextA[i] = fromA.at[i * (WORKGROUP / ACROSS_A) * (pitchA() / 4)];
     [[unroll]] for (uint i = 0; i < VECTORS_B; i++)
-        nextB[i] = fromB.at[i * (WORKGROUP / ACROSS_B) * (PITCH_B / 4)];
+        nextB[i] = fromB.at[i * (WORKGROUP / ACROSS_B) * (pitchB() / 4)];
 }
 
 // The same where the slice may reach behind the end.
 void loadRest(uint64_t a, uint64_t b, uint k, uint end) {
-    Vectors fromA = Vectors(a + uint64_t(k) * (TRANSPOSE_A ? PITCH_A * 4 : 4));
-    Vectors fromB = Vectors(b + uint64_t(k) * (TRANSPOSE_B ? 4 : PITCH_B * 4));
+    Vectors fromA = Vectors(a + uint64_t(k) * (TRANSPOSE_A ? pitchA() * 4 : 4));
+    Vectors fromB = Vectors(b + uint64_t(k) * (TRANSPOSE_B ? 4 : pitchB() * 4));
     uint id = gl_LocalInvocationID.x;
     [[unroll]] for (uint i = 0; i < VECTORS_A; i++) {
         uint inner = k + (TRANSPOSE_A ? id / ACROSS_A + i * (WORKGROUP / ACROSS_A) : id % ACROSS_A * 4);
         nextA[i] = vec4(0);
         if (inner < end)
-            nextA[i] = fromA.at[i * (WORKGROUP / ACROSS_A) * (PITCH_A / 4)];
+            nextA[i] = fromA.at[i * (WORKGROUP / ACROSS_A) * (pitchA() / 4)];
     }
     [[unroll]] for (uint i = 0; i < VECTORS_B; i++) {
         uint inner = k + (TRANSPOSE_B ? id % ACROSS_B * 4 : id / ACROSS_B + i * (WORKGROUP / ACROSS_B));
         nextB[i] = vec4(0);
         if (inner < end)
-            nextB[i] = fromB.at[i * (WORKGROUP / ACROSS_B) * (PITCH_B / 4)];
+            nextB[i] = fromB.at[i * (WORKGROUP / ACROSS_B) * (pitchB() / 4)];
     }
 }
 
@@ -127,8 +134,8 @@ void main() {
     uint id = gl_LocalInvocationID.x, lane = id % 32, part = id / 32;
     uint x = part % GROUPS_X * LANES_X + lane % LANES_X, y = part / GROUPS_X * (32 / LANES_X) + lane / LANES_X;
     uint rowA = id / ACROSS_A, columnA = id % ACROSS_A * 4, rowB = id / ACROSS_B, columnB = id % ACROSS_B * 4;
-    uint64_t a = uint64_t(push.a) + 4 * (uint64_t(batch) * push.batchA + (TRANSPOSE_A ? rowA * PITCH_A + m0 + columnA : (m0 + rowA) * PITCH_A + columnA));
-    uint64_t b = uint64_t(push.b) + 4 * (uint64_t(batch) * push.batchB + (TRANSPOSE_B ? (n0 + rowB) * PITCH_B + columnB : rowB * PITCH_B + n0 + columnB));
+    uint64_t a = uint64_t(push.a) + 4 * (uint64_t(batch) * push.batchA + (TRANSPOSE_A ? rowA * pitchA() + m0 + columnA : (m0 + rowA) * pitchA() + columnA));
+    uint64_t b = uint64_t(push.b) + 4 * (uint64_t(batch) * push.batchB + (TRANSPOSE_B ? (n0 + rowB) * pitchB() + columnB : rowB * pitchB() + n0 + columnB));
 
     [[unroll]] for (uint i = 0; i < TM; i++)
         [[unroll]] for (uint j = 0; j < TN; j++)

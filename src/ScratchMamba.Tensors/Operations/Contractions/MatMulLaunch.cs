@@ -10,7 +10,15 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, i
 
     private const int MostSplits = 16;
 
-    private readonly record struct Tiles(uint M, uint N, uint K, uint TilesM, uint TilesN, uint Batches, uint Splits, uint SplitLength, uint BatchA, uint BatchB);
+    // Multiplications from which a product gets a pipeline of its own, with its row lengths as constants: some tens of microseconds on a fast device.
+    private const long WorthAPipeline = 1L << 30;
+
+    private readonly record struct LargeTiles(Tiles Tiles, uint PitchA, uint PitchB);
+
+    private readonly record struct Tiles(uint M, uint N, uint K, uint TilesM, uint TilesN, uint Batches, uint Splits, uint SplitLength, uint BatchA, uint BatchB)
+    {
+        public long Groups => (long)TilesM * TilesN * Batches * Splits;
+    }
 
     private readonly record struct FewRows(uint N, uint Vectors, uint Batches, uint BatchA, uint BatchB);
 
@@ -64,26 +72,29 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, i
     {
         // A transposed needs no transposition on the way to shared memory, which leaves room for a larger tile.
         bool isLarge = TransposeA && M >= 128;
-        int rows = isLarge ? 128 : 64;
-        const int columns = 128;
-        (int splits, int length) = Split((M + rows - 1) / rows, (N + columns - 1) / columns);
+        Tiles tiles = Divide(isLarge ? 128 : 64, 128);
+        uint pitchA = (uint)(TransposeA ? M : K), pitchB = (uint)(TransposeB ? K : N);
+        bool isConstant = (long)Batches * M * N * K >= WorthAPipeline;
         uint[] layout = isLarge ? [128, 128, 128, 8, 16, 4, 2] : [128, 64, 128, 8, 8, 8, 2];
-        uint[] constants = [.. layout, TransposeA ? 1u : 0, TransposeB ? 1u : 0, (uint)(TransposeA ? M : K), (uint)(TransposeB ? K : N)];
-        return Tiled("matmul_tile", a, b, rows, columns, splits, length, constants);
+        return Summed(tiles.Splits, Dispatch.Linear(
+            "matmul_tile", tiles.Groups, [a, b, Target(tiles.Splits)], new LargeTiles(tiles, pitchA, pitchB),
+            [.. layout, TransposeA ? 1u : 0, TransposeB ? 1u : 0, isConstant ? pitchA : 0, isConstant ? pitchB : 0]));
     }
 
     private Launch InTiles(Slot a, Slot b)
     {
-        int tile = (long)Batches * ((M + 63) / 64) * ((N + 63) / 64) >= BusyGroups / 2 ? 64 : 32;
-        (int splits, int length) = Split((M + tile - 1) / tile, (N + tile - 1) / tile);
-        return Tiled("matmul", a, b, tile, tile, splits, length, 256, (uint)tile, TransposeA ? 1u : 0, TransposeB ? 1u : 0);
+        int side = (long)Batches * ((M + 63) / 64) * ((N + 63) / 64) >= BusyGroups / 2 ? 64 : 32;
+        Tiles tiles = Divide(side, side);
+        return Summed(tiles.Splits, Dispatch.Linear(
+            "matmul", tiles.Groups, [a, b, Target(tiles.Splits)], tiles, 256, (uint)side, TransposeA ? 1u : 0, TransposeB ? 1u : 0));
     }
 
-    private Launch Tiled(string shader, Slot a, Slot b, int rows, int columns, int splits, int splitLength, params ReadOnlySpan<uint> constants)
+    /// <summary>The tiles of the product, and its parts along the inner axis where the tiles alone would not keep the device busy.</summary>
+    private Tiles Divide(int rows, int columns)
     {
         int tilesM = (M + rows - 1) / rows, tilesN = (N + columns - 1) / columns;
-        var scalars = new Tiles((uint)M, (uint)N, (uint)K, (uint)tilesM, (uint)tilesN, (uint)Batches, (uint)splits, (uint)splitLength, BatchA, BatchB);
-        return Summed(splits, Dispatch.Linear(shader, (long)tilesM * tilesN * Batches * splits, [a, b, Target(splits)], scalars, constants));
+        (int splits, int length) = Split((long)tilesM * tilesN * Batches);
+        return new Tiles((uint)M, (uint)N, (uint)K, (uint)tilesM, (uint)tilesN, (uint)Batches, (uint)splits, (uint)length, BatchA, BatchB);
     }
 
     private Launch OfFewRows(Slot a, Slot b, DeviceTraits device)
@@ -101,7 +112,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, i
         int length = (K + splits - 1) / splits;
         splits = (K + length - 1) / length;
         var scalars = new FewRowsColumns((uint)N / 4, (uint)K, (uint)groups, (uint)Batches, (uint)splits, (uint)length, BatchA, BatchB / 4);
-        return Summed(splits, Dispatch.Linear("matmul_few_rows_columns", (long)groups * Batches * splits, [a, b, Target(splits)], scalars, 256, (uint)M));
+        return Summed((uint)splits, Dispatch.Linear("matmul_few_rows_columns", (long)groups * Batches * splits, [a, b, Target((uint)splits)], scalars, 256, (uint)M));
     }
 
     private Launch WithoutBarriers(Slot a, Slot b)
@@ -119,9 +130,8 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, i
     /// Into how many parts the inner axis is divided, and the length of each. The cost is counted in steps along K: what the fullest multiprocessor takes, some steps for a tile's
     /// beginning and end, and, where there are parts, writing and adding them.
     /// </summary>
-    private (int Splits, int Length) Split(int tilesM, int tilesN)
+    private (int Splits, int Length) Split(long tiles)
     {
-        long tiles = (long)tilesM * tilesN * Batches;
         int best = 1;
         double least = double.PositiveInfinity;
         for (int splits = 1; splits <= Math.Clamp(K / 256, 1, MostSplits); splits++)
@@ -137,15 +147,15 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, i
         return (Math.Max(1, (K + length - 1) / length), length);
     }
 
-    private static Slot Target(int splits) => splits == 1 ? Slot.Out(0) : Slot.ScratchOut(0);
+    private static Slot Target(uint splits) => splits == 1 ? Slot.Out(0) : Slot.ScratchOut(0);
 
     /// <summary>A product whose parts along the inner axis are added afterwards, where there is more than one.</summary>
-    private Launch Summed(int splits, Dispatch product)
+    private Launch Summed(uint splits, Dispatch product)
     {
         if (splits == 1)
             return product;
         long count = (long)Batches * M * N;
-        var sum = new Sum((uint)count, (uint)splits);
+        var sum = new Sum((uint)count, splits);
         return new Launch(
             [product, Dispatch.Linear("matmul_sum_splits", (count + 255) / 256, [Slot.ScratchIn(0), Slot.Out(0)], sum, 256)], splits * count * sizeof(float));
     }
