@@ -2,15 +2,13 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
-using ScratchMamba.Tensors;
-using ScratchMamba.Tensors.Cpu;
 
 namespace ScratchMamba.Cli;
 
 /// <summary>Options that several commands share, and options that say in one line what is wrong with their value.</summary>
 internal static class CommonOptions
 {
-    public static Option<string> Device() => Text("--device", "What computes: cpu.", "cpu");
+    public static Option<string> Device() => Text("--device", "What computes: cpu, vulkan (the best device), vulkan:NUMBER or vulkan:NAME.", "cpu");
 
     public static Option<string> Model() => Text("--model", "The folder of a checkpoint.");
 
@@ -59,7 +57,7 @@ internal static class CommonOptions
         return default;
     }
 
-    public static Backend Open(string device) => device == "cpu"
-        ? new CpuBackend()
-        : throw new MisuseException($"There is no device '{device}'; the devices are: cpu.");
+    public static Option<string?> Trace() => new("--trace") { Description = "Write the time of every operation to this file, for chrome://tracing, and show the costliest ones." };
+
+    public static Option<bool> Lockstep() => new("--lockstep") { Description = "Run every operation on the CPU as well, and stop at the first that differs." };
 }

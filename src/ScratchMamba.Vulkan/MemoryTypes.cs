@@ -7,8 +7,11 @@ internal sealed unsafe class MemoryTypes
 {
     private const MemoryPropertyFlags Mappable = MemoryPropertyFlags.HostVisibleBit | MemoryPropertyFlags.HostCoherentBit;
 
+    private readonly VulkanDevice device;
+
     public MemoryTypes(VulkanDevice device)
     {
+        this.device = device;
         var properties = new PhysicalDeviceMemoryProperties2();
         device.Vk.GetPhysicalDeviceMemoryProperties2(device.Info.Handle, &properties);
         PhysicalDeviceMemoryProperties memory = properties.MemoryProperties;
@@ -33,6 +36,17 @@ internal sealed unsafe class MemoryTypes
     public int TensorHeap { get; }
 
     public long HeapBytes { get; }
+
+    /// <summary>What the system would let this process take for tensors now; other processes change it.</summary>
+    public long AvailableBytes()
+    {
+        if (!device.Info.Limits.HasMemoryBudget)
+            return long.MaxValue;
+        var budget = new PhysicalDeviceMemoryBudgetPropertiesEXT();
+        var properties = new PhysicalDeviceMemoryProperties2 { PNext = &budget };
+        device.Vk.GetPhysicalDeviceMemoryProperties2(device.Info.Handle, &properties);
+        return (long)budget.HeapBudget[TensorHeap] - (long)budget.HeapUsage[TensorHeap];
+    }
 
     private static int Find(in PhysicalDeviceMemoryProperties memory, MemoryPropertyFlags wanted)
     {

@@ -16,6 +16,10 @@ internal sealed class TensorMemory(VulkanDevice device, MemoryTypes types, Comma
     private const long SmallTensor = 1L << 20, SmallBlock = 16L << 20, LeastBlock = 64L << 20, MostBlock = 512L << 20;
 
     private readonly Pool small = new(), large = new();
+    private readonly HashSet<MemoryBlock> blocks = [];
+
+    /// <summary>The most that may be taken from the device.</summary>
+    public long Limit { get; set; } = long.MaxValue;
 
     /// <summary>Bytes taken from the device, in use or not.</summary>
     public long HeldBytes { get; private set; }
@@ -61,10 +65,10 @@ internal sealed class TensorMemory(VulkanDevice device, MemoryTypes types, Comma
         blocks.Clear();
     }
 
-    private readonly HashSet<MemoryBlock> blocks = [];
-
     private MemoryBlock? Make(long size)
     {
+        if (size > Math.Min(types.AvailableBytes(), Limit - HeldBytes))
+            return null;
         MemoryBlock? block = MemoryBlock.TryMake(device, size, types.Tensors, types.IsUnified);
         if (block is not null)
         {

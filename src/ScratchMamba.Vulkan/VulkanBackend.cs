@@ -53,6 +53,16 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     /// <summary>Bytes taken from the device, whether tensors live there or not.</summary>
     public long HeldBytes => memory.HeldBytes;
 
+    /// <summary>The most bytes to take from the device; tests lower it.</summary>
+    internal long MemoryLimit
+    {
+        get => memory.Limit;
+        set => memory.Limit = value;
+    }
+
+    /// <summary>Makes the next call of the driver answer that the device is lost; for tests.</summary>
+    internal void SimulateLoss() => device.IsLost = true;
+
     /// <summary>Bytes left free before and after each tensor; tests look there for what does not belong.</summary>
     internal virtual long Padding => 0;
 
@@ -190,7 +200,8 @@ public unsafe class VulkanBackend : Backend, ICommandSink
         if (disposed)
             return;
         disposed = true;
-        stream.Finish();
+        if (!device.IsLost)
+            stream.Finish();
         stream.Timestamps?.Dispose();
         pipelines.Dispose();
         staging.Dispose();
@@ -301,10 +312,12 @@ public unsafe class VulkanBackend : Backend, ICommandSink
 
     private MemoryRange Rent(long bytes, string what)
     {
-        if ((ulong)bytes > Math.Min(device.Info.Limits.MaxAllocationBytes, device.Info.Limits.MaxBufferBytes))
-            throw new NotSupportedException($"{what} takes {Megabytes(bytes)}; {Name} allows at most {Megabytes((long)Math.Min(device.Info.Limits.MaxAllocationBytes, device.Info.Limits.MaxBufferBytes))} in one piece. Use a smaller batch.");
+        long most = (long)Math.Min(device.Info.Limits.MaxAllocationBytes, device.Info.Limits.MaxBufferBytes);
+        if (bytes > most)
+            throw new NotSupportedException($"{what} takes {Megabytes(bytes)}; {Name} allows at most {Megabytes(most)} in one piece. Use a smaller batch.");
         return memory.TryRent(bytes) ?? throw new InsufficientMemoryException(
-            $"{Name} has no memory for {what} ({Megabytes(bytes)}); tensors hold {Megabytes(LiveBytes)} of the {Megabytes(types.HeapBytes)} there. Use a smaller batch or a shorter length, recompute activations, or another device.");
+            $"{Name} has no memory for {what} ({Megabytes(bytes)}): tensors hold {Megabytes(LiveBytes)}, {Megabytes(memory.HeldBytes)} of the device's {Megabytes(types.HeapBytes)} are taken. "
+            + "Use a smaller batch, recompute activations, or another device.");
     }
 
     private static string Megabytes(long bytes) => bytes < 1e6 ? $"{bytes:N0} bytes" : $"{bytes / 1e6:N0} MB";

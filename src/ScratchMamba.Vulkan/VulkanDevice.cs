@@ -27,9 +27,15 @@ internal sealed unsafe class VulkanDevice : IDisposable
 
     public Queue Queue { get; }
 
+    /// <summary>Whether the device was lost: nothing more can be asked of it.</summary>
+    public bool IsLost { get; set; }
+
     /// <summary>Throws unless a call succeeded and was used rightly.</summary>
     public void Check(Result result, string what)
     {
+        if (IsLost)
+            result = Result.ErrorDeviceLost;
+        IsLost |= result == Result.ErrorDeviceLost;
         VulkanException.ThrowUnless(result, Info.ToString(), what);
         instance.ThrowIfMisused();
     }

@@ -3,6 +3,9 @@ namespace ScratchMamba.Vulkan;
 /// <summary>The Vulkan devices of this machine.</summary>
 public static class VulkanDevices
 {
+    /// <summary>What to say where there is none: which package brings one.</summary>
+    public static string NoDevice => VulkanInstance.NoDevice;
+
     /// <summary>All devices, also those that cannot be used.</summary>
     /// <exception cref="VulkanUnavailableException">There is no loader; the message says what to install.</exception>
     public static IReadOnlyList<VulkanDeviceInfo> List()

@@ -194,7 +194,7 @@ internal static class BenchCommand
         // Apart, so that it can be left when it is stopped: a measurement has nothing to save.
         verb.SetAction((parsed, cancellation) => Task.Run(() =>
         {
-            using Backend backend = CommonOptions.Open(parsed.GetValue(Device)!);
+            using Backend backend = Devices.Open(parsed.GetValue(Device)!);
             TextWriter output = parsed.InvocationConfiguration.Output;
             bool json = parsed.GetValue(Json);
             using var scope = new Scope();

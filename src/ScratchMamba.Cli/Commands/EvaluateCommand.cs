@@ -16,11 +16,14 @@ internal static class EvaluateCommand
         Option<string> model = CommonOptions.Model(), device = CommonOptions.Device();
         Option<string[]> data = CommonOptions.Data();
         Option<int> length = CommonOptions.Count("--length", 256, "The windows' length: how many tokens the model sees at most before the one it predicts.");
-        var verb = new Verb("evaluate", "Measure a model's loss on text.", "scratchmamba evaluate --model runs/quickstart --data README.md", model, data, length, device);
+        Option<string?> trace = CommonOptions.Trace();
+        var verb = new Verb("evaluate", "Measure a model's loss on text.", "scratchmamba evaluate --model runs/quickstart --data README.md", model, data, length, device, trace);
         verb.SetAction((parsed, cancellation) =>
         {
             byte[] text = TextCorpus.ReadFiles(parsed.GetValue(data)!);
-            using Backend backend = CommonOptions.Open(parsed.GetValue(device)!);
+            using Backend opened = Devices.Open(parsed.GetValue(device)!);
+            using var traced = new Trace(opened, parsed.GetValue(trace), parsed.InvocationConfiguration.Output);
+            Backend backend = traced.Backend;
             Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend);
             var tokenizer = new ByteTokenizer();
             if (loaded.Config.VocabularySize < tokenizer.VocabularySize)

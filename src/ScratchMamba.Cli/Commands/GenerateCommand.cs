@@ -22,9 +22,10 @@ internal static class GenerateCommand
         Option<double> topP = CommonOptions.Number(
             "--top-p", 1, "Consider only the most probable tokens that reach this probability together.", value => value is > 0 and <= 1, "above 0 and at most 1");
         Option<ulong> seed = CommonOptions.Seed();
+        Option<string?> trace = CommonOptions.Trace();
         var verb = new Verb(
             "generate", "Continue a text with a model.", "scratchmamba generate --model runs/quickstart --prompt \"public static \" -n 200",
-            model, prompt, count, temperature, topK, topP, seed, device);
+            model, prompt, count, temperature, topK, topP, seed, device, trace);
         verb.SetAction((parsed, cancellation) =>
         {
             var sampler = new Sampler
@@ -35,7 +36,9 @@ internal static class GenerateCommand
                 Seed = parsed.GetValue(seed),
             };
             string text = CheckedPrompt(parsed.GetValue(prompt)!);
-            using Backend backend = CommonOptions.Open(parsed.GetValue(device)!);
+            using Backend opened = Devices.Open(parsed.GetValue(device)!);
+            using var traced = new Trace(opened, parsed.GetValue(trace), parsed.InvocationConfiguration.Output);
+            Backend backend = traced.Backend;
             Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend);
             Write(loaded, text, parsed.GetValue(count), sampler, parsed.InvocationConfiguration.Output, cancellation);
             return Task.FromResult(CommandLine.Done);

@@ -34,9 +34,11 @@ internal static class TrainCommand
         Option<ulong> seed = CommonOptions.Seed();
         Option<string> device = CommonOptions.Device();
 
+        Option<string?> trace = CommonOptions.Trace();
+        Option<bool> lockstep = CommonOptions.Lockstep();
         var verb = new Verb(
             "train", "Train a model on text, byte by byte.", "scratchmamba train --data book.txt --out runs/book --layers 4 --width 128 --steps 2000",
-            data, folder, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, saveEvery, evaluateEvery, device);
+            data, folder, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, saveEvery, evaluateEvery, device, trace, lockstep);
         verb.SetAction((parsed, cancellation) =>
         {
             Mamba2Config sizes;
@@ -68,7 +70,9 @@ internal static class TrainCommand
             int count = parsed.GetValue(steps);
             TextWriter output = parsed.InvocationConfiguration.Output;
             TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadFiles(parsed.GetValue(data)!));
-            using Backend backend = CommonOptions.Open(parsed.GetValue(device)!);
+            using Backend opened = Devices.Open(parsed.GetValue(device)!, parsed.GetValue(lockstep));
+            using var traced = new Trace(opened, parsed.GetValue(trace), output);
+            Backend backend = traced.Backend;
             var model = new Mamba2Model(sizes, backend, seed: parsed.GetValue(seed));
             output.WriteLine($"data: {corpus.Training.Length:#,0} bytes to train on, {corpus.HeldOut.Length:#,0} held out");
             output.WriteLine($"model: {model.ParameterCount:#,0} parameters, {sizes.Layers} layers of width {sizes.Width}, state {sizes.StateSize}");

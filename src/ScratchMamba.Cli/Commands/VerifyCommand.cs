@@ -29,15 +29,19 @@ internal static class VerifyCommand
             Description = "The largest relative error allowed, instead of 2e-5 (1e-4 along a training) in f32 and 1e-9 in f64.",
             CustomParser = result => CommonOptions.Parse<double>("--tolerance", result, value => value >= 0, "0 or a positive number"),
         };
+        Option<string?> trace = CommonOptions.Trace();
+        Option<bool> lockstep = CommonOptions.Lockstep();
         var verb = new Verb(
             "verify", "Recompute what another implementation computed from a checkpoint, and compare.", "scratchmamba verify --model tests/golden/hf-tiny --precision f64",
-            model, expected, precision, tolerance, device);
+            model, expected, precision, tolerance, device, trace, lockstep);
         verb.SetAction((parsed, cancellation) =>
         {
             string folder = parsed.GetValue(model)!;
             DType type = parsed.GetValue(precision) == "f64" ? DType.F64 : DType.F32;
             using var file = new SafetensorsFile(parsed.GetValue(expected) ?? Path.Combine(folder, "expected.safetensors"));
-            using Backend backend = CommonOptions.Open(parsed.GetValue(device)!);
+            using Backend opened = Devices.Open(parsed.GetValue(device)!, parsed.GetValue(lockstep));
+            using var traced = new Trace(opened, parsed.GetValue(trace), parsed.InvocationConfiguration.Output);
+            Backend backend = traced.Backend;
             var verification = new Verification(file, () => Checkpoint.Load(folder, backend, type), type, parsed.GetValue(tolerance), cancellation);
             return Task.FromResult(verification.Run(parsed.InvocationConfiguration.Output) ? CommandLine.Done : CommandLine.Failed);
         });

@@ -1,0 +1,27 @@
+using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Backends;
+using ScratchMamba.Tensors.Cpu;
+using ScratchMamba.Vulkan;
+
+namespace ScratchMamba.Cli;
+
+/// <summary>Opens what --device names.</summary>
+internal static class Devices
+{
+    // Of a whole operation of a real model; single operations of moderate size stay below 1e-5.
+    private const double LockstepTolerance = 1e-4;
+
+    /// <summary>cpu; or vulkan, vulkan:NUMBER, vulkan:NAME.</summary>
+    /// <param name="device">The device as the user names it.</param>
+    /// <param name="lockstep">Whether to run every operation on the CPU as well, and to compare.</param>
+    public static Backend Open(string device, bool lockstep = false)
+    {
+        if (device == "cpu")
+            return lockstep ? throw new MisuseException("--lockstep compares a device with the CPU; name one, such as --device vulkan.") : new CpuBackend();
+        (string kind, string? wish) = device.IndexOf(':') is >= 0 and int colon ? (device[..colon], device[(colon + 1)..]) : (device, null);
+        if (kind != "vulkan" || wish == "")
+            throw new MisuseException($"There is no device '{device}'; the devices are: cpu, vulkan, vulkan:NUMBER, vulkan:NAME (see 'scratchmamba devices').");
+        var vulkan = new VulkanBackend(wish);
+        return lockstep ? new LockstepBackend(new CpuBackend(), vulkan, LockstepTolerance) : vulkan;
+    }
+}

@@ -1,0 +1,122 @@
+using System.Security.Cryptography;
+using System.Text.RegularExpressions;
+using ScratchMamba.Catalog;
+using ScratchMamba.Tensors;
+using ScratchMamba.Vulkan;
+
+namespace ScratchMamba.Tests.Vulkan;
+
+/// <summary>What can be said of launches and shaders without a device.</summary>
+public partial class LaunchTests
+{
+    // A driver for the processor; NVIDIA; AMD.
+    private static readonly DeviceTraits[] Devices =
+    [
+        new() { SubgroupSize = 8, SharedMemoryBytes = 32 << 10, WorkgroupInvocations = 1024, IsCpu = true },
+        new() { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024 },
+        new() { SubgroupSize = 64, SharedMemoryBytes = 32 << 10, WorkgroupInvocations = 1024 },
+    ];
+
+    private static readonly Dictionary<string, SpirvModule> Modules = Shaders.Names.ToDictionary(name => name, name => SpirvModule.Read(name, Shaders.Read(name)));
+
+    public static TheoryData<string> Rows => [.. Catalog.Catalog.Rows.Select(row => row.Name)];
+
+    [Theory, MemberData(nameof(Rows))]
+    public void LaunchesFitTheirShaders(string name)
+    {
+        foreach ((Case example, DeviceTraits device, Launch launch) in Launches(Catalog.Catalog.Rows.Single(row => row.Name == name)))
+        {
+            int outputs = example.Operation.Infer(Types(example)).Length;
+            foreach (Dispatch dispatch in launch.Dispatches)
+            {
+                Assert.True(Modules.TryGetValue(dispatch.Shader, out SpirvModule? module), $"{example}: there is no shader '{dispatch.Shader}'");
+                module.ThrowUnlessFits(dispatch, device);
+                Assert.InRange(dispatch.Groups.X, 1u, Dispatch.MaxGroups);
+                Assert.InRange(dispatch.Groups.Y, 1u, Dispatch.MaxGroups);
+                Assert.InRange(dispatch.Groups.Z, 1u, Dispatch.MaxGroups);
+                Assert.Contains(dispatch.Buffers, slot => slot.Writes);
+                foreach (Slot slot in dispatch.Buffers)
+                {
+                    Assert.False(slot.Writes && slot.Kind == SlotKind.Input, $"{example}: {dispatch.Shader} writes input {slot.Index}");
+                    Assert.InRange(slot.Index, 0, (slot.Kind switch { SlotKind.Input => example.Inputs.Length, SlotKind.Output => outputs, _ => launch.ScratchBytes.Count }) - 1);
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public void EveryShaderBelongsToALaunch()
+    {
+        var used = new HashSet<string>();
+        foreach (Row row in Catalog.Catalog.Rows)
+            used.UnionWith(Launches(row).SelectMany(found => found.Launch.Dispatches).Select(dispatch => dispatch.Shader));
+        Assert.Empty(Shaders.Names.Except(used));
+    }
+
+    /// <summary>A shader's source that was changed after it was compiled shows: tools/shaders/compile writes down the hash of what it read.</summary>
+    [Fact]
+    public void CompiledShadersMatchTheirSources()
+    {
+        string folder = Path.Combine(AppContext.BaseDirectory, "shaders");
+        string[] sources = [.. Directory.EnumerateFiles(folder, "*.comp").Select(Path.GetFileNameWithoutExtension).Order(StringComparer.Ordinal)!];
+        Assert.Equal(sources, Shaders.Names);
+        Assert.All(sources, name =>
+        {
+            string written = File.ReadAllText(Path.Combine(folder, "compiled", name + ".sha256")).Trim();
+            Assert.True(Hash(folder, name + ".comp") == written, $"{name}.comp, or a file that it includes, was changed: run tools/shaders/compile {name}");
+        });
+    }
+
+    [Fact]
+    public void AMismatchIsNamed()
+    {
+        SpirvModule affine = Modules["affine"];
+        DeviceTraits device = Devices[0];
+        Dispatch right = Dispatch.Linear("affine", 1, [Slot.In(0), Slot.Out(0)], (1u, 2f, 3f), 256);
+        affine.ThrowUnlessFits(right, device);
+        Assert.Contains("takes 2 buffers; its launch supplies 1", Refusal(Dispatch.Linear("affine", 1, [Slot.Out(0)], (1u, 2f, 3f), 256)));
+        Assert.Contains("push constants of the shader affine", Refusal(Dispatch.Linear("affine", 1, [Slot.In(0), Slot.Out(0)], (1u, 2f), 256)));
+        Assert.Contains("specialization constant 0", Refusal(Dispatch.Linear("affine", 1, [Slot.In(0), Slot.Out(0)], (1u, 2f, 3f))));
+        Assert.Contains("2048 invocations", Refusal(Dispatch.Linear("affine", 1, [Slot.In(0), Slot.Out(0)], (1u, 2f, 3f), 2048)));
+        Assert.Contains("is not SPIR-V", Assert.Throws<VulkanException>(() => SpirvModule.Read("x", [1, 2, 3, 4])).Message);
+
+        string Refusal(Dispatch dispatch) => Assert.Throws<VulkanException>(() => affine.ThrowUnlessFits(dispatch, device)).Message;
+    }
+
+    private static IEnumerable<(Case Example, DeviceTraits Device, Launch Launch)> Launches(Row row)
+    {
+        var random = new Random(1);
+        for (int i = 0; i < 40; i++)
+        {
+            // The first examples are the simplest; a later one draws every choice.
+            int[] choices = [.. Enumerable.Range(0, i == 0 ? 0 : 24).Select(_ => random.Next(1000))];
+            Case example = row.Make(new Draw(choices, i));
+            TensorType[] inputs = Types(example), outputs = example.Operation.Infer(inputs);
+            foreach (DeviceTraits device in Devices)
+            {
+                if (example.Operation.Launch(new LaunchCall(inputs, outputs, device)) is { } launch)
+                    yield return (example, device, launch);
+            }
+        }
+    }
+
+    private static TensorType[] Types(Case example) => [.. example.Inputs.Select(input => input.TypeIn(DType.F32))];
+
+    private static string Hash(string folder, string source)
+    {
+        var files = new List<string>();
+        Visit(source);
+        byte[] all = [.. files.Distinct().SelectMany(file => File.ReadAllBytes(Path.Combine(folder, file)))];
+        return Convert.ToHexStringLower(SHA256.HashData(all));
+
+        void Visit(string file)
+        {
+            files.Add(file);
+            foreach (Match include in Include().Matches(File.ReadAllText(Path.Combine(folder, file))))
+                Visit(include.Groups[1].Value);
+        }
+    }
+
+    [GeneratedRegex("^#include \"(.*)\"", RegexOptions.Multiline)]
+    private static partial Regex Include();
+}
