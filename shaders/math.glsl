@@ -11,9 +11,8 @@ float powerOfTwo(int n) { return uintBitsToFloat(uint(n + 127) << 23); }
 // x = n ln 2 + r with |r| ≤ ½ ln 2; the result is eʳ − 1. For |x| below a few hundred.
 float reducedExpMinusOne(float x, out int n) {
     precise float rounded = roundEven(x * 1.44269504);
-    // ln 2 in two parts; n times the first is exact.
-    precise float r = fma(rounded, -0.693359375, x);
-    r = fma(rounded, 2.12194440e-4, r);
+    // ln 2 in two parts; the product with the first is exact. No fma here: drivers without one may rearrange it, whatever `precise` says.
+    precise float first = rounded * 0.693359375, second = rounded * 2.12194440e-4, r = (x - first) + second;
     n = int(rounded);
     // Taylor's series: the first term left out is below r⁸/8! = 5e-9.
     precise float q = fma(r, 1.0 / 5040.0, 1.0 / 720.0);
@@ -52,8 +51,7 @@ float scaledLog(float f, float n) {
     r = fma(r, square, 2.0 / 7.0);
     r = fma(r, square, 2.0 / 5.0);
     r = fma(r, square, 2.0 / 3.0);
-    precise float small = fma(s, fma(r, square, halfSquare), n * -2.12194440e-4) - halfSquare;
-    precise float y = fma(n, 0.693359375, small + f);
+    precise float small = (s * fma(r, square, halfSquare) - n * 2.12194440e-4) - halfSquare, y = (small + f) + n * 0.693359375;
     return y;
 }
 

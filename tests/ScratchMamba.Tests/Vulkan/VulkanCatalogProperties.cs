@@ -39,6 +39,24 @@ public class VulkanCatalogProperties(VulkanFixture fixture)
         }, Examples);
     }
 
+    /// <summary>On a driver for the processor operations choose other kernels than on a graphics device; those must be right too.</summary>
+    [Theory, MemberData(nameof(Rows))]
+    public void KernelsForGraphicsDevicesAgreeWithTheCpu(string name)
+    {
+        SentinelBackend vulkan = fixture.Backend;
+        Assert.SkipUnless(vulkan.Device.Traits.IsCpu, "Not run: a graphics device uses these kernels anyhow.");
+        vulkan.Filling = 0xFF;
+        ForAllCases(name, (row, example) =>
+        {
+            if (UsesF64(example))
+                return;
+            using var cpu = new CpuBackend();
+            Input[] inputs = Array.ConvertAll(example.Inputs, input => input with { Values = Array.ConvertAll(input.Values, x => (double)(float)x) });
+            Evaluation precise = Evaluate(cpu, example.Operation, inputs, DType.F64, gradients: false);
+            AssertClose(precise, Evaluate(vulkan, new AsOnGraphics(example.Operation), inputs, DType.F32, gradients: false), row.Tolerance);
+        }, Examples);
+    }
+
     private static bool UsesF64(Case example) =>
         Array.Exists(example.Operation.Infer([.. example.Inputs.Select(input => input.TypeIn(DType.F32))]), type => type.DType == DType.F64);
 }

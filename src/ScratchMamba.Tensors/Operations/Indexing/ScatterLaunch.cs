@@ -31,8 +31,8 @@ internal static class ScatterLaunch
         bool vectors = columns % 4 == 0;
         if (vectors)
             (columns, result) = (columns / 4, result / 4);
-        // Where rows have several terms each, one invocation would add too many of them in a row.
-        uint lanes = count > rows && !call.Device.IsCpu ? 8u : 1u;
+        // Where rows have several terms each, one invocation would add too many of them in a row; barriers cost more than that on a processor, up to a point.
+        uint lanes = count > rows && (!call.Device.IsCpu || count > 1 << 16) ? 8u : 1u;
         dispatches.Add(Dispatch.Linear(
             "scatter_add", (result * lanes + Workgroup - 1) / Workgroup, [Slot.In(0), Slot.ScratchIn(sorted), Slot.ScratchIn(2), Slot.Out(0)],
             new AddScalars((uint)result, (uint)columns), Workgroup, lanes, vectors ? 1u : 0u));

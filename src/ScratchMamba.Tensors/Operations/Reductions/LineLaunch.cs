@@ -83,8 +83,9 @@ internal static class LineLaunch
     /// <summary>The invocations that share a line, a power of two.</summary>
     private static uint Lanes(View view, DeviceTraits device)
     {
+        // Barriers cost more than they save on a processor. There, though, llvmpipe ends every loop after 65,535 rounds.
         if (device.IsCpu)
-            return 1;
+            return BitOperations.RoundUpToPowerOf2((uint)Math.Clamp(view.Extent / 16_384, 1, Workgroup));
         // Neighbours along a line make whole cache lines. Across lines they do already, as long as a workgroup takes enough of them.
         long wanted = view.Inner == 1 ? Math.Min(Workgroup, view.Extent / 8) : Math.Min(Math.Min(8, view.Extent / 4), Plenty / view.Lines);
         return BitOperations.RoundUpToPowerOf2((uint)Math.Max(1, wanted));
