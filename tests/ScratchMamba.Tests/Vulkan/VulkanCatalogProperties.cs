@@ -48,7 +48,7 @@ public class VulkanCatalogProperties(VulkanFixture fixture)
         vulkan.Filling = 0xFF;
         ForAllCases(name, (row, example) =>
         {
-            if (UsesF64(example))
+            if (UsesF64(example) || example.Operation is IViewPrimitive)
                 return;
             using var cpu = new CpuBackend();
             Input[] inputs = Array.ConvertAll(example.Inputs, input => input with { Values = Array.ConvertAll(input.Values, x => (double)(float)x) });
