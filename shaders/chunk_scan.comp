@@ -6,8 +6,6 @@
 #include "scan.glsl"
 #include "decay.glsl"
 
-layout(constant_id = 4) const uint SKIPS = 0; // 0: no D, 1: one for each head, 2: one for each channel
-
 layout(push_constant, scalar) uniform Push {
     Floats x;
     Floats dt;
@@ -20,6 +18,7 @@ layout(push_constant, scalar) uniform Push {
     Integers starts;
     Floats products; // [s, m]
     Floats y;
+    uint options;
     EXTENTS
 } push;
 
@@ -80,7 +79,7 @@ void main() {
     [[unroll]] for (uint z = 0; z < 4; z++) {
         highM[z] = push.high.at[DECAY_AT(top + fastOf() + z)];
         lowM[z] = push.low.at[DECAY_AT(top + fastOf() + z)];
-        if (HAS_SEQUENCE != 0)
+        if (HAS_SEQUENCE)
             startM[z] = push.starts.at[part * push.tiles * 64 + top + fastOf() + z];
     }
     for (tileS = 0; tileS <= top / TILE; tileS++) {

@@ -23,6 +23,7 @@ layout(push_constant, scalar) uniform Push {
     uint shares;
     uint headsPerShare;
     uint shareSize;
+    uint options;
     EXTENTS
 } push;
 
@@ -77,7 +78,7 @@ void main() {
     [[unroll]] for (uint i = 0; i < 8; i++) {
         gradient[i] = vec4(0);
         product[i] = Vectors(uint64_t(push.products)).at[(PAIR_AT(tileM, tileS) + rowOf(i) * TILE + column()) / 4];
-        startM[i] = HAS_SEQUENCE != 0 ? push.starts.at[part * push.tiles * 64 + tileM * TILE + rowOf(i)] : -1;
+        startM[i] = HAS_SEQUENCE ? push.starts.at[part * push.tiles * 64 + tileM * TILE + rowOf(i)] : -1;
     }
     for (uint h = share * push.headsPerShare; h < min((share + 1) * push.headsPerShare, headsPerGroup); h++) {
         head = group * headsPerGroup + h;

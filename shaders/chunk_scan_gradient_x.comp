@@ -6,8 +6,6 @@
 #include "scan.glsl"
 #include "decay.glsl"
 
-layout(constant_id = 4) const uint SKIPS = 0; // 0: no D, 1: one for each head, 2: one for each channel
-
 layout(push_constant, scalar) uniform Push {
     Floats x;
     Floats dt;
@@ -20,6 +18,7 @@ layout(push_constant, scalar) uniform Push {
     Floats dx;
     Floats direct;
     Floats dskip;
+    uint options;
     EXTENTS
 } push;
 
@@ -36,7 +35,7 @@ void load(uint k) {
         nextRight[i] = vec4(0);
         if (line < TILE && m < positions) {
             float highM = push.high.at[DECAY_AT(m)], lowM = push.low.at[DECAY_AT(m)];
-            int first = HAS_SEQUENCE != 0 ? push.starts.at[part * push.tiles * 64 + m] : -1;
+            int first = HAS_SEQUENCE ? push.starts.at[part * push.tiles * 64 + m] : -1;
             vec4 product = Vectors(uint64_t(push.products)).at[(PAIR_AT(tileM, top / TILE) + line * TILE + fastOf()) / 4];
             [[unroll]] for (uint z = 0; z < 4; z++)
                 nextLeft[i][z] = s + z <= m && int(s + z) >= first ? product[z] * decayBetween(highM, lowM, highS[z], lowS[z]) : 0;

@@ -38,11 +38,16 @@ void main() {
         return;
     uint element = i % push.size, head = i / push.size % push.heads, batch = i / push.size / push.heads;
     vec4 h = HAS_START != 0 ? read(push.start, i) : vec4(0);
+    uint at = (batch * push.chunks + (BACKWARD != 0 ? push.chunks - 1 : 0)) * push.heads + head, stride = BACKWARD != 0 ? -push.heads : push.heads;
+    vec4 next = push.chunks > 0 ? read(push.steps, at * push.size + element) : vec4(0);
     for (uint step = 0; step < push.chunks; step++) {
-        uint c = BACKWARD != 0 ? push.chunks - 1 - step : step, at = (batch * push.chunks + c) * push.heads + head;
-        vec4 added = read(push.steps, at * push.size + element);
+        vec4 added = next;
+        // Asked for before the write, which the compiler must take for one to the same place.
+        if (step + 1 < push.chunks)
+            next = read(push.steps, (at + stride) * push.size + element);
         write(push.walked, at * push.size + element, h);
         h = fma(vec4(push.retention.at[at]), h, added);
+        at += stride;
     }
     if (HAS_END != 0)
         write(push.end, i, h);

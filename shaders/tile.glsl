@@ -84,11 +84,15 @@ void clearSums() {
 }
 
 void multiply() {
-    [[unroll]] for (uint k = 0; k < DEPTH; k++) {
-        vec4 top = leftTile[k * PITCH + down()], bottom = leftTile[k * PITCH + 8 + down()], right = rightTile[k * PITCH + across()];
-        [[unroll]] for (uint i = 0; i < 4; i++) {
-            sums[i] = fma(vec4(top[i]), right, sums[i]);
-            sums[4 + i] = fma(vec4(bottom[i]), right, sums[4 + i]);
+    // A part at a time: whole, it takes some drivers seconds to compile.
+    for (uint from = 0; from < DEPTH; from += 8) {
+        [[unroll]] for (uint k = 0; k < 8; k++) {
+            uint line = (from + k) * PITCH;
+            vec4 top = leftTile[line + down()], bottom = leftTile[line + 8 + down()], right = rightTile[line + across()];
+            [[unroll]] for (uint i = 0; i < 4; i++) {
+                sums[i] = fma(vec4(top[i]), right, sums[i]);
+                sums[4 + i] = fma(vec4(bottom[i]), right, sums[4 + i]);
+            }
         }
     }
 }

@@ -19,9 +19,11 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
 
     private readonly record struct Extents(uint Length, uint Heads, uint Width, uint Groups, uint States, uint Chunk, uint Chunks, uint Tiles, uint Count);
 
+    private readonly record struct ScanScalars(uint Options, Extents Extents);
+
     private readonly record struct RowsScalars(uint Shares, uint HeadsPerShare, uint ShareSize, uint DotsSize, Extents Extents);
 
-    private readonly record struct ProductsGradientScalars(uint Shares, uint HeadsPerShare, uint ShareSize, Extents Extents);
+    private readonly record struct ProductsGradientScalars(uint Shares, uint HeadsPerShare, uint ShareSize, uint Options, Extents Extents);
 
     private readonly record struct StepGradientScalars(uint DotsParts, uint DotsSize, Extents Extents);
 
@@ -102,7 +104,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
             [
                 x, dt, c, states, skip ?? x, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), Slot.ScratchIn(sums.Carried), In(sums.Starts, dt), Slot.ScratchIn(products), y,
             ],
-            ExtentsOf(count), Multiplying, Quads, sums.Starts is null ? 0u : 1, DeviceExp, skips);
+            new ScanScalars(Options(sums.Starts, skips), ExtentsOf(count)), Multiplying, Quads, DeviceExp);
     }
 
     /// <summary>
@@ -149,7 +151,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
                 x, dt, skip ?? x, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), dx, Slot.ScratchOut(direct),
                 skip is null ? x : Slot.ScratchOut(dskip),
             ],
-            ExtentsOf(count), Multiplying, Quads, sums.Starts is null ? 0u : 1, DeviceExp, skips);
+            new ScanScalars(Options(sums.Starts, skips), ExtentsOf(count)), Multiplying, Quads, DeviceExp);
         return (direct, dskip);
     }
 
@@ -164,7 +166,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
             [
                 x, dt, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), Slot.ScratchOut(parts), Slot.ScratchOut(edges),
             ],
-            new ProductsGradientScalars(shares, headsPerShare, (uint)Products, ExtentsOf(blocks * shares)), Multiplying, Quads, sums.Starts is null ? 0u : 1, DeviceExp);
+            new ProductsGradientScalars(shares, headsPerShare, (uint)Products, Options(sums.Starts, 0), ExtentsOf(blocks * shares)), Multiplying, Quads, DeviceExp);
         if (shares == 1)
             return (parts, edges);
         int whole = Scratch(Products);
@@ -206,16 +208,14 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
     private void Decay(uint mode, Slot dt, Slot a, Slot? sequence, Slot first, Slot second, Slot third, Slot starts)
     {
         const int HeadsPerWorkgroup = 16;
-        // A chunk of no heads still has documents.
-        long count = Parts * Math.Max(1, (shape.H + HeadsPerWorkgroup - 1) / HeadsPerWorkgroup);
-        if (shape.H > 0)
-            Add("chunk_decay", count, [dt, a, sequence ?? dt, first, second, third, starts], ExtentsOf(count), 256, mode, sequence is null ? 0u : 1);
+        long count = Parts * ((shape.H + HeadsPerWorkgroup - 1) / HeadsPerWorkgroup);
+        Add("chunk_decay", count, [dt, a, sequence ?? dt, first, second, third, starts], ExtentsOf(count), 256, mode, sequence is null ? 0u : 1);
     }
 
     private void Sum(Slot from, Slot to, long rows, long columns, long rowStep, long columnStep = 1)
     {
         // Few columns share out their rows.
-        uint lanes = columns >= 1 << 16 || device.IsCpu ? 1u : 16;
+        uint lanes = columns >= 1 << 16 ? 1u : 16;
         uint perGroup = 256 / lanes;
         Add(
             "chunk_sum", (columns + perGroup - 1) / perGroup, [from, to], new SumScalars((uint)rows, (uint)columns, (uint)rowStep, (uint)columnStep), 256, lanes);
@@ -224,7 +224,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
     private (uint Shares, uint HeadsPerShare) Share(long blocks)
     {
         int heads = Math.Max(1, shape.HeadsPerGroup);
-        int wanted = device.IsCpu || blocks == 0 ? 1 : (int)Math.Min(heads, (Enough + blocks - 1) / blocks);
+        int wanted = blocks == 0 ? 1 : (int)Math.Min(heads, (Enough + blocks - 1) / blocks);
         int headsPerShare = (heads + wanted - 1) / wanted;
         return ((uint)((heads + headsPerShare - 1) / headsPerShare), (uint)headsPerShare);
     }
@@ -237,6 +237,8 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
 
     private Extents ExtentsOf(long count) => new(
         (uint)shape.L, (uint)shape.H, (uint)shape.P, (uint)shape.G, (uint)shape.N, (uint)shape.Q, (uint)shape.Chunks, (uint)Tiles, checked((uint)count));
+
+    private static uint Options(int? starts, uint skips) => (starts is null ? 0u : 1) | skips << 1;
 
     private static int TilesOf(int extent) => (extent + Tile - 1) / Tile;
 
