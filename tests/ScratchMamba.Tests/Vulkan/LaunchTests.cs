@@ -31,9 +31,9 @@ public partial class LaunchTests
             {
                 Assert.True(Modules.TryGetValue(dispatch.Shader, out SpirvModule? module), $"{example}: there is no shader '{dispatch.Shader}'");
                 module.ThrowUnlessFits(dispatch, device);
-                Assert.InRange(dispatch.Groups.X, 1u, Dispatch.MaxGroups);
-                Assert.InRange(dispatch.Groups.Y, 1u, Dispatch.MaxGroups);
-                Assert.InRange(dispatch.Groups.Z, 1u, Dispatch.MaxGroups);
+                Assert.InRange(dispatch.Groups.X, 1u, (uint)Dispatch.MaxGroups);
+                Assert.InRange(dispatch.Groups.Y, 1u, (uint)Dispatch.MaxGroups);
+                Assert.InRange(dispatch.Groups.Z, 1u, (uint)Dispatch.MaxGroups);
                 Assert.Contains(dispatch.Buffers, slot => slot.Writes);
                 foreach (Slot slot in dispatch.Buffers)
                 {
