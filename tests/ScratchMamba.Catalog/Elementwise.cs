@@ -46,8 +46,10 @@ public static partial class Catalog
             Misuses = [new Misuse(new Clamp(1, 0), "must not exceed", F32([3])), new Misuse(new Clamp(0, 1), "floating-point", I32([3]))],
         },
         Row<Cast>(
-            // To F64 only: finite differences do not survive a rounding to F32.
-            draw => new Case(new Cast(DType.F64), draw.Choice(3) == 2 ? draw.Integers(draw.Shape(), -100, 100) : draw.Normal(draw.Shape())),
+            // Floating-point numbers to F64 only: finite differences do not survive a rounding to F32.
+            draw => draw.Choice(3) == 2
+                ? new Case(new Cast(draw.OneOf(DType.F32, DType.F64)), draw.Integers(draw.Shape(), -100, 100))
+                : new Case(new Cast(DType.F64), draw.Normal(draw.Shape())),
             new Misuse(new Cast(DType.I32), "not I32", F32([3]))),
     ];
 
