@@ -90,9 +90,10 @@ internal sealed unsafe class CommandStream : IDisposable
         if (!isOpen)
             return;
         writer.ShowHost();
-        device.Check(vk.EndCommandBuffer(writer.Buffer), "recording commands");
+        string what = $"submission {Now} of {commands} commands";
+        device.Check(vk.EndCommandBuffer(writer.Buffer), what);
         isOpen = false;
-        Submit(writer.Buffer, $"submission {Now} of {commands} commands");
+        Submit(writer.Buffer, what);
         commands = 0;
     }
 

@@ -83,7 +83,7 @@ internal static unsafe class DeviceProbe
         Need(v13.SubgroupSizeControl, "subgroupSizeControl");
         Need(v13.ComputeFullSubgroups, "computeFullSubgroups");
         Need(features.Features.ShaderInt64, "shaderInt64");
-        return v12.VulkanMemoryModel;
+        return v12.VulkanMemoryModel && v12.VulkanMemoryModelDeviceScope;
 
         void Need(bool has, string name)
         {

@@ -50,7 +50,7 @@ internal sealed class TensorMemory(VulkanDevice device, MemoryTypes types, Comma
     /// <summary>Gives blocks that nothing lives in back to the device, after the commands that use them.</summary>
     public void Trim()
     {
-        stream.WaitFor(stream.LastSubmitted);
+        stream.Finish();
         foreach (Pool pool in (ReadOnlySpan<Pool>)[small, large])
         {
             foreach (MemoryBlock block in pool.TakeWhole(stream))

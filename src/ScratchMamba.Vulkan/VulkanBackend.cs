@@ -22,7 +22,12 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     /// <summary>A backend on one device.</summary>
     /// <param name="wish">The device's number or a part of its name; nothing for the best one.</param>
     /// <exception cref="VulkanUnavailableException">There is no loader or no such device, or it lacks something; the message says what to do.</exception>
-    public VulkanBackend(string? wish = null)
+    public VulkanBackend(string? wish = null) : this(wish, PipelineCacheFile.UserFolder)
+    {
+    }
+
+    /// <summary>A backend that keeps its pipelines in a folder, or nowhere.</summary>
+    internal VulkanBackend(string? wish, string? cacheFolder)
     {
         var instance = new VulkanInstance();
         try
@@ -38,7 +43,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
         stream = new CommandStream(device);
         memory = new TensorMemory(device, types, stream);
         staging = new StagingRing(device, types, stream);
-        pipelines = new Pipelines(device, PipelineCacheFile.UserFolder);
+        pipelines = new Pipelines(device, cacheFolder);
     }
 
     /// <inheritdoc/>

@@ -75,6 +75,7 @@ internal sealed unsafe class VulkanDevice : IDisposable
             TimelineSemaphore = true,
             ScalarBlockLayout = true,
             VulkanMemoryModel = Info.Limits.HasMemoryModel,
+            VulkanMemoryModelDeviceScope = Info.Limits.HasMemoryModel,
         };
         var features = new PhysicalDeviceFeatures2 { PNext = &v12 };
         features.Features.ShaderInt64 = true;

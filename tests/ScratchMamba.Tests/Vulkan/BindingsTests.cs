@@ -63,7 +63,7 @@ public class BindingsTests
 
     private static int SizeOf(Type type) => (int)typeof(Unsafe).GetMethod(nameof(Unsafe.SizeOf))!.MakeGenericMethod(type).Invoke(null, null)!;
 
-    private static long OffsetOf(Type type, FieldInfo field)
+    private static unsafe long OffsetOf(Type type, FieldInfo field)
     {
         var method = new DynamicMethod("Offset", typeof(long), [typeof(nint)], typeof(Vk).Module, skipVisibility: true);
         ILGenerator code = method.GetILGenerator();
@@ -74,8 +74,9 @@ public class BindingsTests
         code.Emit(OpCodes.Sub);
         code.Emit(OpCodes.Conv_I8);
         code.Emit(OpCodes.Ret);
-        // The address is never read: any but null will do.
-        return (long)method.Invoke(null, [(nint)4096])!;
+        var place = new byte[4096];
+        fixed (byte* start = place)
+            return (long)method.Invoke(null, [(nint)start])!;
     }
 
     private static string Run(string program, params string[] arguments)
