@@ -16,6 +16,7 @@ internal static class BenchCommand
     private const double Giga = 1e9;
 
     private static readonly Option<string> Device = CommonOptions.Device();
+    private static readonly Option<string?> Timeline = CommonOptions.Trace();
     private static readonly Option<int> Repeat = CommonOptions.Count("--repeat", 9, "How many samples the median is taken over.");
     private static readonly Option<bool> Json = new("--json") { Description = "One JSON object for each measurement." };
 
@@ -205,12 +206,14 @@ internal static class BenchCommand
 
     private static Verb Measured(string name, string description, Option[] options, Action<ParseResult, Backend, Reporter> measure)
     {
-        var verb = new Verb(name, description, $"scratchmamba bench {name}", [.. options, Device, Repeat, Json]);
+        var verb = new Verb(name, description, $"scratchmamba bench {name}", [.. options, Device, Repeat, Json, Timeline]);
         // Apart, so that it can be left when it is stopped: a measurement has nothing to save.
         verb.SetAction((parsed, cancellation) => Task.Run(() =>
         {
-            using Backend backend = Devices.Open(parsed.GetValue(Device)!);
+            using Backend opened = Devices.Open(parsed.GetValue(Device)!);
             TextWriter output = parsed.InvocationConfiguration.Output;
+            using var traced = new Trace(opened, parsed.GetValue(Timeline), output);
+            Backend backend = traced.Backend;
             bool json = parsed.GetValue(Json);
             using var scope = new Scope();
             measure(parsed, backend, (title, time, flops, tokens, bytes) => Report(output, json, title, time, flops, tokens, bytes));

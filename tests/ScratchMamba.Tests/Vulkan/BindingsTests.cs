@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Reflection;
 using System.Reflection.Emit;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using ScratchMamba.Vulkan.Bindings;
 
 namespace ScratchMamba.Tests.Vulkan;
