@@ -20,7 +20,7 @@ internal static class QuickstartCommand
     public static Verb Create()
     {
         Option<string> folder = CommonOptions.Text("--out", "The folder to save the model in.", "runs/quickstart");
-        Option<int> steps = CommonOptions.Count("--steps", 300, "How many updates to make.");
+        Option<int> steps = CommonOptions.Count("--steps", 600, "How many updates to make.");
         Option<ulong> seed = CommonOptions.Seed();
         Option<string> device = CommonOptions.Device();
         Option<string?> trace = CommonOptions.Trace();

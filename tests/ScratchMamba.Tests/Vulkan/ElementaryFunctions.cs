@@ -22,7 +22,8 @@ public sealed class ElementaryFunctions(VulkanFixture fixture)
         AssertUnits(TensorOperations.Log, Math.Log, 2, [.. Enumerable.Range(1, 20_000).Select(i => i * 1e-4f)]);
         AssertUnits(TensorOperations.Tanh, Math.Tanh, 5, small);
         AssertUnits(TensorOperations.Sigmoid, x => 1 / (1 + Math.Exp(-x)), 5, small);
-        AssertUnits(TensorOperations.Silu, x => x / (1 + Math.Exp(-x)), 6, small);
+        // Where the sigmoid inside is subnormal, a device may take it for 0, and x times it with it.
+        AssertUnits(TensorOperations.Silu, x => x / (1 + Math.Exp(-x)), 6, [.. small.Where(x => Math.Exp(x) > Smallest)]);
         AssertUnits(TensorOperations.Softplus, x => Math.Max(x, 0) + LogOnePlus(Math.Exp(-Math.Abs(x))), 5, small);
         AssertUnits(TensorOperations.ReciprocalSqrt, x => 1 / Math.Sqrt(x), 4, [.. magnitudes.Where(x => x < 1e37f)]);
     }
