@@ -85,6 +85,12 @@ public sealed class Mamba2Model : Module
     /// <summary>Whether the forward pass keeps only each block's input for the backward pass, and computes the block again there: memory for time.</summary>
     public bool Recomputes { get; set; }
 
+    /// <summary>
+    /// The most bytes of logits that <see cref="Losses"/> holds at once. What exceeds it is computed in blocks of rows, each again for its gradient,
+    /// so that a vocabulary of 50,000 does not take more memory than the layers do.
+    /// </summary>
+    public long LogitsBytes { get; set; } = 512L << 20;
+
     /// <summary>The parameters under the names that Hugging Face's checkpoints give them.</summary>
     public override IEnumerable<(string Path, Parameter Parameter)> Parameters()
     {
@@ -108,6 +114,23 @@ public sealed class Mamba2Model : Module
     {
         (Tensor hidden, Mamba2State next) = Hidden(tokens, state, sequence);
         return (Logits(hidden), next);
+    }
+
+    /// <summary>The cross entropy of each position's label, in nats, [B, L]; 0 where the label is negative. Large vocabularies are taken in blocks of rows: see <see cref="LogitsBytes"/>.</summary>
+    /// <param name="tokens">Token ids, I32 [B, L].</param>
+    /// <param name="labels">The token after each, I32 [B, L]; negative where none is to be predicted.</param>
+    /// <param name="state">What is carried from the tokens before; null at the start.</param>
+    /// <param name="sequence">The number of the document of each position; see <see cref="Forward"/>.</param>
+    public Tensor Losses(Tensor tokens, Tensor labels, Mamba2State? state = null, Tensor? sequence = null)
+    {
+        (Tensor hidden, _) = Hidden(tokens, state, sequence);
+        int rows = checked((int)tokens.Count), most = (int)Math.Clamp(LogitsBytes / (DType.Size() * (long)Config.VocabularySize), 1, rows);
+        if (most == rows)
+            return Logits(hidden).CrossEntropy(labels);
+        int[] sizes = [.. Enumerable.Range(0, (rows + most - 1) / most).Select(block => Math.Min(most, rows - block * most))];
+        Tensor[] inputs = hidden.Reshape([rows, Config.Width]).Split(0, sizes), targets = labels.Reshape([rows]).Split(0, sizes);
+        Tensor[] losses = [.. inputs.Zip(targets, (input, target) => Differentiation.Recompute(given => [Logits(given[0]).CrossEntropy(given[1])], input, target)[0])];
+        return TensorOperations.Concatenate(0, losses).Reshape(tokens.Shape);
     }
 
     /// <summary>The logits of the token after the last position only, [B, vocabulary], and the state: what generation needs of a prompt.</summary>

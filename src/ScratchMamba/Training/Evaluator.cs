@@ -42,7 +42,7 @@ public static class Evaluator
             Shape shape = [count, width];
             Tensor inputs = model.Backend.Tensor(shape, tokens.Slice(start, count * width));
             Tensor labels = model.Backend.Tensor(shape, tokens.Slice(start + 1, count * width));
-            sum += model.Forward(inputs).Logits.CrossEntropy(labels).ToDoubles().Sum();
+            sum += model.Losses(inputs, labels).ToDoubles().Sum();
             start += count * width;
         }
         return new Evaluation(sum / predicted, predicted);

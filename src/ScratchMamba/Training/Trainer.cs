@@ -54,7 +54,7 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     public static Tensor Loss(Mamba2Model model, TokenBatch batch, int length)
     {
         Shape shape = [batch.Inputs.Length / length, length];
-        (Tensor logits, _) = model.Forward(model.Backend.Tensor<int>(shape, batch.Inputs));
-        return logits.CrossEntropyMean(model.Backend.Tensor<int>(shape, batch.Labels));
+        Tensor labels = model.Backend.Tensor<int>(shape, batch.Labels);
+        return model.Losses(model.Backend.Tensor<int>(shape, batch.Inputs), labels).MeanOverLabels(labels);
     }
 }

@@ -2,6 +2,7 @@ using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Modules;
 using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Cpu;
 using ScratchMamba.Training;
 
@@ -57,6 +58,24 @@ public class TrainerTests
         StepReport accumulated = Start(cpu, step => step == 0 ? a : b, 30, accumulation: 2).Step();
         Assert.Equal(large.Loss, accumulated.Loss, 1e-6);
         Assert.Equal(large.GradientNorm, accumulated.GradientNorm, 1e-5);
+    }
+
+    [Theory, InlineData(1), InlineData(7), InlineData(59)]
+    public void LogitsInBlocksGiveTheSameLossAndGradients(int rowsAtOnce)
+    {
+        using var cpu = new CpuBackend();
+        using var scope = new Scope();
+        TokenBatch batch = new TokenBatches(Tokens, 2, 30, seed: 3)[0];
+        batch.Labels[5] = -100;
+        var model = new Mamba2Model(Config, cpu, DType.F64, seed: 1);
+        Tensor whole = Trainer.Loss(model, batch, 30);
+        Gradients expected = whole.Backward();
+        model.LogitsBytes = rowsAtOnce * 32 * 8;
+        Tensor blocks = Trainer.Loss(model, batch, 30);
+        Gradients actual = blocks.Backward();
+        Assert.Equal(whole.Item(), blocks.Item(), 1e-14);
+        foreach ((_, Parameter parameter) in model.Parameters())
+            Assert.InRange(RelativeError.Of(actual[parameter.Value].ToDoubles(), expected[parameter.Value].ToDoubles()), 0, 1e-13);
     }
 
     [Fact]

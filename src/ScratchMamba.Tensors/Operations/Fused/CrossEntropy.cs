@@ -17,10 +17,13 @@ public static partial class TensorOperations
     /// <summary>
     /// The mean of <see cref="CrossEntropy(Tensor, Tensor)"/> over the positions whose label is not negative, a scalar; 0 where every label is.
     /// </summary>
-    public static Tensor CrossEntropyMean(this Tensor logits, Tensor labels)
+    public static Tensor CrossEntropyMean(this Tensor logits, Tensor labels) => logits.CrossEntropy(labels).MeanOverLabels(labels);
+
+    /// <summary>The mean of losses over the positions whose label is not negative, a scalar; 0 where every label is.</summary>
+    public static Tensor MeanOverLabels(this Tensor losses, Tensor labels)
     {
-        Tensor counted = labels.Cast(logits.DType).GreaterOrEqual(logits.Backend.Scalar(0, logits.DType)).Sum();
-        return logits.CrossEntropy(labels).Sum() / counted.Clamp(1, double.PositiveInfinity);
+        Tensor counted = labels.Cast(losses.DType).GreaterOrEqual(losses.Backend.Scalar(0, losses.DType)).Sum();
+        return losses.Sum() / counted.Clamp(1, double.PositiveInfinity);
     }
 }
 
