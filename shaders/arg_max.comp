@@ -2,12 +2,18 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 
-// One workgroup for each row: every invocation takes each so many elements, then a tree in shared memory.
+// One workgroup for each piece of a row: every invocation takes each so many elements, then a tree in shared memory. Where a row has several pieces, a second dispatch
+// does the same with what the first found of each.
+layout(constant_id = 1) const uint IN_PAIRS = 0;  // the input is what was found of pieces
+layout(constant_id = 2) const uint OUT_PAIRS = 0; // the output is: keys and places
+
 layout(push_constant, scalar) uniform Push {
-    Floats x;
+    Integers x;
     Integers y;
     uint rows;
     uint columns;
+    uint pieces;
+    uint piece; // columns of one
 } push;
 
 const uint WORKGROUP = 256;
@@ -15,8 +21,7 @@ shared uint keys[WORKGROUP];
 shared uint places[WORKGROUP];
 
 // Unsigned integers in the order of the floats, with every NaN above infinity and -0 equal to 0.
-uint key(float value) {
-    uint bits = floatBitsToUint(value);
+uint key(uint bits) {
     if ((bits & 0x7FFFFFFFu) > 0x7F800000u)
         return 0xFFFFFFFFu;
     if (bits == 0x80000000u)
@@ -25,15 +30,17 @@ uint key(float value) {
 }
 
 void main() {
-    uint row = groupNumber(), me = gl_LocalInvocationID.x;
+    uint number = groupNumber(), row = number / push.pieces, me = gl_LocalInvocationID.x;
     if (row >= push.rows)
         return;
+    uint start = number % push.pieces * push.piece, end = min(push.columns, start + push.piece);
     uint best = 0u, place = 0xFFFFFFFFu;
-    for (uint i = me; i < push.columns; i += WORKGROUP) {
-        uint now = key(push.x.at[row * push.columns + i]);
+    for (uint i = start + me; i < end; i += WORKGROUP) {
+        uint at = row * push.columns + i;
+        uint now = IN_PAIRS != 0 ? uint(push.x.at[2 * at]) : key(uint(push.x.at[at]));
         if (now > best || place == 0xFFFFFFFFu) {
             best = now;
-            place = i;
+            place = IN_PAIRS != 0 ? uint(push.x.at[2 * at + 1]) : i;
         }
     }
     keys[me] = best;
@@ -45,6 +52,12 @@ void main() {
             places[me] = places[me + half_];
         }
     }
-    if (me == 0u)
-        push.y.at[row] = int(places[0]);
+    if (me == 0u) {
+        if (OUT_PAIRS != 0) {
+            push.y.at[2 * number] = int(keys[0]);
+            push.y.at[2 * number + 1] = int(places[0]);
+        } else {
+            push.y.at[row] = int(places[0]);
+        }
+    }
 }

@@ -66,9 +66,9 @@ public sealed class Generator(Mamba2Model model, Sampler sampler)
     {
         using var scope = new Scope();
         using var pause = Differentiation.Pause();
-        (Tensor logits, Mamba2State after) = tokens.Length == 1
-            ? model.Step(model.Backend.Tensor([1], tokens), state)
-            : model.Prefill(model.Backend.Tensor([1, tokens.Length], tokens), state);
+        if (tokens.Length == 1)
+            return sampler.Next(model.StepInPlace(model.Backend.Tensor([1], tokens), state).ToDoubles(), position);
+        (Tensor logits, Mamba2State after) = model.Prefill(model.Backend.Tensor([1, tokens.Length], tokens), state);
         state.CopyFrom(after);
         return sampler.Next(logits.ToDoubles(), position);
     }

@@ -84,17 +84,31 @@ public sealed class Mamba2Mixer : Module
     /// <returns>The output, [B, D], and what the next token needs.</returns>
     public (Tensor Output, LayerState State) Step(Tensor u, LayerState? state = null)
     {
-        int batch = u.Shape[0];
-        (Tensor z, Tensor xBC, Tensor rawStep) = Project(u);                                                     // [B, E] [B, E + 2GN] [B, H]
-        Tensor token = xBC.Reshape([batch, 1, config.ConvolutionWidth]);
-        Tensor carried = token.ConvolutionState(config.ConvolutionTaps, state?.Convolution, null);             // [B, K - 1, E + 2GN]
-        Tensor mixed = token.CausalConvolution(Taps, convolutionBias?.Value, state?.Convolution, null, silu: true);
-        (Tensor x, Tensor b, Tensor c) = SplitHeads(mixed, [batch]);                                            // [B, H, P] [B, G, N] [B, G, N]
-        Tensor before = state?.Recurrent ?? InitialState(batch)
-            ?? u.Backend.Zeros(new TensorType(u.DType, [batch, config.Heads, config.HeadSize, config.StateSize]));
-        (Tensor y, Tensor after) = x.StateSpaceStep(TimeStep(rawStep), Decay, b, c, before, Skip);
-        return (Finish(y.Reshape([batch, config.InnerWidth]), z), new LayerState(carried, after));
+        Tensor[] results = Tensor.ApplyAll(Middle, MiddleInputs(u, state ?? Before(u)));
+        return (Finish(results[0], results[1]), new LayerState(results[2], results[3]));
     }
+
+    /// <summary>The same as <see cref="Step"/>, but the recurrent state is overwritten with the next one. Nothing is recorded of it: for inference.</summary>
+    /// <param name="u">The input, [B, D].</param>
+    /// <param name="state">What is carried from the tokens before.</param>
+    /// <returns>The output, [B, D], and the convolution's next state, which is the caller's to copy.</returns>
+    internal (Tensor Output, Tensor Convolution) StepInPlace(Tensor u, LayerState state)
+    {
+        (Tensor y, Tensor z, Tensor convolution) = Middle.InPlace(MiddleInputs(u, state));
+        return (Finish(y, z), convolution);
+    }
+
+    private MixerStep Middle => new(config.Groups, config.TimeStepLow, config.TimeStepHigh, convolutionBias is not null);
+
+    private Tensor[] MiddleInputs(Tensor u, LayerState state)
+    {
+        Tensor[] bias = convolutionBias is null ? [] : [convolutionBias.Value];
+        return [Linear(u, inWeight, inBias), state.Convolution, state.Recurrent, Taps, .. bias, stepBias.Value, decayLog.Value, Skip];
+    }
+
+    private LayerState Before(Tensor u) => new(
+        u.Backend.Zeros(new TensorType(u.DType, [u.Shape[0], config.ConvolutionTaps - 1, config.ConvolutionWidth])),
+        InitialState(u.Shape[0]) ?? u.Backend.Zeros(new TensorType(u.DType, [u.Shape[0], config.Heads, config.HeadSize, config.StateSize])));
 
     private Tensor Taps => convolutionWeight.Value.Reshape([config.ConvolutionWidth, config.ConvolutionTaps]);
 

@@ -41,6 +41,14 @@ public sealed class Mamba2Block : Module
         return (scope.Keep(u + mixed), Keep(scope, next));
     }
 
+    /// <summary>The block for one token, [B, D]; see <see cref="Mamba2Mixer.StepInPlace"/>.</summary>
+    internal (Tensor Output, Tensor Convolution) StepInPlace(Tensor u, LayerState state)
+    {
+        using var scope = new Scope();
+        (Tensor mixed, Tensor convolution) = Mixer.StepInPlace(u.RmsNorm(normWeight.Value, epsilon), state);
+        return (scope.Keep(u + mixed), scope.Keep(convolution));
+    }
+
     private static LayerState Keep(Scope scope, LayerState state)
     {
         scope.Keep(state.Convolution, state.Recurrent);
@@ -151,6 +159,24 @@ public sealed class Mamba2Model : Module
         for (int i = 0; i < blocks.Length; i++)
             (u, next[i]) = blocks[i].Step(u, state?.Layers[i]);
         return (Logits(u), new Mamba2State(next));
+    }
+
+    /// <summary>The same as <see cref="Step"/>, but the state is overwritten with the next one, and nothing is recorded: for inference.</summary>
+    /// <param name="token">I32 [B].</param>
+    /// <param name="state">What is carried from the tokens before, and then what the next token needs.</param>
+    /// <returns>The logits of the next token, [B, vocabulary].</returns>
+    public Tensor StepInPlace(Tensor token, Mamba2State state)
+    {
+        using var scope = new Scope();
+        using var pause = Differentiation.Pause();
+        Tensor u = embedding.Value.Gather(token);
+        var convolutions = new Tensor[blocks.Length];
+        for (int i = 0; i < blocks.Length; i++)
+            (u, convolutions[i]) = blocks[i].StepInPlace(u, state.Layers[i]);
+        // After all layers: copies that do not depend on each other run side by side.
+        for (int i = 0; i < blocks.Length; i++)
+            Tensor.Overwrite(new Affine(1, 0), [convolutions[i]], state.Layers[i].Convolution);
+        return scope.Keep(Logits(u));
     }
 
     private (Tensor Hidden, Mamba2State State) Hidden(Tensor tokens, Mamba2State? state, Tensor? sequence)

@@ -51,6 +51,24 @@ public sealed class EquivalenceTests : IDisposable
     }
 
     [Theory, MemberData(nameof(Names))]
+    public void TheStepInPlaceIsTheStep(string name)
+    {
+        Mamba2Model model = Samples.Model(name, cpu);
+        int[] tokens = Samples.Tokens(Batch * 3);
+        (_, Mamba2State state) = model.Forward(cpu.Tensor<int>([Batch, 2], tokens[..(2 * Batch)]));
+        Mamba2State own = Mamba2State.Zeros(model.Config, Batch, cpu, DType.F64);
+        own.CopyFrom(state);
+        foreach (int t in new[] { 0, 2, 4 })
+        {
+            Tensor token = cpu.Tensor<int>([Batch], tokens[t..(t + Batch)]);
+            (Tensor expected, state) = model.Step(token, state);
+            Assert.Equal(expected.ToDoubles(), model.StepInPlace(token, own).ToDoubles());
+            foreach ((Tensor left, Tensor right) in state.Tensors.Zip(own.Tensors))
+                Assert.Equal(left.ToDoubles(), right.ToDoubles());
+        }
+    }
+
+    [Theory, MemberData(nameof(Names))]
     public void ACarriedStateContinuesTheSequenceWithItsGradient(string name)
     {
         Mamba2Model model = Samples.Model(name, cpu);

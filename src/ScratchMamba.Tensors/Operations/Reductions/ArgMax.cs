@@ -13,7 +13,7 @@ public readonly record struct ArgMax : IPrimitive
 {
     private const int Workgroup = 256;
 
-    private readonly record struct Scalars(uint Rows, uint Columns);
+    private readonly record struct Scalars(uint Rows, uint Columns, uint Pieces, uint Piece);
 
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
@@ -36,10 +36,22 @@ public readonly record struct ArgMax : IPrimitive
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
+        const int PieceAtLeast = 512, MostPieces = 128, MostRows = 64, LongRow = 4096;
         (long rows, int columns) = (call.Inputs[0].Shape.Rows, call.Inputs[0].Shape.Columns);
-        return call.Inputs[0].DType != DType.F32 ? null
-            : rows == 0 ? Tensors.Launch.Nothing
-            : Dispatch.Linear("arg_max", rows, [Slot.In(0), Slot.Out(0)], new Scalars((uint)rows, (uint)columns), Workgroup);
+        if (call.Inputs[0].DType != DType.F32)
+            return null;
+        if (rows == 0)
+            return Tensors.Launch.Nothing;
+        if (rows > MostRows || columns < LongRow)
+            return Dispatch.Linear("arg_max", rows, [Slot.In(0), Slot.Out(0)], new Scalars((uint)rows, (uint)columns, 1, (uint)columns), Workgroup, 0, 0);
+        // A row alone would keep one workgroup busy.
+        int piece = Math.Max(PieceAtLeast, (columns + MostPieces - 1) / MostPieces), pieces = (columns + piece - 1) / piece;
+        return new Launch(
+            [
+                Dispatch.Linear("arg_max", rows * pieces, [Slot.In(0), Slot.ScratchOut(0)], new Scalars((uint)rows, (uint)columns, (uint)pieces, (uint)piece), Workgroup, 0, 1),
+                Dispatch.Linear("arg_max", rows, [Slot.ScratchIn(0), Slot.Out(0)], new Scalars((uint)rows, (uint)pieces, 1, (uint)pieces), Workgroup, 1, 0),
+            ],
+            rows * pieces * 2 * sizeof(int));
     }
 
     private static void Compute<T>(ReadOnlySpan<T> x, Span<int> y) where T : System.Numerics.INumber<T>
