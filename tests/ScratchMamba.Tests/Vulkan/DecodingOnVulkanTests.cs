@@ -1,0 +1,74 @@
+using ScratchMamba.Catalog;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Cpu;
+using ScratchMamba.Tensors.Operations;
+using static ScratchMamba.Tests.Tensors.CatalogProperties;
+
+namespace ScratchMamba.Tests.Vulkan;
+
+/// <summary>The kernels of a decoding step as a graphics device runs them.</summary>
+[Collection(nameof(VulkanCollection))]
+public class DecodingOnVulkanTests(VulkanFixture fixture)
+{
+    [Theory]
+    [InlineData(1, 4, 72, 1, 128, 4, true)]
+    [InlineData(2, 6, 17, 2, 33, 1, false)]
+    [InlineData(1, 4, 600, 2, 12, 2, true)]
+    [InlineData(130, 2, 5, 1, 16, 3, false)]
+    [InlineData(1, 2, 40, 2, 1, 4, true)]
+    public void TheStepOfAMixerAgreesWithTheCpu(int batch, int heads, int width, int groups, int state, int taps, bool hasBias)
+    {
+        Input[] inputs = MixerInputs(batch, heads, width, groups, state, taps, hasBias);
+        var step = new MixerStep(groups, 0.1, 0.9, hasBias);
+        using var cpu = new CpuBackend();
+        Evaluation precise = Evaluate(cpu, step, inputs, DType.F64, gradients: false);
+        fixture.Backend.Filling = 0xFF;
+        Evaluation first = Evaluate(fixture.Backend, new AsOnGraphics(step), inputs, DType.F32, gradients: false);
+        AssertClose(precise, first, 1e-5);
+        AssertSame(first, Evaluate(fixture.Backend, new AsOnGraphics(step), inputs, DType.F32, gradients: false));
+    }
+
+    [Fact]
+    public void TheStepOfAMixerMayOverwriteItsState()
+    {
+        Input[] inputs = MixerInputs(2, 4, 40, 2, 128, 4, hasBias: true);
+        using var scope = new Scope();
+        var step = new AsOnGraphics(new MixerStep(2, 0, double.PositiveInfinity, true));
+        Tensor[] tensors = Array.ConvertAll(inputs, input => input.On(fixture.Backend, DType.F32));
+        Tensor[] expected = Tensor.ApplyAll(step, tensors);
+        Tensor[] outputs = [.. expected[..3].Select(tensor => fixture.Backend.Zeros(tensor.Type)), tensors[2]];
+        Tensor.Overwrite(step, tensors, outputs);
+        for (int i = 0; i < outputs.Length; i++)
+            Assert.Equal(expected[i].ToDoubles(), outputs[i].ToDoubles());
+    }
+
+    [Theory]
+    [InlineData(50288)]
+    [InlineData(100_000)]
+    [InlineData(4096)]
+    public void OfEqualsInALongRowTheFirstIsFound(int columns)
+    {
+        using var scope = new Scope();
+        var values = new float[3 * columns];
+        Array.Fill(values, float.NegativeInfinity, 0, columns);
+        foreach (int place in new[] { columns - 1, columns / 2, 700 })
+        {
+            values[columns + place] = 3;
+            values[2 * columns + place] = float.NaN;
+            values[2 * columns + place - 1] = float.PositiveInfinity;
+            Assert.Equal([0, place, place], fixture.Backend.Tensor<float>([3, columns], values).ArgMax().ToArray<int>());
+        }
+    }
+
+    private static Input[] MixerInputs(int batch, int heads, int width, int groups, int state, int taps, bool hasBias)
+    {
+        var draw = new Draw([], seed: state);
+        int inner = heads * width, channels = inner + 2 * groups * state;
+        Input[] inputs =
+        [
+            draw.Normal([batch, inner + channels + heads]), draw.Normal([batch, taps - 1, channels]), draw.Normal([batch, heads, width, state]), draw.Normal([channels, taps], 0.5),
+            .. hasBias ? [draw.Normal([channels])] : Array.Empty<Input>(), draw.Normal([heads]), draw.Uniform([heads], -2, 1), draw.Normal(hasBias ? [heads] : [heads, width]),
+        ];
+        return Array.ConvertAll(inputs, input => input with { Values = Array.ConvertAll(input.Values, value => (double)(float)value) });
+    }
+}
