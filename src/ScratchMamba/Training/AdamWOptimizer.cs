@@ -60,16 +60,15 @@ public sealed class AdamWOptimizer
         // As PyTorch does: a hair more than the norm in the denominator.
         double scale = Math.Min(1, settings.ClipNorm / (norm + 1e-6));
         Updates++;
-        double[] values = [learningRate, 1 - Math.Pow(settings.Beta1, Updates), 1 - Math.Pow(settings.Beta2, Updates), scale];
         Tensor? now = null;
         foreach (Entry entry in entries)
         {
             if (!gradients.TryGet(entry.Parameter.Value, out Tensor? gradient))
                 continue;
             Tensor value = entry.Parameter.Value;
-            now ??= value.Backend.Tensor(new TensorType(value.DType, [4]), values);
             var update = new AdamW(settings.Beta1, settings.Beta2, settings.Epsilon, entry.Decay);
-            Tensor.Overwrite(update, [value, gradient, entry.First, entry.Second, now], value, entry.First, entry.Second);
+            now ??= value.Backend.Tensor(new TensorType(value.DType, [4]), update.Settings(Updates, learningRate, scale));
+            update.Apply(value, gradient, entry.First, entry.Second, now);
         }
         return norm;
     }

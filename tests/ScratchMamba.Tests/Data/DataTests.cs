@@ -6,14 +6,13 @@ namespace ScratchMamba.Tests.Data;
 
 public sealed class DataTests : IDisposable
 {
-    private readonly string folder = Directory.CreateTempSubdirectory().FullName;
+    private readonly TemporaryFolder folder = new();
 
-    public void Dispose() => Directory.Delete(folder, recursive: true);
+    public void Dispose() => folder.Dispose();
 
     private string Write(string name, byte[] content)
     {
-        string path = Path.Combine(folder, name);
-        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        string path = folder.File(name);
         File.WriteAllBytes(path, content);
         return path;
     }
@@ -66,13 +65,13 @@ public sealed class DataTests : IDisposable
         Write("a.txt", "first "u8.ToArray());
         Write("c.bin", [1, 0, 2]);
         Write("d.txt", [0xFF, 0xFE, 0x41]);
-        Assert.Equal("first second", Encoding.UTF8.GetString(TextCorpus.ReadFiles([folder])));
+        Assert.Equal("first second", Encoding.UTF8.GetString(TextCorpus.ReadFiles([folder.Path])));
     }
 
     [Fact]
     public void FaultsNameThePath()
     {
-        Assert.Contains("nowhere", Assert.Throws<FileNotFoundException>(() => TextCorpus.ReadFiles([Path.Combine(folder, "nowhere")])).Message);
+        Assert.Contains("nowhere", Assert.Throws<FileNotFoundException>(() => TextCorpus.ReadFiles([folder.File("nowhere")])).Message);
         Assert.Contains("not UTF-8", Assert.Throws<InvalidDataException>(() => TextCorpus.ReadFiles([Write("x", [0xC3])])).Message);
         Assert.Contains("no text", Assert.Throws<InvalidDataException>(() => TextCorpus.ReadFiles([Write("empty", [])])).Message);
     }

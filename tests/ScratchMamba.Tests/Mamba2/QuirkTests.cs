@@ -103,20 +103,12 @@ public sealed class QuirkTests : IDisposable
     [Theory, InlineData("Infinity"), InlineData("\"Infinity\""), InlineData("{\"__float__\": \"Infinity\"}"), InlineData("1e999"), InlineData("null")]
     public void Q10_InfinityIsReadInEverySpelling(string spelling)
     {
-        string folder = Directory.CreateTempSubdirectory().FullName;
-        try
-        {
-            string file = Path.Combine(folder, "config.json");
-            File.WriteAllText(file, $$"""
-                {"model_type": "mamba2", "hidden_size": 8, "expand": 2, "num_heads": 2, "head_dim": 8, "n_groups": 1, "num_hidden_layers": 1, "vocab_size": 5,
-                 "time_step_limit": [0.0, {{spelling}}]}
-                """);
-            Assert.Equal(double.PositiveInfinity, Checkpoint.LoadConfig(folder).TimeStepHigh);
-        }
-        finally
-        {
-            Directory.Delete(folder, recursive: true);
-        }
+        using var folder = new TemporaryFolder();
+        File.WriteAllText(folder.File("config.json"), $$"""
+            {"model_type": "mamba2", "hidden_size": 8, "expand": 2, "num_heads": 2, "head_dim": 8, "n_groups": 1, "num_hidden_layers": 1, "vocab_size": 5,
+             "time_step_limit": [0.0, {{spelling}}]}
+            """);
+        Assert.Equal(double.PositiveInfinity, Checkpoint.LoadConfig(folder.Path).TimeStepHigh);
     }
 
     [Fact]
