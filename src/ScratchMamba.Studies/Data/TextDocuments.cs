@@ -1,0 +1,45 @@
+using System.Text;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tokenizers;
+
+namespace ScratchMamba.Studies.Data;
+
+/// <summary>
+/// Natural text: a document begins at a random place of it, and where the text ends goes on with its beginning, as the published evaluation repeats what is too short. Every token but the first is scored.
+/// </summary>
+/// <example>
+/// The bytes of "to be or not to be", seed 1, document 0:
+/// <code>
+/// </code>
+/// </example>
+/// <param name="name">What the text is.</param>
+/// <param name="text">UTF-8 text.</param>
+/// <param name="tokenizer">What makes tokens of it.</param>
+public sealed class TextDocuments(string name, ReadOnlySpan<byte> text, Tokenizer tokenizer) : StudyData
+{
+    private readonly int[] tokens = tokenizer.Encode(text) is { Length: > 0 } some ? some : throw new ArgumentException($"{name} has no text.");
+
+    /// <inheritdoc/>
+    public override string Name { get; } = name;
+
+    /// <inheritdoc/>
+    public override int VocabularySize => tokenizer.VocabularySize;
+
+    /// <inheritdoc/>
+    public override double ChanceLoss => Math.Log(VocabularySize);
+
+    /// <inheritdoc/>
+    public override string Show(int id) => Encoding.UTF8.GetString(tokenizer.Decode(id).Span).Replace(" ", "␣").Replace("\n", "⏎");
+
+    /// <inheritdoc/>
+    public override IEnumerable<MarkedToken> Document(ulong seed, ulong number)
+    {
+        int place = new Philox(seed, number).Next(tokens.Length);
+        yield return new MarkedToken(tokens[place]);
+        while (true)
+        {
+            place = place + 1 < tokens.Length ? place + 1 : 0;
+            yield return new MarkedToken(tokens[place], 0);
+        }
+    }
+}
