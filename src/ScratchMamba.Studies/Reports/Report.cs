@@ -1,0 +1,179 @@
+using System.Text;
+using System.Text.Json;
+using System.Xml;
+using System.Xml.Linq;
+using ScratchMamba.Checkpoints;
+using ScratchMamba.Studies.Statistics;
+
+namespace ScratchMamba.Studies.Reports;
+
+/// <summary>What was found about something that was claimed.</summary>
+public enum Verdict
+{
+    /// <summary>The interval lies where the claim says.</summary>
+    Holds,
+
+    /// <summary>The interval lies where the claim denies.</summary>
+    Fails,
+
+    /// <summary>The interval lies on both sides, or there is none.</summary>
+    Open,
+}
+
+/// <summary>A claim with what was found.</summary>
+/// <param name="Experiment">Its number in the list of the paper's experiments, such as <c>E1</c>.</param>
+/// <param name="Claim">What the paper says.</param>
+/// <param name="Found">What was measured, with its interval.</param>
+/// <param name="Verdict">Whether the interval bears it out.</param>
+public sealed record Finding(string Experiment, string Claim, string Found, Verdict Verdict)
+{
+    /// <summary>A claim that a quantity exceeds a bound.</summary>
+    public static Finding Above(string experiment, string claim, string quantity, Interval value, double bound) => new(
+        experiment, claim, $"{quantity}: {value}, n = {value.Count}",
+        value.Low > bound ? Verdict.Holds : value.High <= bound ? Verdict.Fails : Verdict.Open);
+
+    /// <summary>A claim that a quantity stays below a bound.</summary>
+    public static Finding Below(string experiment, string claim, string quantity, Interval value, double bound) => new(
+        experiment, claim, $"{quantity}: {value}, n = {value.Count}",
+        value.High < bound ? Verdict.Holds : value.Low >= bound ? Verdict.Fails : Verdict.Open);
+}
+
+/// <summary>How a figure came about.</summary>
+/// <param name="Command">The command that makes it.</param>
+/// <param name="Model">The model.</param>
+/// <param name="Data">The data.</param>
+/// <param name="Seeds">The seeds.</param>
+/// <param name="Seconds">How long it took to compute, training included.</param>
+public sealed record Origin(string Command, string Model, string Data, string Seeds, double Seconds);
+
+/// <summary>A chart with what it shows and what it was drawn from.</summary>
+/// <param name="Title">Its title.</param>
+/// <param name="Sentence">What it shows, in one sentence.</param>
+/// <param name="Chart">The chart.</param>
+/// <param name="Table">The numbers it was drawn from.</param>
+/// <param name="Origin">How it came about.</param>
+public sealed record Figure(string Title, string Sentence, Chart Chart, Table Table, Origin Origin);
+
+/// <summary>The result of one study.</summary>
+/// <param name="Name">Its name on the command line.</param>
+/// <param name="Title">Its title.</param>
+/// <param name="Introduction">What it asks, in a sentence or two.</param>
+/// <param name="Findings">What it found.</param>
+/// <param name="Figures">Its figures.</param>
+public sealed record StudyResult(string Name, string Title, string Introduction, IReadOnlyList<Finding> Findings, IReadOnlyList<Figure> Figures);
+
+/// <summary>Writes studies as one page that needs nothing else, and every number beside it as JSON and CSV.</summary>
+public static class Report
+{
+    /// <summary>
+    /// Writes <c>report.html</c>, for each study <c>NAME.json</c>, and for each figure <c>TABLE.csv</c>.
+    /// </summary>
+    /// <returns>The path of the page.</returns>
+    public static string Write(string folder, string title, string lead, IReadOnlyList<StudyResult> studies)
+    {
+        Directory.CreateDirectory(folder);
+        foreach (StudyResult study in studies)
+        {
+            WriteJson(Path.Combine(folder, study.Name + ".json"), study);
+            foreach (Figure figure in study.Figures)
+                WriteText(Path.Combine(folder, figure.Table.Name + ".csv"), figure.Table.ToCsv());
+        }
+        string page = Path.Combine(folder, "report.html");
+        WriteText(page, Page(title, lead, studies));
+        return page;
+    }
+
+    /// <summary>The page.</summary>
+    public static string Page(string title, string lead, IReadOnlyList<StudyResult> studies)
+    {
+        int number = 0;
+        var html = new XElement(
+            "html", new XAttribute("lang", "en"),
+            new XElement(
+                "head",
+                new XElement("meta", new XAttribute("charset", "utf-8")),
+                new XElement("meta", new XAttribute("name", "viewport"), new XAttribute("content", "width=device-width, initial-scale=1")),
+                new XElement("title", title),
+                new XElement("style", "\n" + ReportStyle.Sheet)),
+            new XElement(
+                "body",
+                new XElement("h1", title),
+                new XElement("p", new XAttribute("class", "lead"), lead),
+                studies.Any(study => study.Findings.Count > 0) ? FindingsTable(studies) : null,
+                studies.Select(study => new object[]
+                {
+                    new XElement("h2", new XAttribute("id", study.Name), study.Title),
+                    new XElement("p", study.Introduction),
+                    study.Figures.Select(figure => FigureElement(figure, ++number)).ToArray(),
+                }).ToArray()));
+        var text = new StringBuilder("<!DOCTYPE html>\n");
+        using (XmlWriter writer = XmlWriter.Create(text, new XmlWriterSettings { OmitXmlDeclaration = true, ConformanceLevel = ConformanceLevel.Fragment }))
+            html.WriteTo(writer);
+        return text.Append('\n').ToString();
+    }
+
+    private static XElement FindingsTable(IReadOnlyList<StudyResult> studies) => new(
+        "table",
+        new XElement("thead", new XElement("tr", new XElement("th"), new XElement("th", "The paper says"), new XElement("th", "We found"), new XElement("th"))),
+        new XElement("tbody", studies.SelectMany(study => study.Findings).Select(finding => new XElement(
+            "tr",
+            new XElement("td", finding.Experiment),
+            new XElement("td", finding.Claim),
+            new XElement("td", finding.Found),
+            new XElement("td", new XAttribute("class", finding.Verdict.ToString().ToLowerInvariant()), finding.Verdict switch
+            {
+                Verdict.Holds => "yes",
+                Verdict.Fails => "no",
+                _ => "not decided",
+            })))));
+
+    private static XElement FigureElement(Figure figure, int number) => new(
+        "figure",
+        new XElement("h3", $"Figure {number}. {figure.Title}"),
+        figure.Chart.Draw(),
+        new XElement("figcaption", figure.Sentence),
+        new XElement(
+            "p", new XAttribute("class", "facts"),
+            new XElement("code", figure.Origin.Command),
+            $" · {figure.Origin.Model} · {figure.Origin.Data} · {figure.Origin.Seeds} · {Duration(figure.Origin.Seconds)} · numbers in {figure.Table.Name}.csv"));
+
+    private static void WriteJson(string path, StudyResult study) => AtomicFile.Write(path, stream =>
+    {
+        using var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true });
+        json.WriteStartObject();
+        json.WriteString("study", study.Name);
+        json.WriteStartArray("findings");
+        foreach (Finding finding in study.Findings)
+        {
+            json.WriteStartObject();
+            json.WriteString("experiment", finding.Experiment);
+            json.WriteString("claim", finding.Claim);
+            json.WriteString("found", finding.Found);
+            json.WriteString("verdict", finding.Verdict.ToString().ToLowerInvariant());
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+        json.WriteStartArray("figures");
+        foreach (Figure figure in study.Figures)
+        {
+            json.WriteStartObject();
+            json.WriteString("title", figure.Title);
+            json.WriteString("sentence", figure.Sentence);
+            json.WriteString("command", figure.Origin.Command);
+            json.WriteString("model", figure.Origin.Model);
+            json.WriteString("data", figure.Origin.Data);
+            json.WriteString("seeds", figure.Origin.Seeds);
+            json.WriteNumber("seconds", Math.Round(figure.Origin.Seconds, 1));
+            json.WriteString("name", figure.Table.Name);
+            json.WritePropertyName("values");
+            figure.Table.WriteTo(json);
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+        json.WriteEndObject();
+    });
+
+    private static void WriteText(string path, string text) => AtomicFile.Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
+
+    private static string Duration(double seconds) => seconds < 90 ? $"{seconds:0.0} s" : $"{seconds / 60:0.0} min";
+}
