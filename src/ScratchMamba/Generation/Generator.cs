@@ -36,13 +36,13 @@ public sealed class Generator(Mamba2Model model, Sampler sampler)
     {
         // Between two tokens the caller may open and close scopes of its own: the state belongs to none of them.
         using Scope home = Scope.Apart();
-        Mamba2State state = Mamba2State.Zeros(model.Config, 1, model.Backend, model.DType);
+        Mamba2State state = model.EmptyState(1);
         home.Own(state.Tensors);
         int next = 0;
         for (int start = 0; start < prompt.Length; start += PrefillLength)
             next = Advance(prompt.AsSpan(start, Math.Min(PrefillLength, prompt.Length - start)), state, 0);
         int made = 0;
-        if (model.Backend.IsQueued && sampler.Temperature == 0 && count > Burst)
+        if (model.Backend.IsQueued && model.StepsAlike && sampler.Temperature == 0 && count > Burst)
         {
             using var greedy = new GreedyBurst(model, state, next, Burst);
             for (; made + Burst < count && !cancellation.IsCancellationRequested; made += Burst)

@@ -1,3 +1,5 @@
+using ScratchMamba.Mamba2.Cures;
+using ScratchMamba.Mamba2.Probes;
 using ScratchMamba.Modules;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Operations;
@@ -73,9 +75,8 @@ public sealed class Mamba2Mixer : Module
         Tensor mixed = xBC.CausalConvolution(Taps, convolutionBias?.Value, state?.Convolution, sequence, silu: true);
         (Tensor x, Tensor b, Tensor c) = SplitHeads(mixed, [batch, length]);                                    // [B, L, H, P] [B, L, G, N] [B, L, G, N]
         Tensor step = TimeStep(rawStep);                                                                        // [B, L, H]
-        (Tensor y, Tensor last) = x.StateSpaceScan(
-            step, Decay, b, c, Skip, state?.Recurrent ?? InitialState(batch), sequence, config.ChunkSize);   // [B, L, H, P] [B, H, P, N]
-        return (Finish(y.Reshape([batch, length, config.InnerWidth]), z), new LayerState(carried, last));
+        (Tensor y, LayerState next) = Recur(new Recurrence(x, step, Decay, b, c), carried, state, sequence);      // [B, L, H, P]
+        return (Finish(y.Reshape([batch, length, config.InnerWidth]), z), next);
     }
 
     /// <summary>The layer for one token of each sequence: the same computation as <see cref="Forward"/> over sequences of length 1.</summary>
@@ -84,7 +85,9 @@ public sealed class Mamba2Mixer : Module
     /// <returns>The output, [B, D], and what the next token needs.</returns>
     public (Tensor Output, LayerState State) Step(Tensor u, LayerState? state = null)
     {
-        Tensor[] results = Tensor.ApplyAll(Middle, MiddleInputs(u, state ?? Before(u)));
+        if (!StepsAtOnce)
+            return StepByStep(u, state ?? EmptyState(u.Shape[0]));
+        Tensor[] results = Tensor.ApplyAll(Middle, MiddleInputs(u, state ?? EmptyState(u.Shape[0])));
         return (Finish(results[0], results[1]), new LayerState(results[2], results[3]));
     }
 
@@ -98,6 +101,74 @@ public sealed class Mamba2Mixer : Module
         return (Finish(y, z), convolution);
     }
 
+    /// <summary>The layer's state before the first token.</summary>
+    internal LayerState EmptyState(int batch)
+    {
+        Tensor recurrent = InitialState(batch) ?? Zeros([batch, config.Heads, config.HeadSize, config.StateSize]);
+        return new LayerState(Zeros([batch, config.ConvolutionTaps - 1, config.ConvolutionWidth]), recurrent)
+        {
+            Memory = Cure?.Empty(recurrent),
+            LogRetention = TracksRetention ? Zeros([batch, config.Heads]) : null,
+        };
+
+        Tensor Zeros(Shape shape) => skip.Value.Backend.Zeros(new TensorType(skip.Value.DType, shape));
+    }
+
+    /// <summary>What is done to the recurrence; null for nothing.</summary>
+    internal LayerCure? Cure { get; set; }
+
+    /// <summary>Is shown the inside of every computation; null for nobody.</summary>
+    internal Action<Observation>? Observer { get; set; }
+
+    /// <summary>Whether states say how much is retained of the first token.</summary>
+    internal bool TracksRetention { get; set; }
+
+    /// <summary>Whether a token may pass in one fused operation: nothing is changed, and nobody looks at what is inside.</summary>
+    internal bool StepsAtOnce => Cure is null && Observer is null && !TracksRetention;
+
+    /// <summary>hₜ = exp(Δₜ A) hₜ₋₁ + Δₜ xₜ Bₜᵀ and yₜ = hₜ Cₜ + D xₜ over whole sequences, as the cure changes them.</summary>
+    private (Tensor Y, LayerState State) Recur(Recurrence given, Tensor carried, LayerState? state, Tensor? sequence)
+    {
+        Recurrence changed = Cure?.Changed(given) ?? given;
+        Tensor? initial = state?.Recurrent ?? InitialState(given.X.Shape[0]);
+        (Tensor y, Tensor last, CureMemory? memory) = Cure?.Scan(changed, initial, state?.Memory, sequence)
+            ?? Alone(given.X.StateSpaceScan(given.Step, given.A, given.B, given.C, Skip, initial, sequence, config.ChunkSize));
+        if (Cure is not null)
+            y += given.X * SkipColumns;
+        return (y, Observed(given, changed, state, initial, new LayerState(carried, last) { Memory = memory }));
+    }
+
+    /// <summary>The same for one token.</summary>
+    private (Tensor Y, LayerState State) RecurOnce(Recurrence given, Tensor carried, LayerState state)
+    {
+        Recurrence changed = Cure?.Changed(given) ?? given;
+        (Tensor y, Tensor last, CureMemory? memory) = Cure?.Step(changed, state.Recurrent, state.Memory) ?? Alone(given.Next(state.Recurrent));
+        return (y + given.X * SkipColumns, Observed(given.Joined(), changed.Joined(), state, state.Recurrent, new LayerState(carried, last) { Memory = memory }));
+    }
+
+    private LayerState Observed(Recurrence given, Recurrence changed, LayerState? before, Tensor? initial, LayerState after)
+    {
+        if (TracksRetention)
+        {
+            Tensor retained = (changed.Step * changed.A).Sum(1);
+            after = after with { LogRetention = before?.LogRetention is { } past ? past + retained : retained };
+        }
+        Observer?.Invoke(new Observation(given, changed, initial, before?.Memory, after, Cure, config));
+        return after;
+    }
+
+    private (Tensor Output, LayerState State) StepByStep(Tensor u, LayerState state)
+    {
+        int batch = u.Shape[0];
+        (Tensor z, Tensor xBC, Tensor rawStep) = Project(u);                                                     // [B, E] [B, E + 2GN] [B, H]
+        Tensor token = xBC.Reshape([batch, 1, config.ConvolutionWidth]);
+        Tensor carried = token.ConvolutionState(config.ConvolutionTaps, state.Convolution);
+        Tensor mixed = token.CausalConvolution(Taps, convolutionBias?.Value, state.Convolution, silu: true);
+        (Tensor x, Tensor b, Tensor c) = SplitHeads(mixed, [batch]);                                            // [B, H, P] [B, G, N] [B, G, N]
+        (Tensor y, LayerState next) = RecurOnce(new Recurrence(x, TimeStep(rawStep), Decay, b, c), carried, state);
+        return (Finish(y.Reshape([batch, config.InnerWidth]), z), next);
+    }
+
     private MixerStep Middle => new(config.Groups, config.TimeStepLow, config.TimeStepHigh, convolutionBias is not null);
 
     private Tensor[] MiddleInputs(Tensor u, LayerState state)
@@ -106,16 +177,15 @@ public sealed class Mamba2Mixer : Module
         return [Linear(u, inWeight, inBias), state.Convolution, state.Recurrent, Taps, .. bias, stepBias.Value, decayLog.Value, Skip];
     }
 
-    private LayerState Before(Tensor u) => new(
-        u.Backend.Zeros(new TensorType(u.DType, [u.Shape[0], config.ConvolutionTaps - 1, config.ConvolutionWidth])),
-        InitialState(u.Shape[0]) ?? u.Backend.Zeros(new TensorType(u.DType, [u.Shape[0], config.Heads, config.HeadSize, config.StateSize])));
-
     private Tensor Taps => convolutionWeight.Value.Reshape([config.ConvolutionWidth, config.ConvolutionTaps]);
 
     /// <summary>A = −exp(A_log), [H].</summary>
     private Tensor Decay => -decayLog.Value.Exp();
 
     private Tensor Skip => config.SkipPerChannel ? skip.Value.Reshape([config.Heads, config.HeadSize]) : skip.Value;
+
+    /// <summary>D beside x, [H, P] or [H, 1].</summary>
+    private Tensor SkipColumns => skip.Value.Reshape([config.Heads, config.SkipPerChannel ? config.HeadSize : 1]);
 
     private Tensor? InitialState(int batch) => initialState?.Value.Broadcast([batch, config.Heads, config.HeadSize, config.StateSize]);
 
@@ -149,6 +219,8 @@ public sealed class Mamba2Mixer : Module
             : y.GatedRmsNorm(z, normWeight.Value, config.NormEpsilon, config.NormPerGroup ? config.Groups : 1, config.NormBeforeGate);
         return Linear(gated, outWeight, outBias);
     }
+
+    private static (Tensor Y, Tensor State, CureMemory? Memory) Alone((Tensor Y, Tensor State) result) => (result.Y, result.State, null);
 
     private static Tensor Linear(Tensor x, Parameter weight, Parameter? bias)
     {

@@ -1,3 +1,5 @@
+using ScratchMamba.Mamba2.Cures;
+using ScratchMamba.Mamba2.Probes;
 using ScratchMamba.Modules;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
@@ -51,7 +53,7 @@ public sealed class Mamba2Block : Module
 
     private static LayerState Keep(Scope scope, LayerState state)
     {
-        scope.Keep(state.Convolution, state.Recurrent);
+        scope.Keep([.. state.Tensors]);
         return state;
     }
 }
@@ -93,6 +95,51 @@ public sealed class Mamba2Model : Module
     /// <summary>Whether the forward pass keeps only each block's input for the backward pass, and computes the block again there: memory for time.</summary>
     public bool Recomputes { get; set; }
 
+    /// <summary>What is done to the recurrence of every layer so that it forgets. States made with one cure are not continued with another.</summary>
+    /// <exception cref="ArgumentException">The cure does not fit the model, or is not calibrated; the message says why.</exception>
+    public Cure Cure
+    {
+        get;
+        set
+        {
+            field = value.Validated(Config);
+            for (int layer = 0; layer < blocks.Length; layer++)
+                blocks[layer].Mixer.Cure = LayerCure.Of(value, Config, layer);
+        }
+    } = Cure.None;
+
+    /// <summary>Is shown the inside of every layer whenever the model reads: see <see cref="IObserver"/>. Null, the default, for nobody; it changes no result, but takes time.</summary>
+    public IObserver? Observer
+    {
+        get;
+        set
+        {
+            field = value;
+            for (int i = 0; i < blocks.Length; i++)
+            {
+                int layer = i;
+                // A block that is computed again for its gradient was shown the first time, when nothing was recorded.
+                blocks[i].Mixer.Observer = value is null ? null : observation =>
+                {
+                    if (!Recomputes || !Differentiation.IsRecording)
+                        value.Observe(layer, observation);
+                };
+            }
+        }
+    }
+
+    /// <summary>Whether states say how much every head retains of its first token: <see cref="LayerState.LogRetention"/>.</summary>
+    public bool TracksRetention
+    {
+        get;
+        set
+        {
+            field = value;
+            foreach (Mamba2Block block in blocks)
+                block.Mixer.TracksRetention = value;
+        }
+    }
+
     /// <summary>
     /// The most bytes of logits that <see cref="Losses"/> holds at once. What exceeds it is computed in blocks of rows, each again for its gradient,
     /// so that a vocabulary of 50,000 does not take more memory than the layers do.
@@ -112,6 +159,9 @@ public sealed class Mamba2Model : Module
         if (head is not null)
             yield return ("lm_head.weight", head);
     }
+
+    /// <summary>The state before the first token, with the learned initial states, and what the cure carries.</summary>
+    public Mamba2State EmptyState(int batch) => new([.. blocks.Select(block => block.Mixer.EmptyState(batch))]);
 
     /// <summary>The logits of the token after each position.</summary>
     /// <param name="tokens">Token ids, I32 [B, L].</param>
@@ -169,6 +219,12 @@ public sealed class Mamba2Model : Module
     {
         using var scope = new Scope();
         using var pause = Differentiation.Pause();
+        if (!blocks.All(block => block.Mixer.StepsAtOnce))
+        {
+            (Tensor logits, Mamba2State next) = Step(token, state);
+            state.CopyFrom(next);
+            return scope.Keep(logits);
+        }
         Tensor u = embedding.Value.Gather(token);
         var convolutions = new Tensor[blocks.Length];
         for (int i = 0; i < blocks.Length; i++)
@@ -178,6 +234,9 @@ public sealed class Mamba2Model : Module
             Tensor.Overwrite(new Affine(1, 0), [convolutions[i]], state.Layers[i].Convolution);
         return scope.Keep(Logits(u));
     }
+
+    /// <summary>Whether a step is the same operations for every token, so that it can be captured.</summary>
+    internal bool StepsAlike => Observer is null && blocks.All(block => block.Mixer.Cure?.IsStateless ?? true);
 
     private (Tensor Hidden, Mamba2State State) Hidden(Tensor tokens, Mamba2State? state, Tensor? sequence)
     {
@@ -194,15 +253,15 @@ public sealed class Mamba2Model : Module
     {
         if (!Recomputes)
             return block.Forward(u, state, sequence);
-        Tensor[] inputs = state is null ? [u] : [u, state.Convolution, state.Recurrent];
+        LayerState? next = null;
         Tensor[] outputs = Differentiation.Recompute(
             given =>
             {
-                (Tensor output, LayerState next) = block.Forward(given[0], given.Length == 1 ? null : new LayerState(given[1], given[2]), sequence);
-                return [output, next.Convolution, next.Recurrent];
+                (Tensor output, next) = block.Forward(given[0], state?.With(given.AsSpan(1)), sequence);
+                return [output, .. next.Tensors];
             },
-            inputs);
-        return (outputs[0], new LayerState(outputs[1], outputs[2]));
+            [u, .. state?.Tensors ?? []]);
+        return (outputs[0], next!.With(outputs.AsSpan(1)));
     }
 
     private Tensor Logits(Tensor hidden) => hidden.RmsNorm(lastNorm.Value, Config.NormEpsilon).MatMul((head ?? embedding).Value, transposeB: true);
