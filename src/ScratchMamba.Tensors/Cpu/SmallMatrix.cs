@@ -1,15 +1,17 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace ScratchMamba.Tensors.Cpu;
 
-/// <summary>What of a product of triangular matrices need not be computed. Rows are taken in fours, so up to three elements beyond the diagonal are read or written.</summary>
+/// <summary>What of a product of triangular matrices need not be computed. Up to <see cref="SmallMatrix.RowBlock"/> − 1 elements beyond the diagonal are read or written.</summary>
 internal enum Triangle
 {
     /// <summary>Nothing: all matrices are full.</summary>
     None,
 
-    /// <summary>Only c[i, j] with j ≤ i is wanted; elements above the diagonal become anything.</summary>
+    /// <summary>Only c[i, j] with j ≤ i is wanted; elements above the diagonal are left as they are or become anything.</summary>
     LowerResult,
 
     /// <summary>a[i, k] = 0 for k &gt; i.</summary>
@@ -20,179 +22,299 @@ internal enum Triangle
 }
 
 /// <summary>
-/// Products of matrices that fit the second-level cache, without packing.
-/// Blocked in registers by 4 rows × 2 vectors: eight accumulators are what two FMA pipes of four cycles' latency need, and with 2 loads and 4 broadcasts
-/// per 8 multiply-adds the load ports keep up. A panel of b, two vectors wide, stays in the first-level cache while all rows of a pass by.
+/// Products c = a·b of matrices that fit the second-level cache, on one thread. b is packed first, into panels two vectors wide, which is where it is transposed if need be and
+/// which several products may share; a is read in place, at any steps, because each of its elements is broadcast anyhow.
+/// Blocked in registers by 6 rows × 2 vectors: twelve accumulators, two vectors of b and one element of a fill the sixteen registers of AVX2, and eight loads per twelve
+/// multiply-adds leave the load ports idle a third of the time. A panel (8 KB at depth 128) stays in the first-level cache while all rows of a pass by.
+/// Rows that do not make a six go in fours where possible, which eight chains of additions still keep nearly busy.
 /// </summary>
-internal static unsafe class SmallMatrix
+internal readonly unsafe struct SmallMatrix(int vectorBits)
 {
-    /// <summary>Rows that are computed together.</summary>
-    public const int RowBlock = 4;
+    /// <summary>The most rows that are computed together.</summary>
+    public const int RowBlock = 6;
 
-    /// <summary>c = a·b, or c += a·b with <paramref name="add"/>: a [rows, depth] at any steps, b [depth, columns] and c [rows, columns] with contiguous rows.</summary>
+    /// <summary>How many elements the panels of a packed matrix take.</summary>
+    public int PackedSize<T>(int depth, int columns) where T : unmanaged
+    {
+        int width = Width<T>(columns);
+        return checked((columns + width - 1) / width * width * depth);
+    }
+
+    /// <summary>Packs b [depth, columns], at any steps; b is stored transposed where <paramref name="bRow"/> is 1.</summary>
+    public void Pack<T>(int depth, int columns, T* b, nint bRow, nint bColumn, T* panels) where T : unmanaged
+    {
+        int width = Width<T>(columns), whole = bColumn == 1 ? columns / width : 0;
+        if (whole > 0)
+            PackRows(depth, whole, width * sizeof(T), (byte*)b, bRow * sizeof(T), (byte*)panels);
+        for (int j = whole * width; j < columns; j += width)
+        {
+            int count = Math.Min(width, columns - j);
+            T* source = b + j * bColumn, panel = panels + (nint)j * depth;
+            if (bRow == 1 && count == width && typeof(T) == typeof(float) && Avx.IsSupported && width % 8 == 0)
+                PackTransposed(depth, width, (float*)source, bColumn, (float*)panel);
+            else
+                GemmPacking.Pack(source, bColumn, bRow, count, width, depth, panel);
+        }
+    }
+
+    /// <summary>c = a·b, or c += a·b with <paramref name="add"/>: a [rows, depth] at any steps, b packed, c [rows, columns] with contiguous rows.</summary>
     /// <param name="rows">Rows of a and c.</param>
     /// <param name="columns">Columns of b and c.</param>
     /// <param name="depth">Columns of a, rows of b.</param>
     /// <param name="a">The left factor; transposed when <paramref name="aRow"/> is 1.</param>
     /// <param name="aRow">Elements from one row of a to the next.</param>
     /// <param name="aColumn">Elements from one column of a to the next.</param>
-    /// <param name="b">The right factor.</param>
-    /// <param name="bRow">Elements from one row of b to the next.</param>
+    /// <param name="panels">The right factor, as <see cref="Pack"/> left it.</param>
     /// <param name="c">The result.</param>
     /// <param name="cRow">Elements from one row of c to the next.</param>
     /// <param name="add">Whether to add to what c holds.</param>
+    /// <param name="scale">What each row of the product is multiplied with before that; null for 1.</param>
     /// <param name="triangle">What may be left out.</param>
-    public static void Multiply<T>(
-        int rows, int columns, int depth, T* a, long aRow, long aColumn, T* b, long bRow, T* c, long cRow, bool add = false, Triangle triangle = Triangle.None)
+    public void Multiply<T>(
+        int rows, int columns, int depth, T* a, nint aRow, nint aColumn, T* panels, T* c, nint cRow, bool add = false, T* scale = null, Triangle triangle = Triangle.None)
         where T : unmanaged, IFloatingPointIeee754<T>
     {
-        int width = Vector<T>.Count, j = 0;
-        for (; j + 2 * width <= columns; j += 2 * width)
+        switch (Width<T>(columns) * sizeof(T))
         {
-            int i = triangle == Triangle.LowerResult ? j / RowBlock * RowBlock : 0;
-            for (; i + RowBlock <= rows; i += RowBlock)
-            {
-                (int from, int to) = Depths(triangle, i, RowBlock, depth);
-                FourByTwo(to - from, a + i * aRow + from * aColumn, aRow, aColumn, b + from * bRow + j, bRow, c + i * cRow + j, cRow, add);
-            }
-            for (; i < rows; i++)
-            {
-                (int from, int to) = Depths(triangle, i, 1, depth);
-                OneByOne(to - from, a + i * aRow + from * aColumn, aColumn, b + from * bRow + j, bRow, c + i * cRow + j, add);
-                OneByOne(to - from, a + i * aRow + from * aColumn, aColumn, b + from * bRow + j + width, bRow, c + i * cRow + j + width, add);
-            }
-        }
-        for (; j + width <= columns; j += width)
-        {
-            int i = triangle == Triangle.LowerResult ? j / RowBlock * RowBlock : 0;
-            for (; i + RowBlock <= rows; i += RowBlock)
-            {
-                (int from, int to) = Depths(triangle, i, RowBlock, depth);
-                FourByOne(to - from, a + i * aRow + from * aColumn, aRow, aColumn, b + from * bRow + j, bRow, c + i * cRow + j, cRow, add);
-            }
-            for (; i < rows; i++)
-            {
-                (int from, int to) = Depths(triangle, i, 1, depth);
-                OneByOne(to - from, a + i * aRow + from * aColumn, aColumn, b + from * bRow + j, bRow, c + i * cRow + j, add);
-            }
-        }
-        for (; j < columns; j++)
-        {
-            for (int i = 0; i < rows; i++)
-            {
-                (int from, int to) = Depths(triangle, i, 1, depth);
-                T sum = add ? c[i * cRow + j] : T.Zero;
-                for (int k = from; k < to; k++)
-                    sum = T.MultiplyAddEstimate(a[i * aRow + k * aColumn], b[k * bRow + j], sum);
-                c[i * cRow + j] = sum;
-            }
+            case 128:
+                Kernel<Lanes512<T>, Vector512<T>, T>.Multiply(rows, columns, depth, a, aRow, aColumn, panels, c, cRow, add, scale, triangle);
+                break;
+            case 64:
+                Kernel<Lanes256<T>, Vector256<T>, T>.Multiply(rows, columns, depth, a, aRow, aColumn, panels, c, cRow, add, scale, triangle);
+                break;
+            default:
+                Kernel<Lanes128<T>, Vector128<T>, T>.Multiply(rows, columns, depth, a, aRow, aColumn, panels, c, cRow, add, scale, triangle);
+                break;
         }
     }
-
-    /// <summary>b = aᵀ: a [rows, columns] with rows <paramref name="aRow"/> apart, b [columns, rows] dense.</summary>
-    public static void Transpose<T>(int rows, int columns, T* a, long aRow, T* b) where T : unmanaged
-    {
-        // Four rows at a time, so that a cache line of b is not touched once per element.
-        int i = 0;
-        for (; i + 4 <= rows; i += 4)
-        {
-            T* a0 = a + i * aRow, a1 = a0 + aRow, a2 = a1 + aRow, a3 = a2 + aRow, to = b + i;
-            for (int j = 0; j < columns; j++, to += rows)
-            {
-                to[0] = a0[j];
-                to[1] = a1[j];
-                to[2] = a2[j];
-                to[3] = a3[j];
-            }
-        }
-        for (; i < rows; i++)
-        {
-            for (int j = 0; j < columns; j++)
-                b[(long)j * rows + i] = a[i * aRow + j];
-        }
-    }
-
-    private static (int From, int To) Depths(Triangle triangle, int row, int rows, int depth) => triangle switch
-    {
-        Triangle.LowerLeft => (0, Math.Min(depth, row + rows)),
-        Triangle.UpperLeft => (Math.Min(depth, row), depth),
-        _ => (0, depth),
-    };
-
-    private static void FourByTwo<T>(int depth, T* a, long aRow, long aColumn, T* b, long bRow, T* c, long cRow, bool add)
-        where T : unmanaged, IFloatingPointIeee754<T>
-    {
-        int width = Vector<T>.Count;
-        T* a1 = a + aRow, a2 = a1 + aRow, a3 = a2 + aRow;
-        Vector<T> c00 = default, c01 = default, c10 = default, c11 = default, c20 = default, c21 = default, c30 = default, c31 = default;
-        for (int k = 0; k < depth; k++)
-        {
-            Vector<T> b0 = Vector.Load(b), b1 = Vector.Load(b + width), x = new(*a);
-            c00 = Fused(x, b0, c00);
-            c01 = Fused(x, b1, c01);
-            x = new(*a1);
-            c10 = Fused(x, b0, c10);
-            c11 = Fused(x, b1, c11);
-            x = new(*a2);
-            c20 = Fused(x, b0, c20);
-            c21 = Fused(x, b1, c21);
-            x = new(*a3);
-            c30 = Fused(x, b0, c30);
-            c31 = Fused(x, b1, c31);
-            a += aColumn;
-            a1 += aColumn;
-            a2 += aColumn;
-            a3 += aColumn;
-            b += bRow;
-        }
-        Put(c00, c, add);
-        Put(c01, c + width, add);
-        Put(c10, c + cRow, add);
-        Put(c11, c + cRow + width, add);
-        Put(c20, c + 2 * cRow, add);
-        Put(c21, c + 2 * cRow + width, add);
-        Put(c30, c + 3 * cRow, add);
-        Put(c31, c + 3 * cRow + width, add);
-    }
-
-    private static void FourByOne<T>(int depth, T* a, long aRow, long aColumn, T* b, long bRow, T* c, long cRow, bool add)
-        where T : unmanaged, IFloatingPointIeee754<T>
-    {
-        T* a1 = a + aRow, a2 = a1 + aRow, a3 = a2 + aRow;
-        Vector<T> c0 = default, c1 = default, c2 = default, c3 = default;
-        for (int k = 0; k < depth; k++)
-        {
-            Vector<T> b0 = Vector.Load(b);
-            c0 = Fused(new(*a), b0, c0);
-            c1 = Fused(new(*a1), b0, c1);
-            c2 = Fused(new(*a2), b0, c2);
-            c3 = Fused(new(*a3), b0, c3);
-            a += aColumn;
-            a1 += aColumn;
-            a2 += aColumn;
-            a3 += aColumn;
-            b += bRow;
-        }
-        Put(c0, c, add);
-        Put(c1, c + cRow, add);
-        Put(c2, c + 2 * cRow, add);
-        Put(c3, c + 3 * cRow, add);
-    }
-
-    private static void OneByOne<T>(int depth, T* a, long aColumn, T* b, long bRow, T* c, bool add) where T : unmanaged, IFloatingPointIeee754<T>
-    {
-        Vector<T> sum = default;
-        for (int k = 0; k < depth; k++, a += aColumn, b += bRow)
-            sum = Fused(new(*a), Vector.Load(b), sum);
-        Put(sum, c, add);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Put<T>(Vector<T> value, T* c, bool add) where T : unmanaged => Vector.Store(add ? value + Vector.Load(c) : value, c);
 
     /// <summary>x·y + z; the only way to a fused multiply-add of a generic vector is through the two types there are.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static Vector<T> Fused<T>(Vector<T> x, Vector<T> y, Vector<T> z) where T : unmanaged => typeof(T) == typeof(float)
         ? Vector.MultiplyAddEstimate(Vector.AsVectorSingle(x), Vector.AsVectorSingle(y), Vector.AsVectorSingle(z)).As<float, T>()
         : Vector.MultiplyAddEstimate(Vector.AsVectorDouble(x), Vector.AsVectorDouble(y), Vector.AsVectorDouble(z)).As<double, T>();
+
+    /// <summary>Elements of a panel's row: two vectors, and narrower ones where half of the widest would be empty.</summary>
+    private int Width<T>(int columns) where T : unmanaged
+    {
+        int bytes = vectorBits / 4;
+        while (bytes > 32 && columns * sizeof(T) <= bytes / 2)
+            bytes /= 2;
+        return bytes / sizeof(T);
+    }
+
+    // Row by row, because rows may be pages apart. What follows a row is mostly the same row of the next head, which will be packed next.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void PackRows(int depth, int panels, int bytes, byte* b, nint bRow, byte* to)
+    {
+        for (int k = 0; k < depth; k++, b += bRow, to += bytes)
+        {
+            byte* from = b, panel = to;
+            GemmKernels.Prefetch(b + (nint)panels * bytes, panels * bytes);
+            for (int j = 0; j < panels; j++, panel += (nint)bytes * depth)
+            {
+                for (int i = 0; i < bytes; i += 32, from += 32)
+                    Vector256.Load(from).Store(panel + i);
+            }
+        }
+    }
+
+    // Eight by eight elements in registers: a fifth of a cycle an element, where loads and stores of single ones take three quarters.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void PackTransposed(int depth, int width, float* b, nint bColumn, float* panel)
+    {
+        for (int j = 0; j < width; j += 8, b += 8 * bColumn, panel += 8)
+        {
+            int k = 0;
+            for (; k + 8 <= depth; k += 8)
+            {
+                float* from = b + k, to = panel + (nint)k * width;
+                Vector256<float> r0 = Vector256.Load(from), r1 = Vector256.Load(from + bColumn), r2 = Vector256.Load(from + 2 * bColumn), r3 = Vector256.Load(from + 3 * bColumn);
+                from += 4 * bColumn;
+                Vector256<float> r4 = Vector256.Load(from), r5 = Vector256.Load(from + bColumn), r6 = Vector256.Load(from + 2 * bColumn), r7 = Vector256.Load(from + 3 * bColumn);
+                (r0, r1) = (Avx.UnpackLow(r0, r1), Avx.UnpackHigh(r0, r1));
+                (r2, r3) = (Avx.UnpackLow(r2, r3), Avx.UnpackHigh(r2, r3));
+                (r4, r5) = (Avx.UnpackLow(r4, r5), Avx.UnpackHigh(r4, r5));
+                (r6, r7) = (Avx.UnpackLow(r6, r7), Avx.UnpackHigh(r6, r7));
+                (r0, r2) = (Avx.Shuffle(r0, r2, 0x44), Avx.Shuffle(r0, r2, 0xEE));
+                (r1, r3) = (Avx.Shuffle(r1, r3, 0x44), Avx.Shuffle(r1, r3, 0xEE));
+                (r4, r6) = (Avx.Shuffle(r4, r6, 0x44), Avx.Shuffle(r4, r6, 0xEE));
+                (r5, r7) = (Avx.Shuffle(r5, r7, 0x44), Avx.Shuffle(r5, r7, 0xEE));
+                Avx.Permute2x128(r0, r4, 0x20).Store(to);
+                Avx.Permute2x128(r2, r6, 0x20).Store(to + width);
+                Avx.Permute2x128(r1, r5, 0x20).Store(to + 2 * width);
+                Avx.Permute2x128(r3, r7, 0x20).Store(to + 3 * width);
+                to += 4 * (nint)width;
+                Avx.Permute2x128(r0, r4, 0x31).Store(to);
+                Avx.Permute2x128(r2, r6, 0x31).Store(to + width);
+                Avx.Permute2x128(r1, r5, 0x31).Store(to + 2 * width);
+                Avx.Permute2x128(r3, r7, 0x31).Store(to + 3 * width);
+            }
+            for (; k < depth; k++)
+            {
+                for (int i = 0; i < 8; i++)
+                    panel[(nint)k * width + i] = b[i * bColumn + k];
+            }
+        }
+    }
+
+    private static class Kernel<TLanes, TVector, T> where TLanes : struct, ILanes<TVector, T> where TVector : struct where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        private static int Width => 2 * TLanes.Count;
+
+        [SkipLocalsInit, MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        public static void Multiply(
+            int rows, int columns, int depth, T* a, nint aRow, nint aColumn, T* panels, T* c, nint cRow, bool add, T* scale, Triangle triangle)
+        {
+            T* edge = stackalloc T[RowBlock * Width];
+            for (int j = 0; j < columns; j += Width, panels += (nint)Width * depth)
+            {
+                int block;
+                for (int i = 0; i < rows; i += block)
+                {
+                    block = Block(rows - i);
+                    if (triangle == Triangle.LowerResult && i + block <= j)
+                        continue;
+                    int from = triangle == Triangle.UpperLeft ? Math.Min(depth, i) : 0, to = triangle == Triangle.LowerLeft ? Math.Min(depth, i + block) : depth;
+                    T* left = a + i * aRow + from * aColumn, panel = panels + (nint)from * Width, result = c + i * cRow + j, factors = scale is null ? null : scale + i;
+                    if (j + Width <= columns)
+                    {
+                        Rows(block, to - from, left, aRow, aColumn, panel, result, cRow, add, factors);
+                        continue;
+                    }
+                    Rows(block, to - from, left, aRow, aColumn, panel, edge, Width, add: false, factors);
+                    AddPart(block, columns - j, edge, result, cRow, add);
+                }
+            }
+        }
+
+        private static int Block(int rows) => rows switch
+        {
+            4 or 5 or 8 or 9 => 4,
+            >= RowBlock => RowBlock,
+            _ => 1,
+        };
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void Rows(int block, int depth, T* a, nint aRow, nint aColumn, T* panel, T* c, nint cRow, bool add, T* scale)
+        {
+            if (block == RowBlock)
+                Six(depth, a, aRow, aColumn, panel, c, cRow, add, scale);
+            else if (block == 4)
+                Four(depth, a, aRow, aColumn, panel, c, cRow, add, scale);
+            else
+                One(depth, a, aColumn, panel, c, add, scale);
+        }
+
+        private static void AddPart(int rows, int columns, T* from, T* c, nint cRow, bool add)
+        {
+            for (int i = 0; i < rows; i++, from += Width, c += cRow)
+            {
+                for (int j = 0; j < columns; j++)
+                    c[j] = add ? c[j] + from[j] : from[j];
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private static void Six(int depth, T* a, nint aRow, nint aColumn, T* b, T* c, nint cRow, bool add, T* scale)
+        {
+            TVector z00 = TLanes.Zero, z01 = TLanes.Zero, z10 = TLanes.Zero, z11 = TLanes.Zero, z20 = TLanes.Zero, z21 = TLanes.Zero;
+            TVector z30 = TLanes.Zero, z31 = TLanes.Zero, z40 = TLanes.Zero, z41 = TLanes.Zero, z50 = TLanes.Zero, z51 = TLanes.Zero;
+            T* a3 = a + 3 * aRow;
+            nint twoRows = 2 * aRow;
+            for (; depth > 0; depth--)
+            {
+                TVector y0 = TLanes.Load(b), y1 = TLanes.Load(b + TLanes.Count);
+                TVector x = TLanes.Create(a[0]);
+                z00 = TLanes.MultiplyAdd(x, y0, z00);
+                z01 = TLanes.MultiplyAdd(x, y1, z01);
+                x = TLanes.Create(a[aRow]);
+                z10 = TLanes.MultiplyAdd(x, y0, z10);
+                z11 = TLanes.MultiplyAdd(x, y1, z11);
+                x = TLanes.Create(a[twoRows]);
+                z20 = TLanes.MultiplyAdd(x, y0, z20);
+                z21 = TLanes.MultiplyAdd(x, y1, z21);
+                x = TLanes.Create(a3[0]);
+                z30 = TLanes.MultiplyAdd(x, y0, z30);
+                z31 = TLanes.MultiplyAdd(x, y1, z31);
+                x = TLanes.Create(a3[aRow]);
+                z40 = TLanes.MultiplyAdd(x, y0, z40);
+                z41 = TLanes.MultiplyAdd(x, y1, z41);
+                x = TLanes.Create(a3[twoRows]);
+                z50 = TLanes.MultiplyAdd(x, y0, z50);
+                z51 = TLanes.MultiplyAdd(x, y1, z51);
+                a += aColumn;
+                a3 += aColumn;
+                b += 2 * TLanes.Count;
+            }
+            Store(z00, z01, c, add, scale, 0);
+            Store(z10, z11, c + cRow, add, scale, 1);
+            Store(z20, z21, c + 2 * cRow, add, scale, 2);
+            Store(z30, z31, c + 3 * cRow, add, scale, 3);
+            Store(z40, z41, c + 4 * cRow, add, scale, 4);
+            Store(z50, z51, c + 5 * cRow, add, scale, 5);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private static void Four(int depth, T* a, nint aRow, nint aColumn, T* b, T* c, nint cRow, bool add, T* scale)
+        {
+            TVector z00 = TLanes.Zero, z01 = TLanes.Zero, z10 = TLanes.Zero, z11 = TLanes.Zero, z20 = TLanes.Zero, z21 = TLanes.Zero, z30 = TLanes.Zero, z31 = TLanes.Zero;
+            T* a3 = a + 3 * aRow;
+            nint twoRows = 2 * aRow;
+            for (; depth > 0; depth--)
+            {
+                TVector y0 = TLanes.Load(b), y1 = TLanes.Load(b + TLanes.Count);
+                TVector x = TLanes.Create(a[0]);
+                z00 = TLanes.MultiplyAdd(x, y0, z00);
+                z01 = TLanes.MultiplyAdd(x, y1, z01);
+                x = TLanes.Create(a[aRow]);
+                z10 = TLanes.MultiplyAdd(x, y0, z10);
+                z11 = TLanes.MultiplyAdd(x, y1, z11);
+                x = TLanes.Create(a[twoRows]);
+                z20 = TLanes.MultiplyAdd(x, y0, z20);
+                z21 = TLanes.MultiplyAdd(x, y1, z21);
+                x = TLanes.Create(a3[0]);
+                z30 = TLanes.MultiplyAdd(x, y0, z30);
+                z31 = TLanes.MultiplyAdd(x, y1, z31);
+                a += aColumn;
+                a3 += aColumn;
+                b += 2 * TLanes.Count;
+            }
+            Store(z00, z01, c, add, scale, 0);
+            Store(z10, z11, c + cRow, add, scale, 1);
+            Store(z20, z21, c + 2 * cRow, add, scale, 2);
+            Store(z30, z31, c + 3 * cRow, add, scale, 3);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private static void One(int depth, T* a, nint aColumn, T* b, T* c, bool add, T* scale)
+        {
+            TVector z0 = TLanes.Zero, z1 = TLanes.Zero;
+            for (; depth > 0; depth--, a += aColumn, b += 2 * TLanes.Count)
+            {
+                TVector x = TLanes.Create(*a);
+                z0 = TLanes.MultiplyAdd(x, TLanes.Load(b), z0);
+                z1 = TLanes.MultiplyAdd(x, TLanes.Load(b + TLanes.Count), z1);
+            }
+            Store(z0, z1, c, add, scale, 0);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void Store(TVector z0, TVector z1, T* c, bool add, T* scale, int row)
+        {
+            if (scale is not null)
+            {
+                TVector factor = TLanes.Create(scale[row]), zero = TLanes.Zero;
+                z0 = TLanes.MultiplyAdd(factor, z0, add ? TLanes.Load(c) : zero);
+                z1 = TLanes.MultiplyAdd(factor, z1, add ? TLanes.Load(c + TLanes.Count) : zero);
+            }
+            else if (add)
+            {
+                z0 = TLanes.Add(z0, TLanes.Load(c));
+                z1 = TLanes.Add(z1, TLanes.Load(c + TLanes.Count));
+            }
+            TLanes.Store(z0, c);
+            TLanes.Store(z1, c + TLanes.Count);
+        }
+    }
 }

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Numerics.Tensors;
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Cpu;
 
@@ -136,6 +137,7 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
         ScanShape shape = ShapeOf(call.InputTypes());
         var body = new Body<T>
         {
+            Matrix = new SmallMatrix(call.VectorBits),
             Shape = shape,
             BlocksPerGroup = (shape.HeadsPerGroup + HeadsPerPart - 1) / HeadsPerPart,
             X = call.InputAddress<T>(0),
@@ -155,12 +157,13 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
     }
 
     /// <summary>
-    /// A part is one chunk of up to eight heads of a group. C·Bᵀ is computed once for them; then each head multiplies it by its decay, a packed triangle of exponentials,
-    /// and y = exp(a)·(C·hᵀ) + (C·Bᵀ ∘ decay)·(dt·x) is two small products on dense tiles, the second one skipping what lies above the diagonal.
-    /// All tiles of a head (2·Q², Q·P and N·P elements) fit the second-level cache.
+    /// A part is one chunk of up to eight heads of a group. C·Bᵀ is computed once for them. Then each head makes its M = C·Bᵀ ∘ decay ∘ dt, with D on the diagonal, and
+    /// y = M·x + exp(a)·(C·hᵀ) is two small products: the first skips what lies above the diagonal, the second scales its rows as it adds them.
+    /// All that a head touches (2·Q² + Q·(N + 2·P) + N·P elements) fits the second-level cache.
     /// </summary>
     private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
     {
+        public SmallMatrix Matrix;
         public ScanShape Shape;
         public int BlocksPerGroup, SkipsPerHead;
         public T* X, Dt, A, B, C, States, D, Y;
@@ -170,62 +173,67 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
         {
             (int L, int H, int P, int G, int N) = (Shape.L, Shape.H, Shape.P, Shape.G, Shape.N);
             int block = index % BlocksPerGroup, group = index / BlocksPerGroup % G, part = index / BlocksPerGroup / G;
-            int chunk = part % Shape.Chunks, batch = part / Shape.Chunks, start = chunk * Shape.Q, length = Shape.Length(chunk);
+            int chunk = part % Shape.Chunks, batch = part / Shape.Chunks, start = chunk * Shape.Q, length = Shape.Length(chunk), pitch = ChunkTile.Pitch(length);
             long row = (long)batch * L + start;
             CpuScratch scratch = default;
-            T* high = scratch.Take<T>(length), low = scratch.Take<T>(length), decay = scratch.Take<T>((long)length * (length + 1) / 2);
-            T* cb = scratch.Take<T>((long)length * length), m = scratch.Take<T>((long)length * length);
-            T* tile = scratch.Take<T>((long)length * P), carried = scratch.Take<T>(length), skip = scratch.Take<T>(P);
-            T* transposed = scratch.Take<T>((long)N * Math.Max(P, length));
+            T* high = scratch.Take<T>(pitch), low = scratch.Take<T>(pitch), steps = scratch.Take<T>(pitch), carried = scratch.Take<T>(pitch);
+            T* cb = scratch.Take<T>((long)length * pitch), m = scratch.Take<T>((long)length * pitch);
+            T* panels = scratch.Take<T>(Math.Max(Matrix.PackedSize<T>(N, Math.Max(P, length)), Matrix.PackedSize<T>(length, P)));
             int* first = scratch.Take<int>(length);
             T* c = C + (row * G + group) * N;
 
             ChunkTile.FirstOfDocument(length, Sequence is null ? null : Sequence + (long)batch * L, start, first);
-            SmallMatrix.Transpose(length, N, B + (row * G + group) * N, (long)G * N, transposed);
-            SmallMatrix.Multiply(length, length, N, c, (long)G * N, 1, transposed, length, cb, length, triangle: Triangle.LowerResult);
+            Matrix.Pack(N, length, B + (row * G + group) * N, 1, G * N, panels);
+            Matrix.Multiply(length, length, N, c, G * N, 1, panels, cb, pitch, triangle: Triangle.LowerResult);
 
             int end = group * Shape.HeadsPerGroup + Math.Min(Shape.HeadsPerGroup, (block + 1) * HeadsPerPart);
             for (int head = group * Shape.HeadsPerGroup + block * HeadsPerPart; head < end; head++)
             {
-                T* x = X + (row * H + head) * P, dt = Dt + row * H + head, y = Y + (row * H + head) * P;
-                ChunkTile.Decay(length, dt, H, A[head], high, low);
-                ChunkTile.DecayTriangle(length, high, low, decay);
-                Mix(length, cb, decay, first, m);
-                ChunkTile.ScaleRows(length, P, x, (long)H * P, dt, H, tile);
-
-                SmallMatrix.Transpose(P, N, States + ((long)part * H + head) * P * N, N, transposed);
-                SmallMatrix.Multiply(length, P, N, c, (long)G * N, 1, transposed, P, y, (long)H * P);
+                T* x = X + (row * H + head) * P, y = Y + (row * H + head) * P, h = States + ((long)part * H + head) * P * N;
+                ChunkTile.Gather(length, Dt + row * H + head, H, steps);
+                ChunkTile.Decay(length, steps, A[head], high, low);
+                bool perChannel = SkipsPerHead == P && P > 1;
+                Mix(length, pitch, cb, high, low, steps, first, D is null || perChannel ? T.Zero : D[head], m);
+                if (perChannel)
+                    Skip(length, P, x, H * P, D + (long)head * P, y);
+                Matrix.Pack(length, P, x, H * P, 1, panels);
+                Matrix.Multiply(length, P, length, m, pitch, 1, panels, y, H * P, add: perChannel, triangle: Triangle.LowerLeft);
+                if (ChunkTile.IsZero(h, P * N))
+                    continue;
                 ChunkTile.Carried(length, high, first, carried);
-                ChunkTile.Skip(head, P, D, SkipsPerHead, skip);
-                for (int s = 0; s < length; s++)
-                    CarryAndSkip(P, carried[s], skip, x + (long)s * H * P, y + (long)s * H * P);
-                SmallMatrix.Multiply(length, P, length, m, length, 1, tile, P, y, (long)H * P, add: true, Triangle.LowerLeft);
+                Matrix.Pack(N, P, h, 1, N, panels);
+                Matrix.Multiply(length, P, N, c, G * N, 1, panels, y, H * P, add: true, scale: carried);
             }
         }
 
-        /// <summary>y = carried · y + skip ∘ x, along one row.</summary>
-        private static void CarryAndSkip(int width, T carried, T* skip, T* x, T* y)
+        /// <summary>m = C·Bᵀ ∘ decay ∘ dt where s ≤ m and both are of one document, else 0 as far as the product by blocks of rows reads; the diagonal gets D.</summary>
+        private static void Mix(int length, int pitch, T* cb, T* high, T* low, T* steps, int* first, T skip, T* m)
         {
-            int p = 0;
-            for (; p + Vector<T>.Count <= width; p += Vector<T>.Count)
-                Vector.Store(SmallMatrix.Fused(Vector.Load(skip + p), Vector.Load(x + p), new Vector<T>(carried) * Vector.Load(y + p)), y + p);
-            for (; p < width; p++)
-                y[p] = carried * y[p] + skip[p] * x[p];
-        }
-
-        /// <summary>m = C·Bᵀ ∘ decay where s ≤ m and both are of one document, else 0 as far as the product by blocks of rows reads.</summary>
-        private static void Mix(int length, T* cb, T* decay, int* first, T* m)
-        {
-            for (int i = 0; i < length; decay += ++i, cb += length, m += length)
+            int width = Vector<T>.Count;
+            for (int i = 0; i < length; i++, cb += pitch, m += pitch)
             {
-                int s = Math.Max(first[i], 0);
-                new Span<T>(m, s).Clear();
-                for (; s + Vector<T>.Count <= i; s += Vector<T>.Count)
-                    Vector.Store(Vector.Load(cb + s) * Vector.Load(decay + s), m + s);
-                for (; s <= i; s++)
-                    m[s] = cb[s] * decay[s];
-                new Span<T>(m + i + 1, Math.Min(length, i + SmallMatrix.RowBlock) - i - 1).Clear();
+                Vector<T> highNow = new(high[i]), lowNow = new(low[i]);
+                int from = Math.Max(first[i], 0), s = 0;
+                for (; s + width <= from; s += width)
+                    Vector.Store(Vector<T>.Zero, m + s);
+                for (; s <= i; s += width)
+                {
+                    Vector<T> mixed = Vector.Load(cb + s) * ChunkTile.DecaySince(high, low, s, highNow, lowNow) * Vector.Load(steps + s);
+                    if (s < from || s + width > i + 1)
+                        mixed &= ChunkTile.Between<T>(s, from, i + 1);
+                    Vector.Store(mixed, m + s);
+                }
+                for (; s < Math.Min(pitch, i + SmallMatrix.RowBlock); s += width)
+                    Vector.Store(Vector<T>.Zero, m + s);
+                m[i] += skip;
             }
+        }
+
+        /// <summary>y = D ∘ x, row by row.</summary>
+        private static void Skip(int length, int width, T* x, nint row, T* skip, T* y)
+        {
+            for (int s = 0; s < length; s++)
+                TensorPrimitives.Multiply(new ReadOnlySpan<T>(x + s * row, width), new ReadOnlySpan<T>(skip, width), new Span<T>(y + s * row, width));
         }
     }
 }

@@ -69,6 +69,7 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
         {
             var body = new Body<T>
             {
+                Matrix = new SmallMatrix(call.VectorBits),
                 Shape = shape,
                 X = call.InputAddress<T>(0),
                 Dt = call.InputAddress<T>(1),
@@ -99,11 +100,12 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
 
     /// <summary>
     /// A part is one chunk of one group, so that its heads add to dB and dC in order. With g = dy and L the decay, per head:
-    /// dC += exp(a)g·h and dh = (exp(a)g)ᵀ·C from the carried state; dM = g·(dt x)ᵀ, then d(dt x) = (C·Bᵀ ∘ L)ᵀ·g and d(C·Bᵀ) += dM ∘ L inside the chunk.
+    /// dC += exp(a)g·h and dh = (exp(a)g)ᵀ·C from the carried state; dM = g·xᵀ, then d(dt x) = (C·Bᵀ ∘ L)ᵀ·g and d(C·Bᵀ) += dM ∘ L ∘ dt inside the chunk.
     /// C·Bᵀ itself is computed once, and its gradient carried to B and C once, after all heads. Triangles skip the half that is zero.
     /// </summary>
     private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
     {
+        public SmallMatrix Matrix;
         public ScanShape Shape;
         public int SkipsPerHead;
         public T* X, Dt, A, B, C, States, D, DY, DX, DDt, DA, DB, DC, DStates, DD;
@@ -113,46 +115,58 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
         {
             (int L, int H, int P, int G, int N) = (Shape.L, Shape.H, Shape.P, Shape.G, Shape.N);
             int group = index % G, part = index / G, chunk = part % Shape.Chunks, batch = part / Shape.Chunks;
-            int start = chunk * Shape.Q, length = Shape.Length(chunk);
-            long row = (long)batch * L + start, square = (long)length * length, wide = (long)length * P, deep = (long)length * N;
+            int start = chunk * Shape.Q, length = Shape.Length(chunk), pitch = ChunkTile.Pitch(length);
+            long row = (long)batch * L + start, square = (long)length * pitch, wide = (long)length * P;
             CpuScratch scratch = default;
-            T* high = scratch.Take<T>(length), low = scratch.Take<T>(length), decay = scratch.Take<T>((long)length * (length + 1) / 2);
-            T* cb = scratch.Take<T>(square), dcb = scratch.TakeZeros<T>(square), m = scratch.Take<T>(square), dm = scratch.Take<T>(square);
-            T* g = scratch.Take<T>(wide), tile = scratch.Take<T>(wide), dtile = scratch.Take<T>(wide), transposed = scratch.Take<T>(Math.Max(wide, deep));
-            T* fromState = scratch.Take<T>(deep), dc = scratch.TakeZeros<T>(deep);
-            T* carried = scratch.Take<T>(length), columns = scratch.Take<T>(length), inside = scratch.Take<T>(length);
-            T* skip = scratch.Take<T>(P), dskip = scratch.Take<T>(P);
+            T* high = scratch.Take<T>(pitch), low = scratch.Take<T>(pitch), steps = scratch.Take<T>(pitch), carried = scratch.Take<T>(pitch);
+            T* columns = scratch.Take<T>(pitch), inside = scratch.Take<T>(pitch), skip = scratch.Take<T>(P), dskip = scratch.Take<T>(P);
+            T* cb = scratch.TakeZeros<T>(square), dcb = scratch.TakeZeros<T>(square), m = scratch.Take<T>(square), dm = scratch.TakeZeros<T>(square);
+            T* g = scratch.Take<T>(wide), tile = scratch.Take<T>(wide), fromState = scratch.Take<T>((long)length * N), cPanels = scratch.Take<T>(Matrix.PackedSize<T>(length, N));
+            T* panels = scratch.Take<T>(Math.Max(
+                Math.Max(Matrix.PackedSize<T>(N, length), Matrix.PackedSize<T>(length, N)),
+                Math.Max(Matrix.PackedSize<T>(P, Math.Max(N, length)), Matrix.PackedSize<T>(length, P))));
             int* first = scratch.Take<int>(length);
-            T* b = B + (row * G + group) * N, c = C + (row * G + group) * N, db = DB + (row * G + group) * N;
+            nint pitchOfB = (nint)G * N;
+            T* b = B + (row * G + group) * N, c = C + (row * G + group) * N, db = DB + (row * G + group) * N, dc = DC + (row * G + group) * N;
 
             ChunkTile.FirstOfDocument(length, Sequence is null ? null : Sequence + (long)batch * L, start, first);
-            SmallMatrix.Transpose(length, N, b, (long)G * N, transposed);
-            SmallMatrix.Multiply(length, length, N, c, (long)G * N, 1, transposed, length, cb, length, triangle: Triangle.LowerResult);
+            Matrix.Pack(N, length, b, 1, pitchOfB, panels);
+            Matrix.Multiply(length, length, N, c, pitchOfB, 1, panels, cb, pitch, triangle: Triangle.LowerResult);
+            Matrix.Pack(length, N, c, pitchOfB, 1, cPanels);
+            for (int s = 0; s < length; s++)
+                new Span<T>(dc + s * pitchOfB, N).Clear();
 
             for (int head = group * Shape.HeadsPerGroup; head < (group + 1) * Shape.HeadsPerGroup; head++)
             {
-                T* x = X + (row * H + head) * P, dy = DY + (row * H + head) * P, dx = DX + (row * H + head) * P;
-                T* dt = Dt + row * H + head, ddt = DDt + row * H + head;
+                T* x = X + (row * H + head) * P, dy = DY + (row * H + head) * P, dx = DX + (row * H + head) * P, ddt = DDt + row * H + head;
                 long state = ((long)part * H + head) * P * N;
-                ChunkTile.Decay(length, dt, H, A[head], high, low);
-                ChunkTile.DecayTriangle(length, high, low, decay);
-
-                // What came from the carried state. carried[s] becomes g·(exp(a) C h): the gradient of a_s through exp(a_s).
+                ChunkTile.Gather(length, Dt + row * H + head, H, steps);
+                ChunkTile.Decay(length, steps, A[head], high, low);
                 for (int s = 0; s < length; s++)
                     new ReadOnlySpan<T>(dy + (long)s * H * P, P).CopyTo(new Span<T>(g + (long)s * P, P));
-                ChunkTile.Carried(length, high, first, carried);
-                ChunkTile.ScaleRows(length, P, g, P, carried, 1, tile);
-                SmallMatrix.Multiply(P, N, length, tile, 1, P, c, (long)G * N, DStates + state, N);
-                SmallMatrix.Multiply(length, N, P, tile, P, 1, States + state, N, fromState, N);
-                for (int s = 0; s < length; s++)
-                    carried[s] = AddAndDot(N, fromState + (long)s * N, c + (long)s * G * N, dc + (long)s * N);
 
-                // What came from inside the chunk.
-                ChunkTile.ScaleRows(length, P, x, (long)H * P, dt, H, tile);
-                SmallMatrix.Transpose(length, P, tile, P, transposed);
-                SmallMatrix.Multiply(length, length, P, g, P, 1, transposed, length, dm, length, triangle: Triangle.LowerResult);
-                Mix(length, cb, decay, first, dm, m, dcb, columns, inside);
-                SmallMatrix.Multiply(length, P, length, m, 1, length, g, P, dtile, P, triangle: Triangle.UpperLeft);
+                // What came from the carried state. carried[s] becomes g·(exp(a) C h): the gradient of a_s through exp(a_s).
+                ChunkTile.Carried(length, high, first, carried);
+                ChunkTile.ScaleRows(length, P, g, P, carried, tile);
+                Matrix.Multiply(P, N, length, tile, 1, P, cPanels, DStates + state, N);
+                if (ChunkTile.IsZero(States + state, P * N))
+                {
+                    new Span<T>(carried, length).Clear();
+                }
+                else
+                {
+                    Matrix.Pack(P, N, States + state, N, 1, panels);
+                    Matrix.Multiply(length, N, P, tile, P, 1, panels, fromState, N);
+                    for (int s = 0; s < length; s++)
+                        carried[s] = AddAndDot(N, fromState + (long)s * N, c + s * pitchOfB, dc + s * pitchOfB);
+                }
+
+                // What came from inside the chunk; the tile becomes d(dt x).
+                Matrix.Pack(P, length, x, 1, H * P, panels);
+                Matrix.Multiply(length, length, P, g, P, 1, panels, dm, pitch, triangle: Triangle.LowerResult);
+                Mix(length, pitch, cb, high, low, steps, first, dm, m, dcb, columns, inside);
+                Matrix.Pack(length, P, g, P, 1, panels);
+                Matrix.Multiply(length, P, length, m, 1, pitch, panels, tile, P, triangle: Triangle.UpperLeft);
 
                 ChunkTile.Skip(head, P, D, SkipsPerHead, skip);
                 new Span<T>(dskip, P).Clear();
@@ -161,8 +175,8 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
                 {
                     // dt_s·A is in a_s and in all that follow.
                     later += double.CreateTruncating(carried[s]);
-                    double slope = later + double.CreateTruncating(inside[s]), step = double.CreateTruncating(dt[(long)s * H]);
-                    T direct = Finish(P, dt[(long)s * H], dtile + (long)s * P, g + (long)s * P, x + (long)s * H * P, skip, dx + (long)s * H * P, dskip);
+                    double slope = later + double.CreateTruncating(inside[s]), step = double.CreateTruncating(steps[s]);
+                    T direct = Finish(P, steps[s], tile + (long)s * P, g + (long)s * P, x + (long)s * H * P, skip, dx + (long)s * H * P, dskip);
                     ddt[(long)s * H] = T.CreateTruncating(double.CreateTruncating(direct) + slope * rate);
                     sum += slope * step;
                 }
@@ -174,48 +188,45 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
                     new ReadOnlySpan<T>(dskip, SkipsPerHead).CopyTo(dd);
             }
 
-            SmallMatrix.Multiply(length, N, length, dcb, length, 1, b, (long)G * N, dc, N, add: true, Triangle.LowerLeft);
-            for (int s = 0; s < length; s++)
-                new ReadOnlySpan<T>(dc + (long)s * N, N).CopyTo(new Span<T>(DC + ((row + s) * G + group) * N, N));
-            SmallMatrix.Multiply(length, N, length, dcb, 1, length, c, (long)G * N, db, (long)G * N, triangle: Triangle.UpperLeft);
+            Matrix.Multiply(length, N, length, dcb, 1, pitch, cPanels, db, pitchOfB, triangle: Triangle.UpperLeft);
+            Matrix.Pack(length, N, b, pitchOfB, 1, panels);
+            Matrix.Multiply(length, N, length, dcb, pitch, 1, panels, dc, pitchOfB, add: true, triangle: Triangle.LowerLeft);
         }
 
         /// <summary>
-        /// From dM: m = C·Bᵀ ∘ L and d(C·Bᵀ) += dM ∘ L; and for every position t, inside[t] = Σ T_ms over s &lt; t ≤ m, where T = dM ∘ m: the gradient of dt_t·A, which
-        /// lies between s and m. Rows are taken from the last to the first, so that <paramref name="columns"/> holds the sums over m ≥ t when row t is reached.
+        /// From dM: m = C·Bᵀ ∘ L and d(C·Bᵀ) += dM ∘ L ∘ dt; and for every position t, inside[t] = Σ T_ms over s &lt; t ≤ m, where T = dM ∘ m ∘ dt: the gradient of dt_t·A,
+        /// which lies between s and m. Rows are taken from the last to the first, so that <paramref name="columns"/> holds the sums over m ≥ t when row t is reached.
         /// </summary>
-        private static void Mix(int length, T* cb, T* decay, int* first, T* dm, T* m, T* dcb, T* columns, T* inside)
+        private static void Mix(
+            int length, int pitch, T* cb, T* high, T* low, T* steps, int* first, T* dm, T* m, T* dcb, T* columns, T* inside)
         {
             int width = Vector<T>.Count;
-            new Span<T>(columns, length).Clear();
+            new Span<T>(columns, pitch).Clear();
             for (int i = length - 1; i >= 0; i--)
             {
-                T* cbi = cb + (long)i * length, l = decay + (long)i * (i + 1) / 2, dmi = dm + (long)i * length, mi = m + (long)i * length, dcbi = dcb + (long)i * length;
-                int s = Math.Max(first[i], 0);
-                new Span<T>(mi, s).Clear();
-                Vector<T> sums = default;
-                for (; s + width <= i; s += width)
+                T* cbi = cb + (long)i * pitch, dmi = dm + (long)i * pitch, mi = m + (long)i * pitch, dcbi = dcb + (long)i * pitch;
+                Vector<T> highNow = new(high[i]), lowNow = new(low[i]), sums = default;
+                int from = Math.Max(first[i], 0), s = 0;
+                for (; s + width <= from; s += width)
+                    Vector.Store(Vector<T>.Zero, mi + s);
+                for (; s < i; s += width)
                 {
-                    Vector<T> decays = Vector.Load(l + s), d = Vector.Load(dmi + s) * decays, product = Vector.Load(cbi + s);
+                    Vector<T> decays = ChunkTile.DecaySince(high, low, s, highNow, lowNow), product = Vector.Load(cbi + s), slope = Vector.Load(dmi + s);
+                    bool isPart = s < from || s + width > i;
+                    Vector<T> lanes = isPart ? ChunkTile.Between<T>(s, from, i) : default;
+                    if (isPart)
+                        (decays, product, slope) = (decays & lanes, product & lanes, slope & lanes);
+                    Vector<T> d = slope * decays * Vector.Load(steps + s), column = SmallMatrix.Fused(d, product, Vector.Load(columns + s));
                     Vector.Store(product * decays, mi + s);
                     Vector.Store(Vector.Load(dcbi + s) + d, dcbi + s);
-                    Vector<T> column = SmallMatrix.Fused(d, product, Vector.Load(columns + s));
                     Vector.Store(column, columns + s);
-                    sums += column;
+                    sums += isPart ? column & lanes : column;
                 }
-                T sum = Vector.Sum(sums);
-                for (; s < i; s++)
-                {
-                    T d = dmi[s] * l[s];
-                    mi[s] = cbi[s] * l[s];
-                    dcbi[s] += d;
-                    columns[s] += d * cbi[s];
-                    sum += columns[s];
-                }
-                inside[i] = sum;
+                for (; s < Math.Min(pitch, i + SmallMatrix.RowBlock); s += width)
+                    Vector.Store(Vector<T>.Zero, mi + s);
+                inside[i] = Vector.Sum(sums);
                 mi[i] = cbi[i];
-                dcbi[i] += dmi[i];
-                new Span<T>(mi + i + 1, Math.Min(length, i + SmallMatrix.RowBlock) - i - 1).Clear();
+                dcbi[i] += dmi[i] * steps[i];
             }
         }
 

@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Numerics;
-using System.Numerics.Tensors;
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Cpu;
 
@@ -30,6 +29,9 @@ public static partial class TensorOperations
 /// <param name="HasSequence">Whether there is a sequence.</param>
 public readonly record struct ChunkState(int Chunk, bool HasSequence) : IPrimitive
 {
+    /// <summary>Heads of a group that share one packed B; fewer would pack it more often, more would leave too few parts.</summary>
+    private const int HeadsPerPart = 8;
+
     /// <inheritdoc/>
     public Saved Saves => Saved.AllInputs;
 
@@ -88,7 +90,9 @@ public readonly record struct ChunkState(int Chunk, bool HasSequence) : IPrimiti
         ScanShape shape = ShapeOf(call.InputTypes());
         var body = new Body<T>
         {
+            Matrix = new SmallMatrix(call.VectorBits),
             Shape = shape,
+            BlocksPerGroup = (shape.HeadsPerGroup + HeadsPerPart - 1) / HeadsPerPart,
             X = call.InputAddress<T>(0),
             Dt = call.InputAddress<T>(1),
             A = call.InputAddress<T>(2),
@@ -96,33 +100,44 @@ public readonly record struct ChunkState(int Chunk, bool HasSequence) : IPrimiti
             Sequence = HasSequence ? call.InputAddress<int>(4) : null,
             S = call.OutputAddress<T>(0),
         };
-        CpuParallel.For(call.Threads, checked(shape.B * shape.Chunks * shape.H), (long)shape.LongestChunk * shape.P * shape.N / 8, body);
+        CpuParallel.For(
+            call.Threads, checked(shape.B * shape.Chunks * shape.G * body.BlocksPerGroup),
+            (long)shape.LongestChunk * shape.P * shape.N / 8 * Math.Min(HeadsPerPart, shape.HeadsPerGroup), body);
     }
 
     /// <summary>
-    /// A part is one chunk of one head. x is scaled into a dense tile [Q, P] that stays in the first-level cache; then S = tileᵀ·B is one small product.
+    /// A part is one chunk of up to eight heads of a group, which share the packed B. Each head's x is scaled into a dense tile [Q, P]; then S = tileᵀ·B is one small product.
     /// </summary>
     private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
     {
+        public SmallMatrix Matrix;
         public ScanShape Shape;
+        public int BlocksPerGroup;
         public T* X, Dt, A, B, S;
         public int* Sequence;
 
         public readonly void Invoke(int index)
         {
             (int L, int H, int P, int G, int N) = (Shape.L, Shape.H, Shape.P, Shape.G, Shape.N);
-            int head = index % H, chunk = index / H % Shape.Chunks, batch = index / H / Shape.Chunks;
-            int start = chunk * Shape.Q, length = Shape.Length(chunk);
+            int block = index % BlocksPerGroup, group = index / BlocksPerGroup % G, part = index / BlocksPerGroup / G;
+            int chunk = part % Shape.Chunks, batch = part / Shape.Chunks, start = chunk * Shape.Q, length = Shape.Length(chunk), pitch = ChunkTile.Pitch(length);
             long row = (long)batch * L + start;
             CpuScratch scratch = default;
-            T* high = scratch.Take<T>(length), low = scratch.Take<T>(length), weight = scratch.Take<T>(length), tile = scratch.Take<T>((long)length * P);
+            T* high = scratch.Take<T>(pitch), low = scratch.Take<T>(pitch), steps = scratch.Take<T>(pitch), weight = scratch.Take<T>(pitch);
+            T* tile = scratch.Take<T>((long)length * P), panels = scratch.Take<T>(Matrix.PackedSize<T>(length, N));
             int* first = scratch.Take<int>(length);
 
-            ChunkTile.Weights(length, Dt + row * H + head, H, A[head], Sequence is null ? null : Sequence + (long)batch * L, start, high, low, weight, first);
-            for (int s = 0; s < length; s++)
-                weight[s] *= Dt[(row + s) * H + head];
-            ChunkTile.ScaleRows(length, P, X + (row * H + head) * P, (long)H * P, weight, 1, tile);
-            SmallMatrix.Multiply(P, N, length, tile, 1, P, B + (row * G + head / Shape.HeadsPerGroup) * N, (long)G * N, S + (long)index * P * N, N);
+            Matrix.Pack(length, N, B + (row * G + group) * N, G * N, 1, panels);
+            int end = group * Shape.HeadsPerGroup + Math.Min(Shape.HeadsPerGroup, (block + 1) * HeadsPerPart);
+            for (int head = group * Shape.HeadsPerGroup + block * HeadsPerPart; head < end; head++)
+            {
+                ChunkTile.Gather(length, Dt + row * H + head, H, steps);
+                ChunkTile.Weights(length, steps, A[head], Sequence is null ? null : Sequence + (long)batch * L, start, high, low, weight, first);
+                for (int s = 0; s < length; s++)
+                    weight[s] *= steps[s];
+                ChunkTile.ScaleRows(length, P, X + (row * H + head) * P, (long)H * P, weight, tile);
+                Matrix.Multiply(P, N, length, tile, 1, P, panels, S + ((long)part * H + head) * P * N, N);
+            }
         }
     }
 }
@@ -178,6 +193,7 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence) : 
         {
             var body = new Body<T>
             {
+                Matrix = new SmallMatrix(call.VectorBits),
                 Shape = shape,
                 X = call.InputAddress<T>(0),
                 Dt = call.InputAddress<T>(1),
@@ -203,6 +219,7 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence) : 
     /// </summary>
     private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
     {
+        public SmallMatrix Matrix;
         public ScanShape Shape;
         public T* X, Dt, A, B, DS, DX, DDt, DA, DB;
         public int* Sequence;
@@ -211,11 +228,12 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence) : 
         {
             (int L, int H, int P, int G, int N) = (Shape.L, Shape.H, Shape.P, Shape.G, Shape.N);
             int group = index % G, part = index / G, chunk = part % Shape.Chunks, batch = part / Shape.Chunks;
-            int start = chunk * Shape.Q, length = Shape.Length(chunk);
+            int start = chunk * Shape.Q, length = Shape.Length(chunk), pitch = ChunkTile.Pitch(length);
             long row = (long)batch * L + start;
             CpuScratch scratch = default;
-            T* high = scratch.Take<T>(length), low = scratch.Take<T>(length), weight = scratch.Take<T>(length), stepped = scratch.Take<T>(length);
-            T* tile = scratch.Take<T>((long)length * P), u = scratch.Take<T>((long)length * P), transposed = scratch.Take<T>((long)N * P);
+            T* high = scratch.Take<T>(pitch), low = scratch.Take<T>(pitch), steps = scratch.Take<T>(pitch), weight = scratch.Take<T>(pitch), stepped = scratch.Take<T>(pitch);
+            T* tile = scratch.Take<T>((long)length * P), u = scratch.Take<T>((long)length * P);
+            T* panels = scratch.Take<T>(Math.Max(Matrix.PackedSize<T>(N, P), Matrix.PackedSize<T>(P, N)));
             int* first = scratch.Take<int>(length);
             T* b = B + (row * G + group) * N, db = DB + (row * G + group) * N;
 
@@ -223,30 +241,59 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence) : 
                 new Span<T>(db + (long)s * G * N, N).Clear();
             for (int head = group * Shape.HeadsPerGroup; head < (group + 1) * Shape.HeadsPerGroup; head++)
             {
-                T* x = X + (row * H + head) * P, dx = DX + (row * H + head) * P, dt = Dt + row * H + head, ddt = DDt + row * H + head;
-                T* ds = DS + ((long)part * H + head) * P * N;
-                ChunkTile.Weights(length, dt, H, A[head], Sequence is null ? null : Sequence + (long)batch * L, start, high, low, weight, first);
+                T* x = X + (row * H + head) * P, dx = DX + (row * H + head) * P, ddt = DDt + row * H + head, ds = DS + ((long)part * H + head) * P * N;
+                if (ChunkTile.IsZero(ds, P * N))
+                {
+                    for (int s = 0; s < length; s++)
+                    {
+                        new Span<T>(dx + (long)s * H * P, P).Clear();
+                        ddt[(long)s * H] = T.Zero;
+                    }
+                    DA[(long)part * H + head] = T.Zero;
+                    continue;
+                }
+                ChunkTile.Gather(length, Dt + row * H + head, H, steps);
+                ChunkTile.Weights(length, steps, A[head], Sequence is null ? null : Sequence + (long)batch * L, start, high, low, weight, first);
                 for (int s = 0; s < length; s++)
-                    stepped[s] = weight[s] * dt[(long)s * H];
+                    stepped[s] = weight[s] * steps[s];
 
-                SmallMatrix.Transpose(P, N, ds, N, transposed);
-                SmallMatrix.Multiply(length, P, N, b, (long)G * N, 1, transposed, P, u, P);
-                ChunkTile.ScaleRows(length, P, x, (long)H * P, stepped, 1, tile);
-                SmallMatrix.Multiply(length, N, P, tile, P, 1, ds, N, db, (long)G * N, add: true);
+                Matrix.Pack(N, P, ds, 1, N, panels);
+                Matrix.Multiply(length, P, N, b, G * N, 1, panels, u, P);
+                ChunkTile.ScaleRows(length, P, x, (long)H * P, stepped, tile);
+                Matrix.Pack(P, N, ds, N, 1, panels);
+                Matrix.Multiply(length, N, P, tile, P, 1, panels, db, G * N, add: true);
 
                 double rate = double.CreateTruncating(A[head]), before = 0, sum = 0;
                 for (int s = 0; s < length; s++)
                 {
-                    var us = new ReadOnlySpan<T>(u + (long)s * P, P);
-                    TensorPrimitives.Multiply(us, stepped[s], new Span<T>(dx + (long)s * H * P, P));
-                    double direct = double.CreateTruncating(weight[s] * TensorPrimitives.Dot(us, new ReadOnlySpan<T>(x + (long)s * H * P, P)));
-                    double step = double.CreateTruncating(dt[(long)s * H]);
+                    T dot = ScaleAndDot(P, stepped[s], u + (long)s * P, x + (long)s * H * P, dx + (long)s * H * P);
+                    double direct = double.CreateTruncating(weight[s] * dot), step = double.CreateTruncating(steps[s]);
                     ddt[(long)s * H] = T.CreateTruncating(direct + before * rate);
                     sum += before * step;
                     before += direct * step;
                 }
                 DA[(long)part * H + head] = T.CreateTruncating(sum);
             }
+        }
+
+        /// <summary>One row: dx = factor · u; returns u·x.</summary>
+        private static T ScaleAndDot(int width, T factor, T* u, T* x, T* dx)
+        {
+            Vector<T> dots = default;
+            int p = 0;
+            for (; p + Vector<T>.Count <= width; p += Vector<T>.Count)
+            {
+                Vector<T> us = Vector.Load(u + p);
+                Vector.Store(us * factor, dx + p);
+                dots = SmallMatrix.Fused(us, Vector.Load(x + p), dots);
+            }
+            T dot = Vector.Sum(dots);
+            for (; p < width; p++)
+            {
+                dx[p] = u[p] * factor;
+                dot += u[p] * x[p];
+            }
+            return dot;
         }
     }
 }

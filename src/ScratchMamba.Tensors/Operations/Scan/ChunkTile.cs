@@ -1,56 +1,56 @@
 using System.Numerics;
-using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 
 namespace ScratchMamba.Tensors.Operations;
 
-/// <summary>Steps that the kernels of the chunked scan share, each on one head and one chunk.</summary>
+/// <summary>
+/// Steps that the kernels of the chunked scan share, each on one head and one chunk. Arrays of positions are of scratch memory, which is a multiple of a vector long: so whole vectors
+/// are read and written, and what lies beyond the last position is anything.
+/// </summary>
 internal static unsafe class ChunkTile
 {
     /// <summary>
     /// The inclusive cumulative sum a of dt·A as high + low. It is summed in float64 and kept in two parts, because the scan needs differences of it: where one long
     /// step has made it large, a single float32 would no longer resolve the short steps that follow.
     /// </summary>
-    public static void Decay<T>(int length, T* dt, long dtStep, T a, T* high, T* low) where T : unmanaged, IFloatingPointIeee754<T>
+    public static void Decay<T>(int length, T* steps, T a, T* high, T* low) where T : unmanaged, IFloatingPointIeee754<T>
     {
         double sum = 0, rate = double.CreateTruncating(a);
         for (int s = 0; s < length; s++)
         {
-            sum += double.CreateTruncating(dt[s * dtStep]) * rate;
+            sum += double.CreateTruncating(steps[s]) * rate;
             high[s] = T.CreateTruncating(sum);
             low[s] = T.CreateTruncating(sum - double.CreateTruncating(high[s]));
         }
     }
 
-    /// <summary>to[s] = exp(min(a_last − a_s, 0)).</summary>
-    public static void DecayToLast<T>(int length, T* high, T* low, T* to) where T : unmanaged, IFloatingPointIeee754<T>
+    /// <summary>exp(min(a_m − a_s, 0)) for a vector of positions from <paramref name="s"/> on, given a_m. Beyond the last position it is anything.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector<T> DecaySince<T>(T* high, T* low, int s, Vector<T> highNow, Vector<T> lowNow) where T : unmanaged, IFloatingPointIeee754<T> =>
+        VectorMath.Exp(Vector.MinNative(highNow - Vector.Load(high + s) + (lowNow - Vector.Load(low + s)), Vector<T>.Zero));
+
+    /// <summary>The lanes of a vector of positions from <paramref name="s"/> on that are in [<paramref name="first"/>, <paramref name="end"/>).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector<T> Between<T>(int s, int first, int end) where T : unmanaged, IFloatingPointIeee754<T>
     {
-        Difference(length, high, low, length - 1, to);
-        var span = new Span<T>(to, length);
-        TensorPrimitives.Exp(span, span);
+        Vector<T> position = Vector<T>.Indices + new Vector<T>(T.CreateTruncating(s));
+        return Vector.GreaterThanOrEqual(position, new Vector<T>(T.CreateTruncating(first))) & Vector.LessThan(position, new Vector<T>(T.CreateTruncating(end)));
     }
 
     /// <summary>
     /// The decay to the end of the chunk, weight[s] = exp(a_last − a_s), and 0 for positions that belong to another document than the last one.
     /// Leaves the cumulative sum in <paramref name="high"/> and <paramref name="low"/>.
     /// </summary>
-    public static void Weights<T>(int length, T* dt, long dtStep, T a, int* sequence, int start, T* high, T* low, T* weight, int* first)
+    public static void Weights<T>(int length, T* steps, T a, int* sequence, int start, T* high, T* low, T* weight, int* first)
         where T : unmanaged, IFloatingPointIeee754<T>
     {
-        Decay(length, dt, dtStep, a, high, low);
-        DecayToLast(length, high, low, weight);
+        Decay(length, steps, a, high, low);
+        Vector<T> highLast = new(high[length - 1]), lowLast = new(low[length - 1]);
+        for (int s = 0; s < length; s += Vector<T>.Count)
+            Vector.Store(DecaySince(high, low, s, highLast, lowLast), weight + s);
         FirstOfDocument(length, sequence, start, first);
         if (first[length - 1] > 0)
             new Span<T>(weight, first[length - 1]).Clear();
-    }
-
-    /// <summary>exp(min(a_m − a_s, 0)) for s ≤ m, row after row without gaps: row m begins at m(m+1)/2.</summary>
-    public static void DecayTriangle<T>(int length, T* high, T* low, T* to) where T : unmanaged, IFloatingPointIeee754<T>
-    {
-        T* row = to;
-        for (int m = 0; m < length; row += ++m)
-            Difference(m + 1, high, low, m, row);
-        var all = new Span<T>(to, length * (length + 1) / 2);
-        TensorPrimitives.Exp(all, all);
     }
 
     /// <summary>
@@ -72,10 +72,25 @@ internal static unsafe class ChunkTile
     /// <summary>What is left of the carried state at each position: to[m] = exp(a_m), or 0 where the document began inside the chunk.</summary>
     public static void Carried<T>(int length, T* high, int* first, T* to) where T : unmanaged, IFloatingPointIeee754<T>
     {
-        TensorPrimitives.Exp(new ReadOnlySpan<T>(high, length), new Span<T>(to, length));
+        for (int m = 0; m < length; m += Vector<T>.Count)
+            Vector.Store(VectorMath.Exp(Vector.Load(high + m)), to + m);
         for (int m = 0; m < length; m++)
             to[m] = first[m] < 0 ? to[m] : T.Zero;
     }
+
+    /// <summary>The elements from one row of a matrix of positions by positions to the next: whole vectors.</summary>
+    public static int Pitch(int length) => (length + 15) / 16 * 16;
+
+    /// <summary>to[s] = from[s · step], and zeros up to <see cref="Pitch"/>.</summary>
+    public static void Gather<T>(int length, T* from, long step, T* to) where T : unmanaged
+    {
+        for (int s = 0; s < length; s++)
+            to[s] = from[s * step];
+        new Span<T>(to + length, Pitch(length) - length).Clear();
+    }
+
+    /// <summary>Whether all elements of a state are zero, as those before the first chunk mostly are, and the gradients of those after the last: then a product with them is left out.</summary>
+    public static bool IsZero<T>(T* state, int count) where T : unmanaged => !new ReadOnlySpan<byte>(state, checked(count * sizeof(T))).ContainsAnyExcept((byte)0);
 
     /// <summary>D of one head, spread over its channels; zero where there is none.</summary>
     public static void Skip<T>(int head, int width, T* skip, int skipsPerHead, T* to) where T : unmanaged, IFloatingPointIeee754<T>
@@ -85,17 +100,19 @@ internal static unsafe class ChunkTile
     }
 
     /// <summary>to[s] = scale[s] · from[s], rows of <paramref name="width"/>; <paramref name="to"/> is dense.</summary>
-    public static void ScaleRows<T>(int length, int width, T* from, long fromStep, T* scale, long scaleStep, T* to) where T : unmanaged, IFloatingPointIeee754<T>
+    public static void ScaleRows<T>(int length, int width, T* from, long fromStep, T* scale, T* to) where T : unmanaged, IFloatingPointIeee754<T>
     {
         // Not by TensorPrimitives: at 32 columns a call costs more than the row.
         for (int s = 0; s < length; s++, from += fromStep, to += width)
         {
-            T factor = scale[s * scaleStep];
+            var factor = new Vector<T>(scale[s]);
+            // The next head's.
+            GemmKernels.Prefetch(from + width, width * sizeof(T));
             int p = 0;
             for (; p + Vector<T>.Count <= width; p += Vector<T>.Count)
-                Vector.Store(Vector.Load(from + p) * new Vector<T>(factor), to + p);
+                Vector.Store(Vector.Load(from + p) * factor, to + p);
             for (; p < width; p++)
-                to[p] = from[p] * factor;
+                to[p] = from[p] * scale[s];
         }
     }
 
@@ -109,16 +126,5 @@ internal static unsafe class ChunkTile
                 sum += double.CreateTruncating(from[(long)i * columns + j]);
             to[j] = T.CreateTruncating(sum);
         }
-    }
-
-    // min((high_m − high_s) + (low_m − low_s), 0) for s < length.
-    private static void Difference<T>(int length, T* high, T* low, int m, T* to) where T : unmanaged, IFloatingPointIeee754<T>
-    {
-        T h = high[m], l = low[m];
-        int s = 0;
-        for (; s + Vector<T>.Count <= length; s += Vector<T>.Count)
-            Vector.Store(Vector.MinNative(new Vector<T>(h) - Vector.Load(high + s) + (new Vector<T>(l) - Vector.Load(low + s)), Vector<T>.Zero), to + s);
-        for (; s < length; s++)
-            to[s] = T.MinNative(h - high[s] + (l - low[s]), T.Zero);
     }
 }
