@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
+using ScratchMamba.Tensors.Operations;
 
 namespace ScratchMamba.Cli;
 
@@ -15,6 +16,21 @@ internal static class CommonOptions
     public static Option<string[]> Data() => new("--data") { Description = "Files or folders of UTF-8 text.", Required = true, AllowMultipleArgumentsPerToken = true };
 
     public static Option<ulong> Seed() => Parsed("--seed", 0UL, "The seed of everything random: the same seed gives the same results.", _ => true, $"a whole number from 0 to {ulong.MaxValue}");
+
+    public static Option<string> Precision() =>
+        new Option<string>("--precision")
+        {
+            Description = "How exactly matrices are multiplied where the device has matrix units: float32, bf16x3 (three bfloat16 products, error 1e-5) or bf16; sums are float32.",
+            DefaultValueFactory = _ => "float32",
+        }.AcceptOnlyFromAmong("float32", "bf16x3", "bf16");
+
+    /// <summary>What <see cref="Precision()"/> was given.</summary>
+    public static MatMulPrecision PrecisionOf(string name) => name switch
+    {
+        "bf16" => MatMulPrecision.Bfloat16,
+        "bf16x3" => MatMulPrecision.Bfloat16x3,
+        _ => MatMulPrecision.Full,
+    };
 
     /// <summary>Text that is not empty; required unless there is a default.</summary>
     public static Option<string> Text(string name, string description, string? value = null)

@@ -16,6 +16,9 @@ public sealed record DeviceTraits
 
     /// <summary>Whether the device is a processor that runs shaders: shared memory and barriers cost more there than they save.</summary>
     public bool IsCpu { get; init; }
+
+    /// <summary>Whether subgroups multiply bfloat16 matrices of 16 × 16 by 16 × 16 and add them up in float32.</summary>
+    public bool HasMatrixUnits { get; init; }
 }
 
 /// <summary>What an operation plans its launch from: types only, no data.</summary>

@@ -51,6 +51,7 @@ internal static unsafe class DeviceProbe
                 SharedMemoryBytes = (int)Math.Min(int.MaxValue, basics.Limits.MaxComputeSharedMemorySize),
                 WorkgroupInvocations = (int)Math.Min(int.MaxValue, basics.Limits.MaxComputeWorkGroupInvocations),
                 IsCpu = basics.DeviceType == PhysicalDeviceType.Cpu,
+                HasMatrixUnits = hasMemoryModel && HasMatrixUnits(vk, device, extensions),
             },
             Limits = new DeviceLimits
             {
@@ -90,6 +91,30 @@ internal static unsafe class DeviceProbe
             if (!has)
                 missing.Add(name);
         }
+    }
+
+    private static bool HasMatrixUnits(Vk vk, PhysicalDevice device, HashSet<string> extensions)
+    {
+        if (!extensions.Contains("VK_KHR_cooperative_matrix") || !extensions.Contains("VK_KHR_shader_bfloat16") || vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR == null)
+            return false;
+        var brain = new PhysicalDeviceShaderBfloat16FeaturesKHR();
+        var matrices = new PhysicalDeviceCooperativeMatrixFeaturesKHR { PNext = &brain };
+        var features = new PhysicalDeviceFeatures2 { PNext = &matrices };
+        vk.GetPhysicalDeviceFeatures2(device, &features);
+        if (!matrices.CooperativeMatrix || !brain.ShaderBFloat16Type || !brain.ShaderBFloat16CooperativeMatrix)
+            return false;
+        uint count = 0;
+        if (vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(device, &count, null) != Result.Success)
+            return false;
+        var shapes = new CooperativeMatrixPropertiesKHR[count];
+        Array.Fill(shapes, new CooperativeMatrixPropertiesKHR());
+        fixed (CooperativeMatrixPropertiesKHR* first = shapes)
+            _ = vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(device, &count, first);
+        return Array.Exists(shapes, shape => shape is
+        {
+            MSize: 16, NSize: 16, KSize: 16, AType: ComponentTypeKHR.Bfloat16Khr, BType: ComponentTypeKHR.Bfloat16Khr,
+            CType: ComponentTypeKHR.Float32Khr, ResultType: ComponentTypeKHR.Float32Khr, Scope: ScopeKHR.SubgroupKhr,
+        });
     }
 
     private static int QueueFamily(Vk vk, PhysicalDevice device)

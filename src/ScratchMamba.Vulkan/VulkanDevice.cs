@@ -77,7 +77,9 @@ internal sealed unsafe class VulkanDevice : IDisposable
             VulkanMemoryModel = Info.Limits.HasMemoryModel,
             VulkanMemoryModelDeviceScope = Info.Limits.HasMemoryModel,
         };
-        var features = new PhysicalDeviceFeatures2 { PNext = &v12 };
+        var brain = new PhysicalDeviceShaderBfloat16FeaturesKHR { PNext = &v12, ShaderBFloat16Type = true, ShaderBFloat16CooperativeMatrix = true };
+        var matrices = new PhysicalDeviceCooperativeMatrixFeaturesKHR { PNext = &brain, CooperativeMatrix = true };
+        var features = new PhysicalDeviceFeatures2 { PNext = Info.Traits.HasMatrixUnits ? &matrices : &v12 };
         features.Features.ShaderInt64 = true;
         float priority = 1;
         var queue = new DeviceQueueCreateInfo { QueueFamilyIndex = Info.QueueFamily, QueueCount = 1, PQueuePriorities = &priority };
@@ -86,6 +88,8 @@ internal sealed unsafe class VulkanDevice : IDisposable
             names.Add("VK_EXT_memory_budget");
         if (Info.Limits.IsPortabilitySubset)
             names.Add("VK_KHR_portability_subset");
+        if (Info.Traits.HasMatrixUnits)
+            names.AddRange(["VK_KHR_cooperative_matrix", "VK_KHR_shader_bfloat16"]);
         using var extensions = new NameList([.. names]);
         var info = new DeviceCreateInfo
         {

@@ -38,7 +38,8 @@ internal static class BenchCommand
         Option<int> m = CommonOptions.Count("--m", 1024, "Rows of the product."), n = CommonOptions.Count("--n", 1024, "Columns of the product."), k = CommonOptions.Count("--k", 1024, "The inner extent.");
         var transposeA = new Option<bool>("--transpose-a") { Description = "A is stored [k, m]." };
         var transposeB = new Option<bool>("--transpose-b") { Description = "B is stored [n, k], as the weights of a layer are." };
-        return Measured("gemm", "A matrix product, float32.", [m, n, k, transposeA, transposeB], (parsed, backend, report) =>
+        Option<string> precision = CommonOptions.Precision();
+        return Measured("gemm", "A matrix product.", [m, n, k, transposeA, transposeB, precision], (parsed, backend, report) =>
         {
             (int rows, int columns, int inner) = (parsed.GetValue(m), parsed.GetValue(n), parsed.GetValue(k));
             (bool ta, bool tb) = (parsed.GetValue(transposeA), parsed.GetValue(transposeB));
@@ -46,10 +47,10 @@ internal static class BenchCommand
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
             {
                 using var scope = new Scope();
-                a.MatMul(b, ta, tb);
+                a.MatMul(b, ta, tb, CommonOptions.PrecisionOf(parsed.GetValue(precision)!));
             });
             double bytes = 4.0 * ((double)rows * inner + (double)inner * columns + (double)rows * columns);
-            report($"gemm {rows}x{columns}x{inner}{(ta ? " transpose-a" : "")}{(tb ? " transpose-b" : "")}", time, 2.0 * rows * columns * inner, 0, bytes);
+            report($"gemm {rows}x{columns}x{inner}{(ta ? " transpose-a" : "")}{(tb ? " transpose-b" : "")} {parsed.GetValue(precision)}", time, 2.0 * rows * columns * inner, 0, bytes);
         });
     }
 
@@ -117,11 +118,12 @@ internal static class BenchCommand
     private static Verb Train()
     {
         Option<int> batch = CommonOptions.Count("--batch", 8, "Rows of a batch."), length = CommonOptions.Count("--length", 512, "Tokens of a row.");
+        Option<string> precision = CommonOptions.Precision();
         ModelOptions sizes = new();
-        return Measured("train", "Training steps: forward, backward, clipping and AdamW.", [.. sizes.All, batch, length], (parsed, backend, report) =>
+        return Measured("train", "Training steps: forward, backward, clipping and AdamW.", [.. sizes.All, batch, length, precision], (parsed, backend, report) =>
         {
             (int b, int l) = (parsed.GetValue(batch), parsed.GetValue(length));
-            var model = new Mamba2Model(sizes.Config(parsed), backend);
+            var model = new Mamba2Model(sizes.Config(parsed), backend) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) };
             var random = new Philox(1, 0);
             int[] tokens = [.. Enumerable.Range(0, b * l + 1).Select(_ => random.Next(model.Config.VocabularySize))];
             var trainer = new Trainer(model, _ => new TokenBatch(tokens[..^1], tokens[1..]), l, new LearningRateSchedule(1e-4, 1_000_000, 0, LearningRateDecay.Constant));
@@ -134,11 +136,12 @@ internal static class BenchCommand
     private static Verb Prefill()
     {
         Option<int> batch = CommonOptions.Count("--batch", 1, "Sequences."), length = CommonOptions.Count("--length", 2048, "Tokens of a prompt.");
+        Option<string> precision = CommonOptions.Precision();
         ModelOptions sizes = new();
-        return Measured("prefill", "Reading a prompt: the logits after its last token.", [.. sizes.All, batch, length], (parsed, backend, report) =>
+        return Measured("prefill", "Reading a prompt: the logits after its last token.", [.. sizes.All, batch, length, precision], (parsed, backend, report) =>
         {
             (int b, int l) = (parsed.GetValue(batch), parsed.GetValue(length));
-            var model = new Mamba2Model(sizes.Config(parsed), backend);
+            var model = new Mamba2Model(sizes.Config(parsed), backend) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) };
             var random = new Philox(1, 0);
             Tensor tokens = backend.Tensor<int>([b, l], [.. Enumerable.Range(0, b * l).Select(_ => random.Next(model.Config.VocabularySize))]);
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>

@@ -32,13 +32,13 @@ internal static class TrainCommand
         Option<string> schedule = new Option<string>("--schedule") { Description = "What follows the warm-up: constant, cosine or wsd (stable, then a linear decay over the last tenth).", DefaultValueFactory = _ => "cosine" }
             .AcceptOnlyFromAmong("constant", "cosine", "wsd");
         Option<ulong> seed = CommonOptions.Seed();
-        Option<string> device = CommonOptions.Device();
+        Option<string> device = CommonOptions.Device(), precision = CommonOptions.Precision();
 
         Option<string?> trace = CommonOptions.Trace();
         Option<bool> lockstep = CommonOptions.Lockstep();
         var verb = new Verb(
             "train", "Train a model on text, byte by byte.", "scratchmamba train --data book.txt --out runs/book --layers 4 --width 128 --steps 2000",
-            data, folder, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, saveEvery, evaluateEvery, device, trace, lockstep);
+            data, folder, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, saveEvery, evaluateEvery, device, precision, trace, lockstep);
         verb.SetAction((parsed, cancellation) =>
         {
             Mamba2Config sizes;
@@ -73,7 +73,7 @@ internal static class TrainCommand
             using Backend opened = Devices.Open(parsed.GetValue(device)!, parsed.GetValue(lockstep));
             using var traced = new Trace(opened, parsed.GetValue(trace), output);
             Backend backend = traced.Backend;
-            var model = new Mamba2Model(sizes, backend, seed: parsed.GetValue(seed));
+            var model = new Mamba2Model(sizes, backend, seed: parsed.GetValue(seed)) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) };
             output.WriteLine($"data: {corpus.Training.Length:#,0} bytes to train on, {corpus.HeldOut.Length:#,0} held out");
             output.WriteLine($"model: {model.ParameterCount:#,0} parameters, {sizes.Layers} layers of width {sizes.Width}, state {sizes.StateSize}");
             var run = new TrainingRun

@@ -86,6 +86,31 @@ internal enum CommandPoolResetFlags : uint
     ReleaseResourcesBit = 0x1,
 }
 
+internal enum ComponentTypeKHR : int
+{
+    Float16Khr = 0,
+    Float32Khr = 1,
+    Float64Khr = 2,
+    Sint8Khr = 3,
+    Sint16Khr = 4,
+    Sint32Khr = 5,
+    Sint64Khr = 6,
+    Uint8Khr = 7,
+    Uint16Khr = 8,
+    Uint32Khr = 9,
+    Uint64Khr = 10,
+    Bfloat16Khr = 1000141000,
+    Sint8PackedNV = 1000491000,
+    Uint8PackedNV = 1000491001,
+    Float8E4m3Ext = 1000491002,
+    Float8E5m2Ext = 1000491003,
+    Float6E2m3Ext = 1000672000,
+    Float6E3m2Ext = 1000672001,
+    Float4E2m1Ext = 1000672002,
+    Float8UnsignedE8m0Ext = 1000672003,
+    Mxint8Ext = 1000672004,
+}
+
 [Flags]
 internal enum DebugUtilsMessageSeverityFlagsEXT : uint
 {
@@ -450,6 +475,14 @@ internal enum SampleCountFlags : uint
     _64Bit = 0x40,
 }
 
+internal enum ScopeKHR : int
+{
+    DeviceKhr = 1,
+    WorkgroupKhr = 2,
+    SubgroupKhr = 3,
+    QueueFamilyKhr = 5,
+}
+
 internal enum SemaphoreType : int
 {
     Binary = 0,
@@ -530,8 +563,11 @@ internal enum StructureType : int
     DebugUtilsLabelExt = 1000128002,
     DebugUtilsMessengerCallbackDataExt = 1000128003,
     DebugUtilsMessengerCreateInfoExt = 1000128004,
+    PhysicalDeviceShaderBfloat16FeaturesKhr = 1000141000,
     PhysicalDeviceMemoryBudgetPropertiesExt = 1000237000,
     ValidationFeaturesExt = 1000247000,
+    PhysicalDeviceCooperativeMatrixFeaturesKhr = 1000506000,
+    CooperativeMatrixPropertiesKhr = 1000506001,
 }
 
 [Flags]

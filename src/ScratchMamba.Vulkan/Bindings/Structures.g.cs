@@ -150,6 +150,23 @@ internal unsafe struct ConformanceVersion
     public byte Patch;
 }
 
+internal unsafe struct CooperativeMatrixPropertiesKHR
+{
+    public CooperativeMatrixPropertiesKHR() => SType = StructureType.CooperativeMatrixPropertiesKhr;
+
+    public StructureType SType;
+    public void* PNext;
+    public uint MSize;
+    public uint NSize;
+    public uint KSize;
+    public ComponentTypeKHR AType;
+    public ComponentTypeKHR BType;
+    public ComponentTypeKHR CType;
+    public ComponentTypeKHR ResultType;
+    public Bool32 SaturatingAccumulation;
+    public ScopeKHR Scope;
+}
+
 internal unsafe struct DebugUtilsLabelEXT
 {
     public DebugUtilsLabelEXT() => SType = StructureType.DebugUtilsLabelExt;
@@ -356,6 +373,16 @@ internal unsafe struct MemoryType
 {
     public MemoryPropertyFlags PropertyFlags;
     public uint HeapIndex;
+}
+
+internal unsafe struct PhysicalDeviceCooperativeMatrixFeaturesKHR
+{
+    public PhysicalDeviceCooperativeMatrixFeaturesKHR() => SType = StructureType.PhysicalDeviceCooperativeMatrixFeaturesKhr;
+
+    public StructureType SType;
+    public void* PNext;
+    public Bool32 CooperativeMatrix;
+    public Bool32 CooperativeMatrixRobustBufferAccess;
 }
 
 internal unsafe struct PhysicalDeviceDriverProperties
@@ -639,6 +666,17 @@ internal unsafe struct PhysicalDeviceProperties2
     public StructureType SType;
     public void* PNext;
     public PhysicalDeviceProperties Properties;
+}
+
+internal unsafe struct PhysicalDeviceShaderBfloat16FeaturesKHR
+{
+    public PhysicalDeviceShaderBfloat16FeaturesKHR() => SType = StructureType.PhysicalDeviceShaderBfloat16FeaturesKhr;
+
+    public StructureType SType;
+    public void* PNext;
+    public Bool32 ShaderBFloat16Type;
+    public Bool32 ShaderBFloat16DotProduct;
+    public Bool32 ShaderBFloat16CooperativeMatrix;
 }
 
 internal unsafe struct PhysicalDeviceSparseProperties

@@ -18,6 +18,7 @@ internal sealed unsafe partial class Vk
     public delegate* unmanaged<PhysicalDevice, byte*, uint*, ExtensionProperties*, Result> EnumerateDeviceExtensionProperties;
     public delegate* unmanaged<PhysicalDevice, DeviceCreateInfo*, AllocationCallbacks*, Device*, Result> CreateDevice;
     public delegate* unmanaged<Device, byte*, void*> GetDeviceProcAddr;
+    public delegate* unmanaged<PhysicalDevice, uint*, CooperativeMatrixPropertiesKHR*, Result> GetPhysicalDeviceCooperativeMatrixPropertiesKHR;
     public delegate* unmanaged<Instance, DebugUtilsMessengerCreateInfoEXT*, AllocationCallbacks*, DebugUtilsMessengerEXT*, Result> CreateDebugUtilsMessengerEXT;
     public delegate* unmanaged<Instance, DebugUtilsMessengerEXT, AllocationCallbacks*, void> DestroyDebugUtilsMessengerEXT;
     public delegate* unmanaged<Device, AllocationCallbacks*, void> DestroyDevice;
@@ -83,6 +84,7 @@ internal sealed unsafe partial class Vk
         EnumerateDeviceExtensionProperties = (delegate* unmanaged<PhysicalDevice, byte*, uint*, ExtensionProperties*, Result>)find("vkEnumerateDeviceExtensionProperties");
         CreateDevice = (delegate* unmanaged<PhysicalDevice, DeviceCreateInfo*, AllocationCallbacks*, Device*, Result>)find("vkCreateDevice");
         GetDeviceProcAddr = (delegate* unmanaged<Device, byte*, void*>)find("vkGetDeviceProcAddr");
+        GetPhysicalDeviceCooperativeMatrixPropertiesKHR = (delegate* unmanaged<PhysicalDevice, uint*, CooperativeMatrixPropertiesKHR*, Result>)find("vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
         CreateDebugUtilsMessengerEXT = (delegate* unmanaged<Instance, DebugUtilsMessengerCreateInfoEXT*, AllocationCallbacks*, DebugUtilsMessengerEXT*, Result>)find("vkCreateDebugUtilsMessengerEXT");
         DestroyDebugUtilsMessengerEXT = (delegate* unmanaged<Instance, DebugUtilsMessengerEXT, AllocationCallbacks*, void>)find("vkDestroyDebugUtilsMessengerEXT");
     }

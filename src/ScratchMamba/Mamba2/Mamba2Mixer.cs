@@ -41,6 +41,9 @@ public sealed class Mamba2Mixer : Module
         outBias = config.ProjectionBias ? init.Constant([config.Width], 0, decays: false) : null;
     }
 
+    /// <summary>How exactly the two projections have to be computed.</summary>
+    public MatMulPrecision Precision { get; set; }
+
     /// <inheritdoc/>
     public override IEnumerable<(string Path, Parameter Parameter)> Parameters()
     {
@@ -222,9 +225,9 @@ public sealed class Mamba2Mixer : Module
 
     private static (Tensor Y, Tensor State, CureMemory? Memory) Alone((Tensor Y, Tensor State) result) => (result.Y, result.State, null);
 
-    private static Tensor Linear(Tensor x, Parameter weight, Parameter? bias)
+    private Tensor Linear(Tensor x, Parameter weight, Parameter? bias)
     {
-        Tensor y = x.MatMul(weight.Value, transposeB: true);
+        Tensor y = x.MatMul(weight.Value, transposeB: true, precision: Precision);
         return bias is null ? y : y + bias.Value;
     }
 

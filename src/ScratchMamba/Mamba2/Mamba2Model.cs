@@ -61,6 +61,8 @@ public sealed class Mamba2Block : Module
 /// <summary>A Mamba-2 language model: embedding, residual blocks, a last normalisation, and a projection onto the vocabulary.</summary>
 public sealed class Mamba2Model : Module
 {
+    private const int RowTile = 128;
+
     private readonly Parameter embedding, lastNorm;
     private readonly Parameter? head;
     private readonly Mamba2Block[] blocks;
@@ -140,6 +142,18 @@ public sealed class Mamba2Model : Module
         }
     }
 
+    /// <summary>How exactly the projections of the layers and onto the vocabulary, and their gradients, have to be computed; everything else is float32.</summary>
+    public MatMulPrecision Precision
+    {
+        get;
+        set
+        {
+            field = value;
+            foreach (Mamba2Block block in blocks)
+                block.Mixer.Precision = value;
+        }
+    }
+
     /// <summary>
     /// The most bytes of logits that <see cref="Losses"/> holds at once. What exceeds it is computed in blocks of rows, each again for its gradient,
     /// so that a vocabulary of 50,000 does not take more memory than the layers do.
@@ -183,6 +197,9 @@ public sealed class Mamba2Model : Module
     {
         (Tensor hidden, _) = Hidden(tokens, state, sequence);
         int rows = checked((int)tokens.Count), most = (int)Math.Clamp(LogitsBytes / (DType.Size() * (long)Config.VocabularySize), 1, rows);
+        // Whole tiles of the kernels that multiply.
+        if (most < rows && most > RowTile)
+            most -= most % RowTile;
         if (most == rows)
             return Logits(hidden).CrossEntropy(labels);
         int[] sizes = [.. Enumerable.Range(0, (rows + most - 1) / most).Select(block => Math.Min(most, rows - block * most))];
@@ -264,5 +281,5 @@ public sealed class Mamba2Model : Module
         return (outputs[0], next!.With(outputs.AsSpan(1)));
     }
 
-    private Tensor Logits(Tensor hidden) => hidden.RmsNorm(lastNorm.Value, Config.NormEpsilon).MatMul((head ?? embedding).Value, transposeB: true);
+    private Tensor Logits(Tensor hidden) => hidden.RmsNorm(lastNorm.Value, Config.NormEpsilon).MatMul((head ?? embedding).Value, transposeB: true, precision: Precision);
 }

@@ -34,16 +34,20 @@ public class BindingsTests
     {
         if (!OperatingSystem.IsLinux() || !File.Exists("/usr/include/vulkan/vulkan.h") || !File.Exists("/usr/bin/gcc"))
             return;
+        // Older headers do not know every extension.
+        string header = File.ReadAllText("/usr/include/vulkan/vulkan_core.h");
+        string[] known = [.. File.ReadAllLines(Expected).Where(line => header.Contains($"}} Vk{line.Split(' ')[0]};", StringComparison.Ordinal))];
+        Assert.NotEmpty(known);
         using var folder = new TemporaryFolder();
         string source = Path.Combine(folder.Path, "layouts.c"), program = Path.Combine(folder.Path, "layouts");
         File.WriteAllLines(source,
         [
             "#include <stdio.h>", "#include <stddef.h>", "#include <vulkan/vulkan.h>", "int main(void) {",
-            .. File.ReadAllLines(Expected).SelectMany(Statements),
+            .. known.SelectMany(Statements),
             "return 0; }",
         ]);
         Run("/usr/bin/gcc", source, "-o", program);
-        Assert.Equal(File.ReadAllLines(Expected), Run(program).Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        Assert.Equal(known, Run(program).Split('\n', StringSplitOptions.RemoveEmptyEntries));
     }
 
     private static IEnumerable<string> Statements(string line)

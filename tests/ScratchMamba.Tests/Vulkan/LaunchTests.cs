@@ -10,11 +10,11 @@ namespace ScratchMamba.Tests.Vulkan;
 /// <summary>What can be said of launches and shaders without a device.</summary>
 public partial class LaunchTests
 {
-    // A driver for the processor; NVIDIA; AMD.
+    // A driver for the processor; NVIDIA; AMD without matrix units.
     private static readonly DeviceTraits[] Devices =
     [
         new() { SubgroupSize = 8, SharedMemoryBytes = 32 << 10, WorkgroupInvocations = 1024, IsCpu = true },
-        new() { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024 },
+        new() { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024, HasMatrixUnits = true },
         new() { SubgroupSize = 64, SharedMemoryBytes = 32 << 10, WorkgroupInvocations = 1024 },
     ];
 
@@ -91,6 +91,8 @@ public partial class LaunchTests
         (new Cast(DType.F32), [new TensorType(DType.I32, [300])]),
         (new MatMul(false, false), [Matrix(512, 512), Matrix(512, 512)]),
         (new MatMul(true, false), [Matrix(8192, 64), Matrix(8192, 64)]),
+        (new MatMul(true, false, MatMulPrecision.Bfloat16), [Matrix(8192, 128), Matrix(8192, 136)]),
+        (new MatMul(false, true, MatMulPrecision.Bfloat16x3), [Matrix(512, 100), Matrix(512, 100)]),
     ];
 
     private static TensorType Matrix(int rows, int columns) => new(DType.F32, [rows, columns]);

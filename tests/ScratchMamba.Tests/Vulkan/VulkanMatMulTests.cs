@@ -49,6 +49,78 @@ public class VulkanMatMulTests(VulkanFixture fixture)
         Compare("matmul_few_rows", 1, new MatMul(true, true), [2, 12, 1], [2, 50, 12], 2, 1);
     }
 
+    /// <summary>Products of rounded operands, on devices that have matrix units; exact ones elsewhere.</summary>
+    [Theory]
+    [InlineData(1, 128, 128, 32)]
+    [InlineData(1, 136, 264, 40)]
+    [InlineData(2, 200, 128, 100)]
+    [InlineData(1, 1000, 136, 33)]
+    [InlineData(2, 128, 136, 1030)]
+    public void MatrixUnitsMultiplyRoundedOperands(int batches, int m, int n, int k)
+    {
+        SentinelBackend vulkan = fixture.Backend;
+        bool hasUnits = vulkan.Device.Traits.HasMatrixUnits;
+        foreach ((bool transposeA, bool transposeB) in (ReadOnlySpan<(bool, bool)>)[(false, false), (false, true), (true, false), (true, true)])
+        {
+            foreach (MatMulPrecision precision in (ReadOnlySpan<MatMulPrecision>)[MatMulPrecision.Bfloat16, MatMulPrecision.Bfloat16x3])
+            {
+                var product = new MatMul(transposeA, transposeB, precision);
+                Input a = new Draw([], m).Normal(transposeA ? [batches, k, m] : [batches, m, k]), b = new Draw([], n).Normal(transposeB ? [n, k] : [k, n], 1 / Math.Sqrt(k));
+                using var cpu = new CpuBackend();
+                using var scope = new Scope();
+                Tensor[] operands = [a.On(cpu, DType.F64), b.On(cpu, DType.F64)];
+                if (hasUnits && precision == MatMulPrecision.Bfloat16)
+                    operands = [.. operands.Select(Rounded)];
+                double[] expected = Tensor.Apply(product, operands).ToDoubles();
+                vulkan.Filling = 0xFF;
+                Tensor actual = Tensor.Apply(product, a.On(vulkan, DType.F32), b.On(vulkan, DType.F32));
+                // Matrix units cut off what does not fit a sum instead of rounding: 2.0e-6 was seen at k = 1030, and 6e-6 from what three products leave out.
+                Assert.InRange(RelativeError.Of(actual.ToDoubles(), expected), 0, 1e-5);
+                if (hasUnits && precision == MatMulPrecision.Bfloat16)
+                    Assert.Contains("matmul_cooperative", product.Launch(new LaunchCall([a.TypeIn(DType.F32), b.TypeIn(DType.F32)], [actual.Type], vulkan.Device.Traits))!.Dispatches.Select(dispatch => dispatch.Shader));
+            }
+        }
+    }
+
+    /// <summary>Rounding to bfloat16 for matrix units, on every device: nearest, ties to even, infinities and NaN kept, zeros around.</summary>
+    [Theory]
+    [InlineData(3, 5, 3, 32, 1)]
+    [InlineData(3, 16, 32, 16, 1)]
+    [InlineData(7, 9, 32, 16, 2)]
+    public void OperandsAreRoundedToNearest(int rows, int columns, int allRows, int pitch, int parts)
+    {
+        float[] special = [1 + 1f / 256, 1 + 3f / 256, -1 - 1f / 256, 3.4e38f, float.PositiveInfinity, float.NegativeInfinity, float.NaN, BitConverter.UInt32BitsToSingle(0x7FFFFFFF), -0f, 1e-40f];
+        var random = new Random(rows);
+        float[] values = [.. Enumerable.Range(0, rows * columns).Select(i => i < special.Length ? special[i] : (float)(random.NextDouble() * 4 - 2))];
+        using var scope = new Scope();
+        var operation = new RoundedOperand(rows, columns, allRows, pitch, parts);
+        int[] words = Tensor.Apply(operation, fixture.Backend.Tensor([rows, columns], values)).ToArray<int>();
+        for (int row = 0; row < allRows; row++)
+        {
+            for (int column = 0; column < pitch; column++)
+            {
+                float value = row < rows && column < columns ? values[row * columns + column] : 0;
+                int at = row * pitch + column;
+                float rounded = Half(words, at), expected = Nearest(value);
+                Assert.Equal(expected, rounded);
+                if (parts == 2)
+                    Assert.Equal(float.IsFinite(expected) ? Nearest(value - expected) : float.IsNaN(value) ? float.NaN : 0, Half(words, allRows * pitch + at));
+            }
+        }
+
+        static float Half(int[] words, int at) => BitConverter.Int32BitsToSingle(words[at / 2] >> (at % 2 * 16) << 16);
+    }
+
+    private static float Nearest(float value)
+    {
+        if (float.IsNaN(value))
+            return float.NaN;
+        uint bits = BitConverter.SingleToUInt32Bits(value);
+        return BitConverter.UInt32BitsToSingle((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000);
+    }
+
+    private static Tensor Rounded(Tensor x) => x.Backend.Tensor(x.Shape, x.ToDoubles().Select(value => (double)Nearest((float)value)).ToArray());
+
     private void Compare(string shader, int dispatches, MatMul product, Shape a, Shape b, int batches, int m)
     {
         SentinelBackend vulkan = fixture.Backend;
@@ -69,6 +141,23 @@ public class VulkanMatMulTests(VulkanFixture fixture)
         vulkan.Filling = 0xFF;
         double[] actual = Tensor.Apply(forced, left.On(vulkan, DType.F32), right.On(vulkan, DType.F32)).ToDoubles();
         Assert.InRange(RelativeError.Of(actual, expected), 0, 1e-5);
+    }
+
+    /// <summary>The kernel that rounds an operand, by itself.</summary>
+    private readonly record struct RoundedOperand(int Rows, int Columns, int AllRows, int Pitch, int Parts) : IPrimitive
+    {
+        private readonly record struct Scalars(uint Rows, uint Columns, uint AllRows, uint Packs, uint Count);
+
+        public TensorType[] Infer(ReadOnlySpan<TensorType> inputs) => [new TensorType(DType.I32, [Parts * AllRows * Pitch / 2])];
+
+        public void Compute(CpuCall call) => throw new NotSupportedException();
+
+        public Launch? Launch(LaunchCall call)
+        {
+            uint packs = (uint)Pitch / 8, count = (uint)AllRows * packs;
+            var scalars = new Scalars((uint)Rows, (uint)Columns, (uint)AllRows, packs, count);
+            return Dispatch.Linear("matmul_operand", (count + 63) / 64, [Slot.In(0), Slot.Out(0)], scalars, 64, (uint)Parts, Columns % 8 == 0 ? 1u : 0);
+        }
     }
 
     /// <summary>A matrix product as another device would run it.</summary>

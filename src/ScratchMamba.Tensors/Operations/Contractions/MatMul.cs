@@ -13,13 +13,14 @@ public static partial class TensorOperations
     /// <param name="b">The right operand.</param>
     /// <param name="transposeA">Whether <paramref name="a"/> holds Aᵀ, [..., K, M].</param>
     /// <param name="transposeB">Whether <paramref name="b"/> holds Bᵀ, [..., N, K].</param>
+    /// <param name="precision">How exactly.</param>
     /// <exception cref="ShapeException">The inner extents or the leading axes differ, or an operand is not at least a matrix.</exception>
-    public static Tensor MatMul(this Tensor a, Tensor b, bool transposeA = false, bool transposeB = false) =>
-        Tensor.Apply(new MatMul(transposeA, transposeB), a, b);
+    public static Tensor MatMul(this Tensor a, Tensor b, bool transposeA = false, bool transposeB = false, MatMulPrecision precision = MatMulPrecision.Full) =>
+        Tensor.Apply(new MatMul(transposeA, transposeB, precision), a, b);
 }
 
 /// <summary>Matrix product over the last two axes: <c>C = A · B</c>, where either operand may be given transposed, and either may be one matrix shared by all of the other's.</summary>
-public readonly record struct MatMul(bool TransposeA, bool TransposeB) : IPrimitive
+public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPrecision Precision = MatMulPrecision.Full) : IPrimitive
 {
     /// <inheritdoc/>
     public Saved Saves => Saved.AllInputs;
@@ -58,7 +59,7 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB) : IPrimit
         Shape a = call.Inputs[0].Shape, b = call.Inputs[1].Shape, c = call.Outputs[0].Shape;
         (int m, int k) = Extents(a, TransposeA);
         (m, int batches) = Rows(m, b, c);
-        return new MatMulLaunch(TransposeA, TransposeB, batches, m, c[^1], k, a.Rank == 2 || batches == 1, b.Rank == 2 || batches == 1).Plan(call.Device);
+        return new MatMulLaunch(TransposeA, TransposeB, Precision, batches, m, c[^1], k, a.Rank == 2 || batches == 1, b.Rank == 2 || batches == 1).Plan(call.Device);
     }
 
     /// <inheritdoc/>
@@ -71,7 +72,7 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB) : IPrimit
     private Tensor GradientOfA(BackwardCall call, Tensor dc)
     {
         Tensor b = call.Input(1);
-        Tensor da = TransposeA ? b.MatMul(dc, TransposeB, true) : dc.MatMul(b, false, !TransposeB);
+        Tensor da = TransposeA ? b.MatMul(dc, TransposeB, true, Precision) : dc.MatMul(b, false, !TransposeB, Precision);
         return SumBatches(da, call.InputType(0).Shape);
     }
 
@@ -84,7 +85,7 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB) : IPrimit
             a = a.Reshape([checked((int)a.Shape.Rows), a.Shape.Columns]);
             dc = dc.Reshape([checked((int)dc.Shape.Rows), dc.Shape.Columns]);
         }
-        Tensor db = TransposeB ? dc.MatMul(a, true, TransposeA) : a.MatMul(dc, !TransposeA, false);
+        Tensor db = TransposeB ? dc.MatMul(a, true, TransposeA, Precision) : a.MatMul(dc, !TransposeA, false, Precision);
         return SumBatches(db, call.InputType(1).Shape);
     }
 

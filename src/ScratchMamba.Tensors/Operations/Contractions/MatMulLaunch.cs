@@ -3,12 +3,15 @@ namespace ScratchMamba.Tensors.Operations;
 /// <summary>
 /// Which shader multiplies two matrices, by their shape and the device. C [batches, M, N] is the product over K; a batch offset of 0 means that all batches share the operand.
 /// </summary>
-internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, int Batches, int M, int N, int K, bool SharesA, bool SharesB)
+internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, MatMulPrecision Precision, int Batches, int M, int N, int K, bool SharesA, bool SharesB)
 {
     // What keeps a large device busy: two workgroups on each of 132 multiprocessors. Devices do not tell how many they have; a small one only gets longer queues.
     private const int BusyGroups = 264;
 
     private const int MostSplits = 16;
+
+    // What a workgroup of the kernel for matrix units computes, how deep at once, and how many elements lie in a pack.
+    private const int MatrixTile = 128, MatrixSlice = 32, Pack = 8;
 
     // Multiplications from which a product gets a pipeline of its own, with its row lengths as constants: some tens of microseconds on a fast device.
     private const long WorthAPipeline = 1L << 30;
@@ -19,6 +22,10 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, i
     {
         public long Groups => (long)TilesM * TilesN * Batches * Splits;
     }
+
+    private readonly record struct MatrixTiles(Tiles Tiles, uint RestA, uint RestB);
+
+    private readonly record struct Operand(uint Rows, uint Columns, uint AllRows, uint Packs, uint Count);
 
     private readonly record struct FewRows(uint N, uint Vectors, uint Batches, uint BatchA, uint BatchB);
 
@@ -63,6 +70,8 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, i
             if (plan.IsWholeA)
                 return plan.OfFewRows(a, b, device);
         }
+        if (plan.FitsMatrixUnits(device))
+            return plan.OnMatrixUnits(a, b, device);
         if (plan.IsWholeA && plan.IsWholeB && plan.IsWholeC && plan.M >= 64 && plan.N >= 128 && plan.K >= 16)
             return plan.InLargeTiles(a, b);
         return plan.InTiles(a, b);
@@ -81,6 +90,41 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, i
             [.. layout, TransposeA ? 1u : 0, TransposeB ? 1u : 0, isConstant ? pitchA : 0, isConstant ? pitchB : 0]));
     }
 
+    private bool FitsMatrixUnits(DeviceTraits device) =>
+        Precision != MatMulPrecision.Full && device.HasMatrixUnits && M >= MatrixTile && N >= MatrixTile && K >= MatrixSlice && M % Pack == 0 && N % Pack == 0;
+
+    /// <summary>Both operands are rounded into scratch memory, with their inner axis filled up to whole slices, and multiplied there.</summary>
+    private Launch OnMatrixUnits(Slot a, Slot b, DeviceTraits device)
+    {
+        uint parts = Precision == MatMulPrecision.Bfloat16x3 ? 2u : 1;
+        MatMulLaunch padded = this with { K = (K + MatrixSlice - 1) / MatrixSlice * MatrixSlice };
+        (Dispatch first, Operand left) = Rounded(a, 0, TransposeA ? (K, M) : (M, K), TransposeA, SharesA, parts);
+        (Dispatch second, Operand right) = Rounded(b, 1, TransposeB ? (N, K) : (K, N), !TransposeB, SharesB, parts);
+        Tiles tiles = padded.Divide(MatrixTile, MatrixTile, MatrixSlice) with
+        {
+            BatchA = SharesA ? 0 : left.AllRows * left.Packs * Pack,
+            BatchB = SharesB ? 0 : right.AllRows * right.Packs * Pack,
+        };
+        Dispatch product = Dispatch.Linear(
+            "matmul_cooperative", tiles.Groups, [Slot.ScratchIn(0), Slot.ScratchIn(1), tiles.Splits == 1 ? Slot.Out(0) : Slot.ScratchOut(2)],
+            new MatrixTiles(tiles, left.Count * Pack, right.Count * Pack),
+            4 * (uint)device.SubgroupSize, (uint)device.SubgroupSize, MatrixTile, MatrixTile, MatrixSlice, 64, 64, TransposeA ? 1u : 0, TransposeB ? 1u : 0, left.Packs * Pack, right.Packs * Pack, parts);
+        long bytesA = 16L * parts * left.Count, bytesB = 16L * parts * right.Count;
+        if (tiles.Splits == 1)
+            return new Launch([first, second, product], bytesA, bytesB);
+        return new Launch([first, second, product, SumOfSplits(2, tiles.Splits)], bytesA, bytesB, tiles.Splits * (long)Batches * M * N * sizeof(float));
+    }
+
+    private (Dispatch Dispatch, Operand Operand) Rounded(Slot x, int scratch, (int Rows, int Columns) extents, bool rowsAreInner, bool isShared, uint parts)
+    {
+        (int rows, int columns) = extents;
+        int slice = rowsAreInner ? MatrixSlice : 1, pitch = rowsAreInner ? Pack : MatrixSlice;
+        uint allRows = (uint)((rows + slice - 1) / slice * slice), packs = (uint)((columns + pitch - 1) / pitch * pitch / Pack);
+        uint count = checked((uint)((isShared ? 1L : Batches) * allRows * packs));
+        var operand = new Operand((uint)rows, (uint)columns, allRows, packs, count);
+        return (Dispatch.Linear("matmul_operand", (count + 255) / 256, [x, Slot.ScratchOut(scratch)], operand, 256, parts, columns % Pack == 0 ? 1u : 0), operand);
+    }
+
     private Launch InTiles(Slot a, Slot b)
     {
         int side = (long)Batches * ((M + 63) / 64) * ((N + 63) / 64) >= BusyGroups / 2 ? 64 : 32;
@@ -90,10 +134,10 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, i
     }
 
     /// <summary>The tiles of the product, and its parts along the inner axis where the tiles alone would not keep the device busy.</summary>
-    private Tiles Divide(int rows, int columns)
+    private Tiles Divide(int rows, int columns, int slice = 16)
     {
         int tilesM = (M + rows - 1) / rows, tilesN = (N + columns - 1) / columns;
-        (int splits, int length) = Split((long)tilesM * tilesN * Batches);
+        (int splits, int length) = Split((long)tilesM * tilesN * Batches, slice);
         return new Tiles((uint)M, (uint)N, (uint)K, (uint)tilesM, (uint)tilesN, (uint)Batches, (uint)splits, (uint)length, BatchA, BatchB);
     }
 
@@ -130,7 +174,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, i
     /// Into how many parts the inner axis is divided, and the length of each. The cost is counted in steps along K: what the fullest multiprocessor takes, some steps for a tile's
     /// beginning and end, and, where there are parts, writing and adding them.
     /// </summary>
-    private (int Splits, int Length) Split(long tiles)
+    private (int Splits, int Length) Split(long tiles, int slice)
     {
         int best = 1;
         double least = double.PositiveInfinity;
@@ -142,8 +186,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, i
             if (cost < least)
                 (best, least) = (splits, cost);
         }
-        // The length is a multiple of every kernel's slice.
-        int length = Math.Max(16, ((K + best - 1) / best + 15) / 16 * 16);
+        int length = Math.Max(slice, ((K + best - 1) / best + slice - 1) / slice * slice);
         return (Math.Max(1, (K + length - 1) / length), length);
     }
 
@@ -154,9 +197,12 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, i
     {
         if (splits == 1)
             return product;
+        return new Launch([product, SumOfSplits(0, splits)], splits * (long)Batches * M * N * sizeof(float));
+    }
+
+    private Dispatch SumOfSplits(int scratch, uint splits)
+    {
         long count = (long)Batches * M * N;
-        var sum = new Sum((uint)count, splits);
-        return new Launch(
-            [product, Dispatch.Linear("matmul_sum_splits", (count + 255) / 256, [Slot.ScratchIn(0), Slot.Out(0)], sum, 256)], splits * count * sizeof(float));
+        return Dispatch.Linear("matmul_sum_splits", (count + 255) / 256, [Slot.ScratchIn(scratch), Slot.Out(0)], new Sum((uint)count, splits), 256);
     }
 }
