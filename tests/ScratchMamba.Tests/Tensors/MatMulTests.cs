@@ -42,6 +42,8 @@ public class MatMulTests
     [InlineData(5, 700, 300, 1)]
     [InlineData(300, 3, 500, 1)]
     [InlineData(65, 33, 40, 7)]
+    [InlineData(70, 90, 3000, 1)]
+    [InlineData(100, 300, 64, 1)]
     public void HasTheSameBitsForAnyNumberOfThreads(int m, int n, int k, int batches)
     {
         foreach (bool transposeB in (bool[])[false, true])
