@@ -26,17 +26,22 @@ public sealed class TokenBatches
         this.seed = seed;
     }
 
+    /// <summary>Whether each row continues the same row of the batch before, from a random place on, and from the beginning after the last window; otherwise it is a window at a random place.</summary>
+    public bool Continues { get; init; }
+
     /// <summary>The batch of a step: always the same one for the same seed and step, whatever was drawn before.</summary>
     public TokenBatch this[long step]
     {
         get
         {
-            var random = new Philox(seed, (ulong)step);
+            var random = new Philox(seed, Continues ? 0 : (ulong)step);
             var inputs = new int[rows * length];
             var labels = new int[rows * length];
             for (int row = 0; row < rows; row++)
             {
-                int start = random.Next(tokens.Length - length);
+                int windows = tokens.Length - length, start = random.Next(windows);
+                if (Continues)
+                    start = (int)((start + step * length) % windows);
                 tokens.AsSpan(start, length).CopyTo(inputs.AsSpan(row * length));
                 tokens.AsSpan(start + 1, length).CopyTo(labels.AsSpan(row * length));
             }

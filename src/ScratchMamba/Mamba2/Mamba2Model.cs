@@ -110,7 +110,7 @@ public sealed class Mamba2Model : Module
         }
     } = Cure.None;
 
-    /// <summary>Is shown the inside of every layer whenever the model reads: see <see cref="IObserver"/>. Null, the default, for nobody; it changes no result, but takes time.</summary>
+    /// <summary>Is shown the inside of every layer whenever the model reads: see <see cref="IObserver"/>. Null, the default, for nobody; it changes no result of whole sequences, and of single tokens no more than the last digits, but takes time.</summary>
     public IObserver? Observer
     {
         get;
@@ -193,19 +193,22 @@ public sealed class Mamba2Model : Module
     /// <param name="labels">The token after each, I32 [B, L]; negative where none is to be predicted.</param>
     /// <param name="state">What is carried from the tokens before; null at the start.</param>
     /// <param name="sequence">The number of the document of each position; see <see cref="Forward"/>.</param>
-    public Tensor Losses(Tensor tokens, Tensor labels, Mamba2State? state = null, Tensor? sequence = null)
+    public Tensor Losses(Tensor tokens, Tensor labels, Mamba2State? state = null, Tensor? sequence = null) => LossesAndState(tokens, labels, state, sequence).Losses;
+
+    /// <summary>The losses that <see cref="Losses"/> gives, and the state after the last position.</summary>
+    public (Tensor Losses, Mamba2State State) LossesAndState(Tensor tokens, Tensor labels, Mamba2State? state = null, Tensor? sequence = null)
     {
-        (Tensor hidden, _) = Hidden(tokens, state, sequence);
+        (Tensor hidden, Mamba2State next) = Hidden(tokens, state, sequence);
         int rows = checked((int)tokens.Count), most = (int)Math.Clamp(LogitsBytes / (DType.Size() * (long)Config.VocabularySize), 1, rows);
         // Whole tiles of the kernels that multiply.
         if (most < rows && most > RowTile)
             most -= most % RowTile;
         if (most == rows)
-            return Logits(hidden).CrossEntropy(labels);
+            return (Logits(hidden).CrossEntropy(labels), next);
         int[] sizes = [.. Enumerable.Range(0, (rows + most - 1) / most).Select(block => Math.Min(most, rows - block * most))];
         Tensor[] inputs = hidden.Reshape([rows, Config.Width]).Split(0, sizes), targets = labels.Reshape([rows]).Split(0, sizes);
         Tensor[] losses = [.. inputs.Zip(targets, (input, target) => Differentiation.Recompute(given => [Logits(given[0]).CrossEntropy(given[1])], input, target)[0])];
-        return TensorOperations.Concatenate(0, losses).Reshape(tokens.Shape);
+        return (TensorOperations.Concatenate(0, losses).Reshape(tokens.Shape), next);
     }
 
     /// <summary>The logits of the token after the last position only, [B, vocabulary], and the state: what generation needs of a prompt.</summary>

@@ -1,5 +1,4 @@
 using ScratchMamba.Mamba2;
-using ScratchMamba.Modules;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Cpu;
@@ -29,9 +28,9 @@ public sealed class EquivalenceTests : IDisposable
     {
         Mamba2Model model = Samples.Model(name, cpu);
         int[] tokens = Samples.Tokens(Batch * Length);
-        Outcome expected = Differentiate(model, new SequentialReference(model).Forward(tokens, Batch));
-        Outcome actual = Differentiate(model, model.Forward(cpu.Tensor<int>([Batch, Length], tokens)));
-        AssertClose(expected, actual);
+        Outcome expected = Outcome.Of(model, new SequentialReference(model).Forward(tokens, Batch));
+        Outcome actual = Outcome.Of(model, model.Forward(cpu.Tensor<int>([Batch, Length], tokens)));
+        Outcome.AssertClose(expected, actual);
     }
 
     [Theory, MemberData(nameof(Names))]
@@ -39,7 +38,7 @@ public sealed class EquivalenceTests : IDisposable
     {
         Mamba2Model model = Samples.Model(name, cpu);
         int[] tokens = Samples.Tokens(Batch * Length);
-        Outcome expected = Differentiate(model, new SequentialReference(model).Forward(tokens, Batch));
+        Outcome expected = Outcome.Of(model, new SequentialReference(model).Forward(tokens, Batch));
         Mamba2State? state = null;
         var logits = new Tensor[Length];
         for (int t = 0; t < Length; t++)
@@ -47,7 +46,7 @@ public sealed class EquivalenceTests : IDisposable
             (Tensor next, state) = model.Step(cpu.Tensor<int>([Batch], tokens[t], tokens[Length + t]), state);
             logits[t] = next.Reshape([Batch, 1, model.Config.VocabularySize]);
         }
-        AssertClose(expected, Differentiate(model, (TensorOperations.Concatenate(1, logits), state!)));
+        Outcome.AssertClose(expected, Outcome.Of(model, (TensorOperations.Concatenate(1, logits), state!)));
     }
 
     [Theory, MemberData(nameof(Names))]
@@ -73,12 +72,12 @@ public sealed class EquivalenceTests : IDisposable
     {
         Mamba2Model model = Samples.Model(name, cpu);
         int[] tokens = Samples.Tokens(Length);
-        Outcome whole = Differentiate(model, model.Forward(cpu.Tensor<int>([1, Length], tokens)));
+        Outcome whole = Outcome.Of(model, model.Forward(cpu.Tensor<int>([1, Length], tokens)));
         foreach (int cut in new[] { 1, 2, 8, 13, 20 })
         {
             (Tensor first, Mamba2State between) = model.Forward(cpu.Tensor<int>([1, cut], tokens[..cut]));
             (Tensor second, Mamba2State last) = model.Forward(cpu.Tensor<int>([1, Length - cut], tokens[cut..]), between);
-            AssertClose(whole, Differentiate(model, (TensorOperations.Concatenate(1, first, second), last)));
+            Outcome.AssertClose(whole, Outcome.Of(model, (TensorOperations.Concatenate(1, first, second), last)));
         }
     }
 
@@ -92,8 +91,8 @@ public sealed class EquivalenceTests : IDisposable
         // Documents shorter than the taps, longer than a chunk, and ending with one.
         int[] sequence = [.. Enumerable.Repeat(4, 2), .. Enumerable.Repeat(9, 14), .. Enumerable.Repeat(5, 5), .. Enumerable.Repeat(0, 8), .. Enumerable.Repeat(1, 1), .. Enumerable.Repeat(2, 12)];
         Tensor numbers = cpu.Tensor<int>([Batch, Length], sequence);
-        Outcome expected = Differentiate(model, new SequentialReference(model).Forward(tokens, Batch, null, sequence));
-        AssertClose(expected, Differentiate(model, model.Forward(cpu.Tensor<int>([Batch, Length], tokens), null, numbers)));
+        Outcome expected = Outcome.Of(model, new SequentialReference(model).Forward(tokens, Batch, null, sequence));
+        Outcome.AssertClose(expected, Outcome.Of(model, model.Forward(cpu.Tensor<int>([Batch, Length], tokens), null, numbers)));
 
         (Tensor alone, Mamba2State state) = model.Forward(cpu.Tensor<int>([1, 14], tokens[2..16]));
         (Tensor packed, _) = model.Forward(cpu.Tensor<int>([Batch, Length], tokens), null, numbers);
@@ -107,9 +106,9 @@ public sealed class EquivalenceTests : IDisposable
         int[] before = Samples.Tokens(Batch * 9, seed: 8), tokens = Samples.Tokens(Batch * Length);
         int[] sequence = [.. Enumerable.Repeat(0, 6), .. Enumerable.Repeat(1, 15), .. Enumerable.Repeat(0, 21)];
         (_, Mamba2State carried) = model.Forward(cpu.Tensor<int>([Batch, 9], before));
-        Outcome expected = Differentiate(model, new SequentialReference(model).Forward(tokens, Batch, carried, sequence));
+        Outcome expected = Outcome.Of(model, new SequentialReference(model).Forward(tokens, Batch, carried, sequence));
         (_, Mamba2State again) = model.Forward(cpu.Tensor<int>([Batch, 9], before));
-        AssertClose(expected, Differentiate(model, model.Forward(cpu.Tensor<int>([Batch, Length], tokens), again, cpu.Tensor<int>([Batch, Length], sequence))));
+        Outcome.AssertClose(expected, Outcome.Of(model, model.Forward(cpu.Tensor<int>([Batch, Length], tokens), again, cpu.Tensor<int>([Batch, Length], sequence))));
     }
 
     [Fact]
@@ -120,8 +119,8 @@ public sealed class EquivalenceTests : IDisposable
         foreach (int chunk in new[] { 1, 2, 7, 8, 21, 64, 256 })
         {
             var model = new Mamba2Model(Samples.Plain with { ChunkSize = chunk }, cpu, DType.F64, seed: 1);
-            Outcome actual = Differentiate(model, model.Forward(cpu.Tensor<int>([Batch, Length], tokens)));
-            AssertClose(expected ??= actual, actual);
+            Outcome actual = Outcome.Of(model, model.Forward(cpu.Tensor<int>([Batch, Length], tokens)));
+            Outcome.AssertClose(expected ??= actual, actual);
         }
     }
 
@@ -145,9 +144,9 @@ public sealed class EquivalenceTests : IDisposable
     {
         Mamba2Model model = Samples.Model("plain", cpu, DType.F32);
         Tensor tokens = cpu.Tensor<int>([Batch, Length], Samples.Tokens(Batch * Length));
-        Outcome kept = Differentiate(model, model.Forward(tokens));
+        Outcome kept = Outcome.Of(model, model.Forward(tokens));
         model.Recomputes = true;
-        Outcome recomputed = Differentiate(model, model.Forward(tokens));
+        Outcome recomputed = Outcome.Of(model, model.Forward(tokens));
         Assert.Equal(kept.Logits, recomputed.Logits);
         foreach ((string path, double[] gradient) in kept.Gradients)
             Assert.Equal(gradient, recomputed.Gradients[path]);
@@ -160,39 +159,5 @@ public sealed class EquivalenceTests : IDisposable
         Tensor tokens = cpu.Tensor<int>([Batch, Length], Samples.Tokens(Batch * Length));
         double[] expected = model.Forward(tokens).Logits.Slice(1, Length - 1, 1).ToDoubles();
         Assert.Equal(expected, model.Prefill(tokens).Logits.ToDoubles(), (a, b) => Math.Abs(a - b) < Tolerance);
-    }
-
-    private sealed record Outcome(double[] Logits, double[][] States, Dictionary<string, double[]> Gradients);
-
-    /// <summary>Gradients of a fixed random mixture of the logits and the final states.</summary>
-    private Outcome Differentiate(Mamba2Model model, (Tensor Logits, Mamba2State State) result)
-    {
-        Tensor[] outputs = [result.Logits, .. result.State.Tensors];
-        double[][] values = Array.ConvertAll(outputs, output => output.ToDoubles());
-        var seeds = new List<(Tensor, Tensor)>();
-        for (int i = 0; i < outputs.Length; i++)
-        {
-            var random = new Random(i);
-            double[] seed = Array.ConvertAll(values[i], _ => random.NextDouble() - 0.5);
-            if (outputs[i].RequiresGradient)
-                seeds.Add((outputs[i], cpu.Tensor(outputs[i].Type, seed)));
-        }
-        Gradients gradients = Differentiation.Backward(seeds.ToArray());
-        return new Outcome(values[0], values[1..], model.Parameters().ToDictionary(entry => entry.Path, entry => gradients[entry.Parameter.Value].ToDoubles()));
-    }
-
-    private static void AssertClose(Outcome expected, Outcome actual)
-    {
-        Check("logits", expected.Logits, actual.Logits);
-        for (int i = 0; i < expected.States.Length; i++)
-            Check($"state {i}", expected.States[i], actual.States[i]);
-        foreach ((string path, double[] gradient) in expected.Gradients)
-            Check($"gradient of {path}", gradient, actual.Gradients[path]);
-
-        static void Check(string what, double[] a, double[] b)
-        {
-            double error = RelativeError.Of(b, a);
-            Assert.True(error <= Tolerance, $"{what}: {error:g3}");
-        }
     }
 }

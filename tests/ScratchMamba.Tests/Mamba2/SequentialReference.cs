@@ -1,4 +1,5 @@
 using ScratchMamba.Mamba2;
+using ScratchMamba.Mamba2.Cures;
 using ScratchMamba.Modules;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Operations;
@@ -9,10 +10,15 @@ namespace ScratchMamba.Tests.Mamba2;
 /// Mamba-2 as its recurrence says it, one token after the other, in the smallest operations there are: the oracle for the chunked scan, the fused operations
 /// and the step, values and gradients. It reads the parameters of a model by their checkpoint names and shares no code with it.
 /// </summary>
-internal sealed class SequentialReference(Mamba2Model model)
+internal sealed class SequentialReference(Mamba2Model model, Cure? cure = null)
 {
     private readonly Dictionary<string, Tensor> weights = model.Parameters().ToDictionary(entry => entry.Path, entry => entry.Parameter.Value);
     private readonly Mamba2Config config = model.Config;
+    private readonly Cure cure = cure ?? Cure.None;
+    private readonly List<(Tensor Decay, Tensor Insert)>[] history = [.. Enumerable.Range(0, model.Config.Layers).Select(_ => new List<(Tensor, Tensor)>())];
+
+    /// <summary>What every token decayed and inserted in a layer, [B, H, 1, 1] and [B, H, P, N].</summary>
+    public IReadOnlyList<(Tensor Decay, Tensor Insert)> History(int layer) => history[layer];
 
     /// <summary>Logits [B, L, V] and the state at the end. <paramref name="sequence"/>, [B, L], numbers documents; the state of a row is emptied where it changes.</summary>
     public (Tensor Logits, Mamba2State State) Forward(int[] tokens, int batch, Mamba2State? initial = null, int[]? sequence = null)
@@ -73,9 +79,16 @@ internal sealed class SequentialReference(Mamba2Model model)
         Tensor b = PerHead(filtered.Slice(1, inner, groups * stateSize)), c = PerHead(filtered.Slice(1, inner + groups * stateSize, groups * stateSize));
 
         Tensor step = ((raw + W("dt_bias")).Exp() + 1).Log().Clamp(config.TimeStepLow, config.TimeStepHigh);
-        Tensor decay = (step * -W("A_log").Exp()).Exp().Reshape([batch, heads, 1, 1]);
-        Tensor insert = (x * step.Reshape([batch, heads, 1])).Reshape([batch, heads, headSize, 1]) * b.Reshape([batch, heads, 1, stateSize]);
-        Tensor h = decay * (state.Recurrent * mask.Reshape([batch, 1, 1, 1])) + insert;
+        Tensor taken = step * cure.TimeStep[layer];
+        Tensor decay = (taken * (-W("A_log").Exp() * cure.Decay[layer])).Exp().Reshape([batch, heads, 1, 1]) * cure.Retention[layer];
+        Tensor insert = (x * taken.Reshape([batch, heads, 1])).Reshape([batch, heads, headSize, 1]) * b.Reshape([batch, heads, 1, stateSize]) * cure.Insertion[layer];
+        if (cure.Filter is { } filter)
+        {
+            Tensor passes = step.Greater(step.Backend.Tensor(new TensorType(step.DType, [heads]), [.. filter.Thresholds![layer]])).Reshape([batch, heads, 1, 1]);
+            (decay, insert) = (passes.Where(decay, step.Backend.Scalar(1, step.DType)), insert * passes);
+        }
+        history[layer].Add((decay, insert));
+        Tensor h = Cured(layer, decay * (state.Recurrent * mask.Reshape([batch, 1, 1, 1])) + insert);
         Tensor skip = W("D").Reshape(config.SkipPerChannel ? [heads, headSize] : [heads, 1]);
         Tensor y = ((h * c.Reshape([batch, heads, 1, stateSize])).Sum(3) + skip * x).Reshape([batch, inner]);
 
@@ -91,6 +104,34 @@ internal sealed class SequentialReference(Mamba2Model model)
             for (int head = 0; head < heads.Length; head++)
                 heads[head] = grouped.Slice(1, head / (config.Heads / groups) * stateSize, stateSize).Reshape([batch, 1, stateSize]);
             return TensorOperations.Concatenate(1, heads);
+        }
+    }
+
+    /// <summary>What becomes of a state: as the cures are defined, from all inserts so far.</summary>
+    private Tensor Cured(int layer, Tensor h)
+    {
+        int last = history[layer].Count - 1;
+        if (cure.Window > 0)
+            h = Since(last - cure.Window + 1);
+        if (cure.Reset > 0)
+            h = cure.Normalization is null ? Since(last / cure.Reset * cure.Reset) : last % cure.Reset == 0 ? history[layer][last].Insert : h;
+        if (cure.Stagger > 0)
+            h = Since((last / (cure.Stagger / 2) - 1) * (cure.Stagger / 2));
+        if (cure.Normalization is { } normalization && (last + 1) % normalization.Period == 0)
+        {
+            // An empty state has no direction for the norm to change in.
+            Tensor squares = h.Square().Sum(3, keep: true).Sum(2, keep: true).Clamp(1e-30, double.PositiveInfinity), norm = squares * squares.ReciprocalSqrt();
+            Tensor cap = h.Backend.Tensor(new TensorType(h.DType, [config.Heads, 1, 1]), normalization.CapsOf(layer, config.Heads));
+            h = norm.Greater(cap).Where(h * (cap / norm), h);
+        }
+        return h;
+
+        Tensor Since(int first)
+        {
+            (_, Tensor sum) = history[layer][Math.Max(first, 0)];
+            foreach ((Tensor decay, Tensor insert) in history[layer].Skip(Math.Max(first, 0) + 1))
+                sum = decay * sum + insert;
+            return sum;
         }
     }
 
