@@ -17,7 +17,8 @@ internal static class EvaluateCommand
         Option<string[]> data = CommonOptions.Data();
         Option<int> length = CommonOptions.Count("--length", 256, "The windows' length: how many tokens the model sees at most before the one it predicts.");
         Option<string?> trace = CommonOptions.Trace();
-        var verb = new Verb("evaluate", "Measure a model's loss on text.", "scratchmamba evaluate --model runs/quickstart --data README.md", model, data, length, device, trace);
+        var cures = new CureOptions();
+        var verb = new Verb("evaluate", "Measure a model's loss on text.", "scratchmamba evaluate --model runs/quickstart --data README.md", [model, data, length, .. cures.All, device, trace]);
         verb.SetAction((parsed, cancellation) =>
         {
             byte[] text = TextCorpus.ReadFiles(parsed.GetValue(data)!);
@@ -28,6 +29,7 @@ internal static class EvaluateCommand
             var tokenizer = new ByteTokenizer();
             if (loaded.Config.VocabularySize < tokenizer.VocabularySize)
                 throw new InvalidOperationException($"The model's vocabulary of {loaded.Config.VocabularySize} tokens is not that of bytes; only byte-level models can be evaluated on text.");
+            cures.Apply(parsed, loaded);
             Evaluation result = Evaluator.Evaluate(loaded, tokenizer.Encode(text), parsed.GetValue(length), cancellation: cancellation);
             TextWriter output = parsed.InvocationConfiguration.Output;
             output.WriteLine($"tokens         {result.Tokens:#,0}");

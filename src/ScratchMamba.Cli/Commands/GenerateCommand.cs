@@ -23,9 +23,10 @@ internal static class GenerateCommand
             "--top-p", 1, "Consider only the most probable tokens that reach this probability together.", value => value is > 0 and <= 1, "above 0 and at most 1");
         Option<ulong> seed = CommonOptions.Seed();
         Option<string?> trace = CommonOptions.Trace();
+        var cures = new CureOptions();
         var verb = new Verb(
             "generate", "Continue a text with a model.", "scratchmamba generate --model runs/quickstart --prompt \"public static \" -n 200",
-            model, prompt, count, temperature, topK, topP, seed, device, trace);
+            [model, prompt, count, temperature, topK, topP, seed, .. cures.All, device, trace]);
         verb.SetAction((parsed, cancellation) =>
         {
             var sampler = new Sampler
@@ -40,6 +41,7 @@ internal static class GenerateCommand
             using var traced = new Trace(opened, parsed.GetValue(trace), parsed.InvocationConfiguration.Output);
             Backend backend = traced.Backend;
             Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend);
+            cures.Apply(parsed, loaded);
             Write(loaded, text, parsed.GetValue(count), sampler, parsed.InvocationConfiguration.Output, cancellation);
             return Task.FromResult(CommandLine.Done);
         });

@@ -72,6 +72,10 @@ public sealed class BadInputTests(SmallModel small) : IClassFixture<SmallModel>,
     [InlineData("--top-p 0", "--top-p")]
     [InlineData("--top-p 1.1", "--top-p")]
     [InlineData("--top-p nan", "--top-p")]
+    [InlineData("--cure windows=4", "There is no cure 'windows'; there are retention,")]
+    [InlineData("--cure window=0", "The cure 'window' is written window=R")]
+    [InlineData("--cure norm=1x", "--cure norm=1x measures the model on text")]
+    [InlineData("--cure", "--cure")]
     public void ChoicesThatMakeNoSenseAreMisuse(string options, string words) => Generate(["--prompt", "a", .. options.Split(' ')]).IsMisuseSaying(words);
 
     [Fact]

@@ -64,6 +64,20 @@ public sealed partial class VerbTests(SmallModel small) : IClassFixture<SmallMod
     }
 
     [Fact]
+    public void CuresChangeWhatAModelReadsAndWrites()
+    {
+        string[] generate = ["generate", "--model", small.Model, "--prompt", "line 1", "-n", "20"], evaluate = ["evaluate", "--model", small.Model, "--data", small.Text, "--length", "64"];
+        string loss = Run.Of(evaluate).Succeeds().Output, text = Run.Of(generate).Succeeds().Output;
+        Assert.Equal(loss, Run.Of([.. evaluate, "--cure", "none"]).Succeeds().Output);
+        Assert.Equal(text, Run.Of([.. generate, "--cure", "retention=1,step=1"]).Succeeds().Output);
+        Assert.NotEqual(loss, Run.Of([.. evaluate, "--cure", "retention=0.5,insertion=0.5,window=8"]).Succeeds().Output);
+        Assert.NotEqual(loss, Run.Of([.. evaluate, "--cure", "norm=0.1x@4", "--calibrate", small.Text, "--calibrate-length", "16"]).Succeeds().Output);
+        Run.Of([.. generate, "--cure", "stagger=4,step=2"]).Succeeds();
+        string help = Run.Of("evaluate", "--help").Succeeds().Output;
+        Assert.All(ScratchMamba.Mamba2.Cures.CureText.Settings, setting => Assert.Contains($"{setting.Name}={setting.Form}", help, StringComparison.Ordinal));
+    }
+
+    [Fact]
     public void GenerateIsReproducibleAndStreams()
     {
         using var watched = new CountingWriter();

@@ -245,8 +245,14 @@ public sealed class CureTests : IDisposable
         {
             int heads = observation.TimeStep.Shape[2];
             double[] steps = observation.TimeStep.ToDoubles();
-            // Between two steps, so that the last digit of neither matters.
-            thresholds[layer] = [.. Enumerable.Range(0, heads).Select(head => head == 0 ? 0 : steps.Where((_, i) => i % heads == head).Order().Skip(Batch * Length / 2 - 1).Take(2).Average())];
+            thresholds[layer] = [.. Enumerable.Range(0, heads).Select(head => head == 0 ? 0 : Middle(steps.Where((_, i) => i % heads == head)))];
+        }
+
+        /// <summary>Between two different steps, so that the last digit of neither matters.</summary>
+        private static double Middle(IEnumerable<double> steps)
+        {
+            double[] values = [.. steps.Select(step => Math.Round(step, 9)).Distinct().Order()];
+            return (values[values.Length / 2 - 1] + values[values.Length / 2]) / 2;
         }
     }
 
