@@ -1,20 +1,34 @@
-// Products of 64 by 64 tiles by 128 invocations: each keeps 8 by 4 results in registers; both operands pass through shared memory 16 deep (9 KB, so that several
-// workgroups fit a multiprocessor and hide each other's barriers), and the next 16 are on their way from memory while these are multiplied.
+// Products of 64 by 64 tiles by 128 invocations: each keeps 8 by 4 results in registers; both operands pass through shared memory (about 10 KB, so that several
+// workgroups fit a multiprocessor and hide each other's barriers), and the next slice is on its way from memory while one is multiplied.
+// With MATRIX_UNITS defined each of four subgroups multiplies a quarter of the tile, 32 by 32, from operands rounded to bfloat16; sums are float32.
 // Specialization constant 1 says whether rows of the operands consist of whole, aligned quads of floats.
+#ifdef MATRIX_UNITS
+#pragma use_vulkan_memory_model
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_EXT_bfloat16 : require
+#endif
 #include "common.glsl"
 
 layout(constant_id = 1) const uint QUADS = 0;
 
 const uint TILE = 64;
+#ifdef MATRIX_UNITS
+const uint DEPTH = 32;
+#else
 const uint DEPTH = 16;
+#endif
+const uint LOADS = DEPTH / 8; // quads of each operand that an invocation loads
 const uint PITCH = TILE / 4 + 1; // in quads; one more than needed, so that transposing stores spread over the banks
 
-shared vec4 leftTile[DEPTH * PITCH];
-shared vec4 rightTile[DEPTH * PITCH];
-
 vec4 sums[8];
-vec4 nextLeft[2];
-vec4 nextRight[2];
+vec4 nextLeft[LOADS];
+vec4 nextRight[LOADS];
+
+// How an invocation's quads lie in an operand: along the depth, or across it, along rows of the left and columns of the right operand.
+const bool ALONG = true;
+const bool ACROSS = false;
 
 uint invocation() { return gl_LocalInvocationID.x; }
 
@@ -24,12 +38,12 @@ uint down() { return invocation() / 16; }
 uint rowOf(uint i) { return i / 4 * 32 + down() * 4 + i % 4; }
 uint column() { return across() * 4; }
 
-// The invocation's part in loading 16 deep: where the depth is the slow axis, quads fastOf() of lines slowOf(0), slowOf(1); where it is the fast axis,
-// quads quadOf() of rows lineOf(0), lineOf(1).
+// The invocation's part in loading a slice: where the depth is the slow axis, quads fastOf() of lines slowOf(0), slowOf(1), …; where it is the fast axis,
+// quads quadOf() of rows lineOf(0), lineOf(1), …
 uint fastOf() { return invocation() % 16 * 4; }
 uint slowOf(uint i) { return invocation() / 16 + 8 * i; }
-uint quadOf() { return invocation() % 4 * 4; }
-uint lineOf(uint i) { return invocation() / 4 + 32 * i; }
+uint quadOf() { return invocation() % (DEPTH / 4) * 4; }
+uint lineOf(uint i) { return invocation() / (DEPTH / 4) + 128 / (DEPTH / 4) * i; }
 
 // Four elements of a row from an index on, of which only count are there; the others are 0.
 vec4 quad(Floats from, uint index, int count) {
@@ -56,34 +70,115 @@ void storeQuad(Floats to, uint index, int count, vec4 value) {
 // How many of a row's elements are left at a place; none where the row is outside.
 int left(bool inside, uint extent, uint place) { return inside ? int(extent) - int(place) : 0; }
 
-void storeLeftColumns() {
-    [[unroll]] for (uint i = 0; i < 2; i++)
-        leftTile[slowOf(i) * PITCH + fastOf() / 4] = nextLeft[i];
+#ifdef MATRIX_UNITS
+
+// Packs of four bfloat16. A line along the depth has 8, one across it 16; two more, so that lines fall on different banks.
+const uint LINE_ALONG = DEPTH / 4 + 2, LINE_ACROSS = TILE / 4 + 2, RIGHT_TILE = TILE * LINE_ALONG;
+// Half of the sums on their way from matrices to invocations, in pairs of floats.
+const uint LINE_SUMS = TILE / 2 + 2;
+
+shared uvec2 packs[2 * RIGHT_TILE];
+shared vec4 leftTile[16 * PITCH];
+#define rightTile leftTile
+
+#define BLOCK(TYPE, USE) coopmat<TYPE, gl_ScopeSubgroup, 16, 16, USE>
+BLOCK(float, gl_MatrixUseAccumulator) blocks[2][2];
+
+uint round16(float value) {
+    uint bits = floatBitsToUint(value);
+    return isnan(value) ? 0x7FC0u : (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
 }
 
-void storeRightColumns() {
+uvec2 pack(vec4 value) { return uvec2(round16(value.x) | round16(value.y) << 16, round16(value.z) | round16(value.w) << 16); }
+
+void clearBlocks() {
     [[unroll]] for (uint i = 0; i < 2; i++)
-        rightTile[slowOf(i) * PITCH + fastOf() / 4] = nextRight[i];
+        [[unroll]] for (uint j = 0; j < 2; j++)
+            blocks[i][j] = BLOCK(float, gl_MatrixUseAccumulator)(0.0);
 }
 
-void storeLeftRows() {
-    [[unroll]] for (uint i = 0; i < 2; i++)
-        [[unroll]] for (uint z = 0; z < 4; z++)
-            leftTile[(quadOf() + z) * PITCH + lineOf(i) / 4][lineOf(i) % 4] = nextLeft[i][z];
+void clearSums() {
+    [[unroll]] for (uint i = 0; i < 8; i++)
+        sums[i] = vec4(0);
+    clearBlocks();
 }
 
-void storeRightRows() {
-    [[unroll]] for (uint i = 0; i < 2; i++)
-        [[unroll]] for (uint z = 0; z < 4; z++)
-            rightTile[(quadOf() + z) * PITCH + lineOf(i) / 4][lineOf(i) % 4] = nextRight[i][z];
+void store(const bool left, const bool right) {
+    [[unroll]] for (uint i = 0; i < LOADS; i++) {
+        packs[left ? lineOf(i) * LINE_ALONG + quadOf() / 4 : slowOf(i) * LINE_ACROSS + fastOf() / 4] = pack(nextLeft[i]);
+        packs[RIGHT_TILE + (right ? lineOf(i) * LINE_ALONG + quadOf() / 4 : slowOf(i) * LINE_ACROSS + fastOf() / 4)] = pack(nextRight[i]);
+    }
 }
+
+void multiply(const bool left, const bool right) {
+    uint row = gl_SubgroupID % 2 * 32, column = gl_SubgroupID / 2 * 32;
+    [[unroll]] for (uint k = 0; k < DEPTH; k += 16) {
+        BLOCK(bfloat16_t, gl_MatrixUseA) a[2];
+        [[unroll]] for (uint i = 0; i < 2; i++) {
+            if (left)
+                coopMatLoad(a[i], packs, (row + 16 * i) * LINE_ALONG + k / 4, LINE_ALONG, gl_CooperativeMatrixLayoutRowMajor);
+            else
+                coopMatLoad(a[i], packs, k * LINE_ACROSS + (row + 16 * i) / 4, LINE_ACROSS, gl_CooperativeMatrixLayoutColumnMajor);
+        }
+        [[unroll]] for (uint j = 0; j < 2; j++) {
+            BLOCK(bfloat16_t, gl_MatrixUseB) b;
+            if (right)
+                coopMatLoad(b, packs, RIGHT_TILE + (column + 16 * j) * LINE_ALONG + k / 4, LINE_ALONG, gl_CooperativeMatrixLayoutColumnMajor);
+            else
+                coopMatLoad(b, packs, RIGHT_TILE + k * LINE_ACROSS + (column + 16 * j) / 4, LINE_ACROSS, gl_CooperativeMatrixLayoutRowMajor);
+            [[unroll]] for (uint i = 0; i < 2; i++)
+                blocks[i][j] = coopMatMulAdd(a[i], b, blocks[i][j]);
+        }
+    }
+}
+
+// Adds to sums what was multiplied since they were cleared or finished.
+void finishSums() {
+    [[unroll]] for (uint part = 0; part < 2; part++) {
+        barrier();
+        if (gl_SubgroupID % 2 == part) {
+            [[unroll]] for (uint i = 0; i < 2; i++)
+                [[unroll]] for (uint j = 0; j < 2; j++)
+                    coopMatStore(blocks[i][j], packs, 16 * i * LINE_SUMS + (gl_SubgroupID / 2 * 32 + 16 * j) / 2, LINE_SUMS, gl_CooperativeMatrixLayoutRowMajor);
+        }
+        barrier();
+        [[unroll]] for (uint i = 0; i < 4; i++) {
+            uint at = (down() * 4 + i) * LINE_SUMS + across() * 2;
+            sums[part * 4 + i] += uintBitsToFloat(uvec4(packs[at], packs[at + 1]));
+        }
+    }
+    clearBlocks();
+}
+
+#else
+
+shared vec4 leftTile[DEPTH * PITCH];
+shared vec4 rightTile[DEPTH * PITCH];
 
 void clearSums() {
     [[unroll]] for (uint i = 0; i < 8; i++)
         sums[i] = vec4(0);
 }
 
-void multiply() {
+// Both tiles lie in shared memory with the depth outermost.
+void store(const bool left, const bool right) {
+    [[unroll]] for (uint i = 0; i < LOADS; i++) {
+        if (left) {
+            [[unroll]] for (uint z = 0; z < 4; z++)
+                leftTile[(quadOf() + z) * PITCH + lineOf(i) / 4][lineOf(i) % 4] = nextLeft[i][z];
+        } else {
+            leftTile[slowOf(i) * PITCH + fastOf() / 4] = nextLeft[i];
+        }
+        if (right) {
+            [[unroll]] for (uint z = 0; z < 4; z++)
+                rightTile[(quadOf() + z) * PITCH + lineOf(i) / 4][lineOf(i) % 4] = nextRight[i][z];
+        } else {
+            rightTile[slowOf(i) * PITCH + fastOf() / 4] = nextRight[i];
+        }
+    }
+}
+
+void multiply(const bool left, const bool right) {
     // A part at a time: whole, it takes some drivers seconds to compile.
     for (uint from = 0; from < DEPTH; from += 8) {
         [[unroll]] for (uint k = 0; k < 8; k++) {
@@ -97,16 +192,20 @@ void multiply() {
     }
 }
 
-// sums += left · right over an extent. LOAD(k) fetches the operands from depth k on into nextLeft and nextRight, zeros past the end.
-#define PRODUCT(EXTENT, LOAD, STORE_LEFT, STORE_RIGHT) \
+void finishSums() {}
+
+#endif
+
+// sums += left · right over an extent, once they are finished. LOAD(k) fetches the operands from depth k on into nextLeft and nextRight, zeros past the end;
+// LEFT and RIGHT say how they lie there.
+#define PRODUCT(EXTENT, LOAD, LEFT, RIGHT) \
     LOAD(0); \
     for (uint k = 0; k < (EXTENT); k += DEPTH) { \
         barrier(); \
-        STORE_LEFT(); \
-        STORE_RIGHT(); \
+        store(LEFT, RIGHT); \
         barrier(); \
         LOAD(k + DEPTH); \
-        multiply(); \
+        multiply(LEFT, RIGHT); \
     }
 
 // Sums along the rows of the tile of what each invocation has for its 8 rows; invocation r < 64 gets that of row r. In a fixed order.

@@ -90,26 +90,28 @@ internal static class BenchCommand
     {
         Option<int> batch = CommonOptions.Count("--batch", 1, "B."), length = CommonOptions.Count("--length", 2048, "L."), heads = CommonOptions.Count("--heads", 24, "H."),
             head = CommonOptions.Count("--head", 64, "P."), state = CommonOptions.Count("--state", 128, "N."), chunk = CommonOptions.Count("--chunk", 64, "Q.");
-        return Measured("scan", "The chunked scan, forward and with its gradients.", [batch, length, heads, head, state, chunk], (parsed, backend, report) =>
+        Option<string> precision = CommonOptions.Precision();
+        return Measured("scan", "The chunked scan, forward and with its gradients.", [batch, length, heads, head, state, chunk, precision], (parsed, backend, report) =>
         {
             (int b, int l, int h, int p, int n, int q) =
                 (parsed.GetValue(batch), parsed.GetValue(length), parsed.GetValue(heads), parsed.GetValue(head), parsed.GetValue(state), parsed.GetValue(chunk));
             Tensor x = Noise(backend, [b, l, h, p], 1).Track(), step = (Noise(backend, [b, l, h], 2) * 0.1 + 0.101).Track(), decay = (Noise(backend, [h], 3) - 1.5).Track();
             Tensor bs = Noise(backend, [b, l, 1, n], 4).Track(), cs = Noise(backend, [b, l, 1, n], 5).Track(), skip = Noise(backend, [h], 6).Track(), seed = Noise(backend, [b, l, h, p], 7);
-            string name = $"scan B{b} L{l} H{h} P{p} N{n} Q{q}";
+            MatMulPrecision exactly = CommonOptions.PrecisionOf(parsed.GetValue(precision)!);
+            string name = $"scan B{b} L{l} H{h} P{p} N{n} Q{q} {parsed.GetValue(precision)}";
             // The products inside: 2 E N for the states, 2 E N for their outputs, E Q for the causal half inside chunks, and Q N for C·Bᵀ.
             double forward = (double)b * l * ((double)h * p * (4.0 * n + q) + (double)q * n);
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
             {
                 using var scope = new Scope();
                 using var pause = Differentiation.Pause();
-                x.StateSpaceScan(step, decay, bs, cs, skip, chunk: q);
+                x.StateSpaceScan(step, decay, bs, cs, skip, chunk: q, precision: exactly);
             });
             report($"{name} forward", time, forward, (double)b * l, 0);
             time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
             {
                 using var scope = new Scope();
-                x.StateSpaceScan(step, decay, bs, cs, skip, chunk: q).Y.Backward(seed);
+                x.StateSpaceScan(step, decay, bs, cs, skip, chunk: q, precision: exactly).Y.Backward(seed);
             });
             report($"{name} forward+backward", time, 3 * forward, (double)b * l, 0);
         });

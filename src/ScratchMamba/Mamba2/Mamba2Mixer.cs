@@ -41,7 +41,7 @@ public sealed class Mamba2Mixer : Module
         outBias = config.ProjectionBias ? init.Constant([config.Width], 0, decays: false) : null;
     }
 
-    /// <summary>How exactly the two projections have to be computed.</summary>
+    /// <summary>How exactly the matrices of the projections and of the scan have to be multiplied.</summary>
     public MatMulPrecision Precision { get; set; }
 
     /// <inheritdoc/>
@@ -135,7 +135,7 @@ public sealed class Mamba2Mixer : Module
         Recurrence changed = Cure?.Changed(given) ?? given;
         Tensor? initial = state?.Recurrent ?? InitialState(given.X.Shape[0]);
         (Tensor y, Tensor last, CureMemory? memory) = Cure?.Scan(changed, initial, state?.Memory, sequence)
-            ?? Alone(given.X.StateSpaceScan(given.Step, given.A, given.B, given.C, Skip, initial, sequence, config.ChunkSize));
+            ?? Alone(given.X.StateSpaceScan(given.Step, given.A, given.B, given.C, Skip, initial, sequence, config.ChunkSize, Precision));
         if (Cure is not null)
             y += given.X * SkipColumns;
         return (y, Observed(given, changed, state, initial, new LayerState(carried, last) { Memory = memory }));

@@ -142,7 +142,7 @@ public sealed class Mamba2Model : Module
         }
     }
 
-    /// <summary>How exactly the projections of the layers and onto the vocabulary, and their gradients, have to be computed; everything else is float32.</summary>
+    /// <summary>How exactly the matrices of projections and scans, and of their gradients, have to be multiplied; everything else is float32.</summary>
     public MatMulPrecision Precision
     {
         get;

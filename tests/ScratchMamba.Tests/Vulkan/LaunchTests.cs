@@ -92,8 +92,17 @@ public partial class LaunchTests
         (new MatMul(false, false), [Matrix(512, 512), Matrix(512, 512)]),
         (new MatMul(true, false), [Matrix(8192, 64), Matrix(8192, 64)]),
         (new MatMul(true, false, MatMulPrecision.Bfloat16), [Matrix(8192, 128), Matrix(8192, 136)]),
+        (new ChunkState(64, false, MatMulPrecision.Bfloat16), Scan()),
+        (new ChunkStateGradient(64, false, MatMulPrecision.Bfloat16), Scan([2, 3, 4, 64, 64])),
+        (new ChunkScan(64, false, false, MatMulPrecision.Bfloat16), Scan([2, 130, 1, 64], [2, 3, 4, 64, 64])),
+        (new ChunkScanGradient(64, false, false, MatMulPrecision.Bfloat16), Scan([2, 130, 1, 64], [2, 3, 4, 64, 64], [2, 130, 4, 64])),
         (new MatMul(false, true, MatMulPrecision.Bfloat16x3), [Matrix(512, 100), Matrix(512, 100)]),
     ];
+
+    private static TensorType[] Scan(params ReadOnlySpan<Shape> last) =>
+        [F32([2, 130, 4, 64]), F32([2, 130, 4]), F32([4]), F32([2, 130, 1, 64]), .. last.ToArray().Select(F32)];
+
+    private static TensorType F32(Shape shape) => new(DType.F32, shape);
 
     private static TensorType Matrix(int rows, int columns) => new(DType.F32, [rows, columns]);
 

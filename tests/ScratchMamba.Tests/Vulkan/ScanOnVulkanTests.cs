@@ -10,6 +10,9 @@ namespace ScratchMamba.Tests.Vulkan;
 [Collection(nameof(VulkanCollection))]
 public class ScanOnVulkanTests(VulkanFixture fixture)
 {
+    // Numbers rounded to bfloat16 are off by up to 1 part in 512. 0.024 was seen on an H200 for the gradient of A, a sum of terms of both signs; below 0.008 for all others.
+    private const double Rounded = 3e-2;
+
     [Theory]
     [InlineData(1, 200, 2, 64, 1, 64, 64, false)]
     [InlineData(1, 300, 4, 8, 2, 12, 256, true)]
@@ -30,6 +33,12 @@ public class ScanOnVulkanTests(VulkanFixture fixture)
         Check(new ChunkStateGradient(chunk, packed), [x, dt, a, b, .. sequence, states]);
         Check(new ChunkScan(chunk, true, packed), [x, dt, a, b, c, states, skip, .. sequence]);
         Check(new ChunkScanGradient(chunk, true, packed), [x, dt, a, b, c, states, skip, .. sequence, gradient]);
+
+        // With rounded operands, where there are matrix units for them.
+        Check(new ChunkState(chunk, packed, MatMulPrecision.Bfloat16), [x, dt, a, b, .. sequence], Rounded);
+        Check(new ChunkStateGradient(chunk, packed, MatMulPrecision.Bfloat16), [x, dt, a, b, .. sequence, states], Rounded);
+        Check(new ChunkScan(chunk, true, packed, MatMulPrecision.Bfloat16), [x, dt, a, b, c, states, skip, .. sequence], Rounded);
+        Check(new ChunkScanGradient(chunk, true, packed, MatMulPrecision.Bfloat16), [x, dt, a, b, c, states, skip, .. sequence, gradient], Rounded);
     }
 
     [Theory]
@@ -70,14 +79,14 @@ public class ScanOnVulkanTests(VulkanFixture fixture)
         AssertClose(new Evaluation([expectedY, expected], [], 0), new Evaluation([y, state], [], 0), 1e-5);
     }
 
-    private void Check(IPrimitive operation, Input[] inputs)
+    private void Check(IPrimitive operation, Input[] inputs, double tolerance = 1e-5)
     {
         Input[] rounded = Array.ConvertAll(inputs, input => input with { Values = Array.ConvertAll(input.Values, value => (double)(float)value) });
         using var cpu = new CpuBackend();
         Evaluation precise = Evaluate(cpu, operation, rounded, DType.F64, gradients: false);
         fixture.Backend.Filling = 0xFF;
         Evaluation first = Evaluate(fixture.Backend, operation, rounded, DType.F32, gradients: false);
-        AssertClose(precise, first, 1e-5);
+        AssertClose(precise, first, tolerance);
         AssertSame(first, Evaluate(fixture.Backend, operation, rounded, DType.F32, gradients: false));
     }
 

@@ -20,12 +20,14 @@ public static partial class TensorOperations
     /// <param name="skip">D, per head [H] or per channel [H, P]; null for none.</param>
     /// <param name="sequence">Which document each position belongs to, I32 [B, L]; null for a single one.</param>
     /// <param name="chunk">Positions per chunk.</param>
+    /// <param name="precision">How exactly matrices are multiplied; decays and sums are float32 whatever is said.</param>
     /// <returns>[B, L, H, P].</returns>
     /// <remarks>Tri Dao and Albert Gu, "Transformers are SSMs", arXiv 2405.21060, section 6.</remarks>
     public static Tensor ChunkScan(
-        this Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c, Tensor states, Tensor? skip = null, Tensor? sequence = null, int chunk = 64)
+        this Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c, Tensor states, Tensor? skip = null, Tensor? sequence = null, int chunk = 64,
+        MatMulPrecision precision = MatMulPrecision.Full)
     {
-        var operation = new ChunkScan(chunk, skip is not null, sequence is not null);
+        var operation = new ChunkScan(chunk, skip is not null, sequence is not null, precision);
         return (skip, sequence) switch
         {
             (null, null) => Tensor.Apply(operation, x, dt, a, b, c, states),
@@ -43,7 +45,8 @@ public static partial class TensorOperations
 /// <param name="Chunk">Positions per chunk.</param>
 /// <param name="HasSkip">Whether there is a D.</param>
 /// <param name="HasSequence">Whether there is a sequence.</param>
-public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequence) : IPrimitive
+/// <param name="Precision">How exactly matrices are multiplied.</param>
+public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequence, MatMulPrecision Precision = MatMulPrecision.Full) : IPrimitive
 {
     /// <summary>Heads of a group that share one C·Bᵀ; fewer would compute it more often, more would leave too few parts.</summary>
     private const int HeadsPerPart = 8;
@@ -74,7 +77,7 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
     {
         if (call.Inputs[0].DType != DType.F32)
             return null;
-        var launch = new ScanLaunch(ShapeOf(call.Inputs), call.Device);
+        var launch = new ScanLaunch(ShapeOf(call.Inputs), call.Device, Precision);
         Slot dt = Slot.In(1), c = Slot.In(4);
         var sums = launch.Sums(dt, Slot.In(2), HasSequence ? Slot.In(InputCount - 1) : null);
         int products = launch.ProductsOf(Slot.In(3), c, transposed: true);
@@ -89,7 +92,7 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
         for (int i = 0; i < InputCount; i++)
             inputs[i] = call.Input(i);
         inputs[^1] = call.Gradient(0);
-        Tensor[] gradients = Tensor.ApplyAll(new ChunkScanGradient(Chunk, HasSkip, HasSequence), inputs);
+        Tensor[] gradients = Tensor.ApplyAll(new ChunkScanGradient(Chunk, HasSkip, HasSequence, Precision), inputs);
         return HasSequence ? (Tensor?[])[.. gradients, null] : gradients;
     }
 

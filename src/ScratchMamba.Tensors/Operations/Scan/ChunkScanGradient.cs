@@ -14,9 +14,10 @@ namespace ScratchMamba.Tensors.Operations;
 /// <param name="Chunk">Positions per chunk.</param>
 /// <param name="HasSkip">Whether there is a D.</param>
 /// <param name="HasSequence">Whether there is a sequence.</param>
-public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool HasSequence) : IPrimitive
+/// <param name="Precision">How exactly matrices are multiplied.</param>
+public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool HasSequence, MatMulPrecision Precision = MatMulPrecision.Full) : IPrimitive
 {
-    private ChunkScan Forward => new(Chunk, HasSkip, HasSequence);
+    private ChunkScan Forward => new(Chunk, HasSkip, HasSequence, Precision);
 
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
@@ -41,7 +42,7 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
     {
         if (call.Inputs[0].DType != DType.F32)
             return null;
-        var launch = new ScanLaunch(Forward.ShapeOf(call.Inputs[..^1]), call.Device);
+        var launch = new ScanLaunch(Forward.ShapeOf(call.Inputs[..^1]), call.Device, Precision);
         Slot x = Slot.In(0), dt = Slot.In(1), a = Slot.In(2), b = Slot.In(3), c = Slot.In(4), states = Slot.In(5), g = Slot.In(call.Inputs.Length - 1);
         uint skips = Forward.Skips(call.Inputs);
         var sums = launch.Sums(dt, a, HasSequence ? Slot.In(Forward.InputCount - 1) : null);

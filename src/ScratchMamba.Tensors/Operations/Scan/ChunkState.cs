@@ -17,17 +17,19 @@ public static partial class TensorOperations
     /// <param name="b">[B, L, G, N].</param>
     /// <param name="sequence">Which document each position belongs to, I32 [B, L]; null for a single one.</param>
     /// <param name="chunk">Positions per chunk.</param>
+    /// <param name="precision">How exactly matrices are multiplied; decays and sums are float32 whatever is said.</param>
     /// <returns>[B, chunks, H, P, N].</returns>
     /// <remarks>Tri Dao and Albert Gu, "Transformers are SSMs", arXiv 2405.21060, section 6.</remarks>
-    public static Tensor ChunkState(this Tensor x, Tensor dt, Tensor a, Tensor b, Tensor? sequence = null, int chunk = 64) => sequence is null
-        ? Tensor.Apply(new ChunkState(chunk, false), x, dt, a, b)
-        : Tensor.Apply(new ChunkState(chunk, true), x, dt, a, b, sequence);
+    public static Tensor ChunkState(this Tensor x, Tensor dt, Tensor a, Tensor b, Tensor? sequence = null, int chunk = 64, MatMulPrecision precision = MatMulPrecision.Full) => sequence is null
+        ? Tensor.Apply(new ChunkState(chunk, false, precision), x, dt, a, b)
+        : Tensor.Apply(new ChunkState(chunk, true, precision), x, dt, a, b, sequence);
 }
 
 /// <summary>What each chunk adds to the state: <c>S = Σ exp(a_last − a_s) · dt_s · x_s ⊗ B_s</c>. Inputs x, dt, A, B and, if said so, the sequence.</summary>
 /// <param name="Chunk">Positions per chunk.</param>
 /// <param name="HasSequence">Whether there is a sequence.</param>
-public readonly record struct ChunkState(int Chunk, bool HasSequence) : IPrimitive
+/// <param name="Precision">How exactly matrices are multiplied.</param>
+public readonly record struct ChunkState(int Chunk, bool HasSequence, MatMulPrecision Precision = MatMulPrecision.Full) : IPrimitive
 {
     /// <summary>Heads of a group that share one packed B; fewer would pack it more often, more would leave too few parts.</summary>
     private const int HeadsPerPart = 8;
@@ -52,7 +54,7 @@ public readonly record struct ChunkState(int Chunk, bool HasSequence) : IPrimiti
     {
         if (call.Inputs[0].DType != DType.F32)
             return null;
-        var launch = new ScanLaunch(ShapeOf(call.Inputs), call.Device);
+        var launch = new ScanLaunch(ShapeOf(call.Inputs), call.Device, Precision);
         (_, int stepped) = launch.Weights(Slot.In(1), Slot.In(2), HasSequence ? Slot.In(4) : null);
         launch.State(Slot.In(0), stepped, Slot.In(3), Slot.Out(0));
         return launch.Build();
@@ -61,7 +63,7 @@ public readonly record struct ChunkState(int Chunk, bool HasSequence) : IPrimiti
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
-        var gradient = new ChunkStateGradient(Chunk, HasSequence);
+        var gradient = new ChunkStateGradient(Chunk, HasSequence, Precision);
         return HasSequence
             ? (Tensor?[])[.. Tensor.ApplyAll(gradient, call.Input(0), call.Input(1), call.Input(2), call.Input(3), call.Input(4), call.Gradient(0)), null]
             : Tensor.ApplyAll(gradient, call.Input(0), call.Input(1), call.Input(2), call.Input(3), call.Gradient(0));
@@ -145,9 +147,10 @@ public readonly record struct ChunkState(int Chunk, bool HasSequence) : IPrimiti
 /// <summary>The gradients of <see cref="ChunkState"/> for x, dt, A and B. Inputs those of ChunkState, then the gradient of its result.</summary>
 /// <param name="Chunk">Positions per chunk.</param>
 /// <param name="HasSequence">Whether there is a sequence.</param>
-public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence) : IPrimitive
+/// <param name="Precision">How exactly matrices are multiplied.</param>
+public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence, MatMulPrecision Precision = MatMulPrecision.Full) : IPrimitive
 {
-    private ChunkState Forward => new(Chunk, HasSequence);
+    private ChunkState Forward => new(Chunk, HasSequence, Precision);
 
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
@@ -172,7 +175,7 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence) : 
     {
         if (call.Inputs[0].DType != DType.F32)
             return null;
-        var launch = new ScanLaunch(Forward.ShapeOf(call.Inputs[..^1]), call.Device);
+        var launch = new ScanLaunch(Forward.ShapeOf(call.Inputs[..^1]), call.Device, Precision);
         Slot x = Slot.In(0), dt = Slot.In(1), a = Slot.In(2), dState = Slot.In(call.Inputs.Length - 1);
         (int weight, int stepped) = launch.Weights(dt, a, HasSequence ? Slot.In(4) : null);
         int direct = launch.StateGradient(x, Slot.In(3), weight, stepped, dState, Slot.Out(0));

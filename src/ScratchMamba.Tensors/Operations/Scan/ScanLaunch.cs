@@ -4,7 +4,7 @@ namespace ScratchMamba.Tensors.Operations;
 /// Puts together the launches of the chunked scan: each method adds one dispatch. A dispatch without workgroups is left out. Scratch of positions is [B, chunks, H, 64 · tiles],
 /// where a chunk is cut into tiles of 64 positions; products of positions are [B, chunks, G, pairs of tiles, 64, 64].
 /// </summary>
-internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
+internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device, MatMulPrecision precision = MatMulPrecision.Full)
 {
     private const int Tile = 64;
 
@@ -46,6 +46,9 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
 
     private uint Quads => shape.P % 4 == 0 && shape.N % 4 == 0 ? 1u : 0;
 
+    // Four subgroups of 32 share a tile. Three products instead of one are no gain here, where most of the time goes to loading.
+    private string OnMatrixUnits => precision == MatMulPrecision.Bfloat16 && device.HasMatrixUnits && device.SubgroupSize * 4 == Multiplying ? "_matrix" : "";
+
     private uint DeviceExp => device.IsCpu ? 0u : 1;
 
     /// <summary>Scratch for that many floats.</summary>
@@ -83,7 +86,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
     public void State(Slot x, int weight, Slot b, Slot state)
     {
         long count = Parts * shape.H * TilesOf(shape.P) * TilesOf(shape.N);
-        Add("chunk_state", count, [x, Slot.ScratchIn(weight), b, state], ExtentsOf(count), Multiplying, Quads);
+        Add("chunk_state" + OnMatrixUnits, count, [x, Slot.ScratchIn(weight), b, state], ExtentsOf(count), Multiplying, Quads);
     }
 
     /// <summary>C·Bᵀ.</summary>
@@ -91,7 +94,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
     {
         int products = Scratch(Products);
         long count = Parts * shape.G * Pairs;
-        Add("chunk_products", count, [b, c, Slot.ScratchOut(products)], ExtentsOf(count), Multiplying, Quads, transposed ? 1u : 0);
+        Add("chunk_products" + OnMatrixUnits, count, [b, c, Slot.ScratchOut(products)], ExtentsOf(count), Multiplying, Quads, transposed ? 1u : 0);
         return products;
     }
 
@@ -100,7 +103,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
     {
         long count = Parts * Tiles * shape.H * TilesOf(shape.P);
         Add(
-            "chunk_scan", count,
+            "chunk_scan" + OnMatrixUnits, count,
             [
                 x, dt, c, states, skip ?? x, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), Slot.ScratchIn(sums.Carried), In(sums.Starts, dt), Slot.ScratchIn(products), y,
             ],
@@ -118,7 +121,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
         int dots = c is null ? 0 : Scratch(TilesOf(shape.N) * Positions);
         int parts = shares == 1 ? 0 : Scratch(shares * elements);
         Add(
-            "chunk_rows", blocks * shares,
+            "chunk_rows" + OnMatrixUnits, blocks * shares,
             [
                 x, In(weight, x), state, c ?? x, c is null ? x : Slot.ScratchOut(dots), In(cross, x), other, shares == 1 ? Slot.Out(output) : Slot.ScratchOut(parts),
             ],
@@ -135,7 +138,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
         int direct = Scratch(Positions);
         long count = Parts * Tiles * shape.H;
         Add(
-            "chunk_state_gradient", count, [x, b, Slot.ScratchIn(weight), Slot.ScratchIn(stepped), dState, dx, Slot.ScratchOut(direct)], ExtentsOf(count), Multiplying, Quads);
+            "chunk_state_gradient" + OnMatrixUnits, count, [x, b, Slot.ScratchIn(weight), Slot.ScratchIn(stepped), dState, dx, Slot.ScratchOut(direct)], ExtentsOf(count), Multiplying, Quads);
         return direct;
     }
 
@@ -146,7 +149,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
         int direct = Scratch(Positions), dskip = skip is null ? 0 : Scratch(Parts * Tiles * shape.H * shape.P);
         long count = Parts * Tiles * shape.H;
         Add(
-            "chunk_scan_gradient_x", count,
+            "chunk_scan_gradient_x" + OnMatrixUnits, count,
             [
                 x, dt, skip ?? x, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), dx, Slot.ScratchOut(direct),
                 skip is null ? x : Slot.ScratchOut(dskip),
@@ -162,7 +165,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device)
         (uint shares, uint headsPerShare) = Share(blocks);
         int parts = Scratch(shares * Products), edges = Scratch(Parts * shape.H * Pairs * 2 * Tile);
         Add(
-            "chunk_scan_gradient_products", blocks * shares,
+            "chunk_scan_gradient_products" + OnMatrixUnits, blocks * shares,
             [
                 x, dt, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), Slot.ScratchOut(parts), Slot.ScratchOut(edges),
             ],

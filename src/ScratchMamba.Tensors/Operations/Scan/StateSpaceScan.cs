@@ -15,15 +15,16 @@ public static partial class TensorOperations
     /// <param name="initial">The state before the first position, [B, H, P, N]; null for zero.</param>
     /// <param name="sequence">Which document each position belongs to, I32 [B, L]: the state starts afresh where it changes. Null for a single one.</param>
     /// <param name="chunk">Positions per chunk. It changes the speed, not the result.</param>
+    /// <param name="precision">How exactly matrices are multiplied; decays and sums are float32 whatever is said.</param>
     /// <returns>y [B, L, H, P], and the state after the last position [B, H, P, N].</returns>
     /// <remarks>Tri Dao and Albert Gu, "Transformers are SSMs", arXiv 2405.21060, section 6.</remarks>
     public static (Tensor Y, Tensor FinalState) StateSpaceScan(
-        this Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? initial = null, Tensor? sequence = null, int chunk = 64)
+        this Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? initial = null, Tensor? sequence = null, int chunk = 64, MatMulPrecision precision = MatMulPrecision.Full)
     {
-        Tensor added = x.ChunkState(dt, a, b, sequence, chunk);
+        Tensor added = x.ChunkState(dt, a, b, sequence, chunk, precision);
         Tensor retention = dt.ChunkRetention(a, sequence, chunk);
         (Tensor states, Tensor final) = added.StatePassing(retention, initial);
-        Tensor y = x.ChunkScan(dt, a, b, c, states, skip, sequence, chunk);
+        Tensor y = x.ChunkScan(dt, a, b, c, states, skip, sequence, chunk, precision);
         return (y, final);
     }
 }
