@@ -16,6 +16,9 @@ internal sealed record TrainingRun
 
     public required TextCorpus Corpus { get; init; }
 
+    /// <summary>What makes tokens of the text; saved beside the model unless it is that of bytes.</summary>
+    public required Tokenizer Tokenizer { get; init; }
+
     public required string Folder { get; init; }
 
     public required LearningRateSchedule Schedule { get; init; }
@@ -36,11 +39,13 @@ internal sealed record TrainingRun
     /// <summary>Every how many steps the held-out loss is measured; 0 for at the end only.</summary>
     public int EvaluateEvery { get; init; }
 
+    /// <summary>The bytes of text that the held-out loss is measured on.</summary>
+    public int HeldOutBytes => Math.Min(HeldOutLimit, Corpus.HeldOut.Length);
+
     /// <summary>Trains, saves, and measures the held-out loss at the end.</summary>
     public Evaluation Run(TextWriter output, CancellationToken cancellation)
     {
-        var tokenizer = new ByteTokenizer();
-        int[] training = tokenizer.Encode(Corpus.Training), heldOut = tokenizer.Encode(Corpus.HeldOut.AsSpan(0, Math.Min(HeldOutLimit, Corpus.HeldOut.Length)));
+        int[] training = Tokenizer.Encode(Corpus.Training), heldOut = Tokenizer.Encode(Corpus.HeldOut.AsSpan(0, HeldOutBytes));
         if (heldOut.Length < 2)
             throw new InvalidDataException($"The data is too short: {Corpus.Training.Length + Corpus.HeldOut.Length} bytes leave nothing to hold out for evaluation.");
         var batches = new TokenBatches(training, Batch, Length, Seed);
@@ -62,17 +67,17 @@ internal sealed record TrainingRun
                     if (EvaluateEvery > 0 && done % EvaluateEvery == 0)
                         shown.Line($"step {done,6}/{Schedule.Steps}  held-out loss {Evaluator.Evaluate(Model, heldOut, Length, cancellation: cancellation).Loss:0.0000}");
                     if (SaveEvery > 0 && done % SaveEvery == 0)
-                        Checkpoint.Save(Model, Folder);
+                        Checkpoint.Save(Model, Folder, tokenizer: Tokenizer);
                 }
             });
-            Checkpoint.Save(Model, Folder);
+            Checkpoint.Save(Model, Folder, tokenizer: Tokenizer);
             return Evaluator.Evaluate(Model, heldOut, Length, cancellation: cancellation);
         }
         catch (OperationCanceledException)
         {
             if (trainer.StepsDone == 0)
                 throw new OperationCanceledException("stopped before the first step; nothing was saved");
-            Checkpoint.Save(Model, Folder);
+            Checkpoint.Save(Model, Folder, tokenizer: Tokenizer);
             throw new OperationCanceledException($"stopped after {trainer.StepsDone} of {Schedule.Steps} steps; saved in {Folder}");
         }
     }

@@ -26,16 +26,15 @@ internal static class EvaluateCommand
             using var traced = new Trace(opened, parsed.GetValue(trace), parsed.InvocationConfiguration.Output);
             Backend backend = traced.Backend;
             Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend);
-            var tokenizer = new ByteTokenizer();
-            if (loaded.Config.VocabularySize < tokenizer.VocabularySize)
-                throw new InvalidOperationException($"The model's vocabulary of {loaded.Config.VocabularySize} tokens is not that of bytes; only byte-level models can be evaluated on text.");
+            Tokenizer tokenizer = Checkpoint.LoadTokenizer(parsed.GetValue(model)!, loaded.Config);
             cures.Apply(parsed, loaded);
-            Evaluation result = Evaluator.Evaluate(loaded, tokenizer.Encode(text), parsed.GetValue(length), cancellation: cancellation);
+            int[] tokens = tokenizer.Encode(text);
+            Evaluation result = Evaluator.Evaluate(loaded, tokens, parsed.GetValue(length), cancellation: cancellation);
             TextWriter output = parsed.InvocationConfiguration.Output;
             output.WriteLine($"tokens         {result.Tokens:#,0}");
             output.WriteLine($"loss           {result.Loss:0.0000} nats per token");
             output.WriteLine($"perplexity     {result.Perplexity:0.000}");
-            output.WriteLine($"bits per byte  {result.BitsPerByte(result.Tokens):0.0000}");
+            output.WriteLine($"bits per byte  {result.BitsPerByte(text.Length - tokenizer.Decode(tokens[0]).Length):0.0000}");
             return Task.FromResult(CommandLine.Done);
         });
         return verb;

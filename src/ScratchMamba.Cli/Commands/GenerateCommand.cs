@@ -16,53 +16,65 @@ internal static class GenerateCommand
         Option<string> model = CommonOptions.Model(), device = CommonOptions.Device();
         Option<string> prompt = CommonOptions.Text("--prompt", "The text to continue.");
         Option<int> count = CommonOptions.Count("-n", 200, "How many tokens to write.", least: 0);
-        Option<double> temperature = CommonOptions.Number(
-            "--temperature", 0.8, "0 always takes the most probable token; 1 follows the model's probabilities.", value => value >= 0, "0 or a positive number");
-        Option<int> topK = CommonOptions.Count("--top-k", 40, "Consider only this many of the most probable tokens; 0 for all.", least: 0);
-        Option<double> topP = CommonOptions.Number(
-            "--top-p", 1, "Consider only the most probable tokens that reach this probability together.", value => value is > 0 and <= 1, "above 0 and at most 1");
-        Option<ulong> seed = CommonOptions.Seed();
+        var sampling = new SamplingOptions();
+        var stop = new Option<string[]>("--stop") { Description = "End the text before any of these strings.", AllowMultipleArgumentsPerToken = true };
+        Option<int> beams = CommonOptions.Count("--beams", 1, "Search with this many beams instead of sampling; 1 samples.");
+        var ignoreEnd = new Option<bool>("--ignore-eos") { Description = "Write on after the token that ends a text." };
         Option<string?> trace = CommonOptions.Trace();
         var cures = new CureOptions();
         var verb = new Verb(
             "generate", "Continue a text with a model.", "scratchmamba generate --model runs/quickstart --prompt \"public static \" -n 200",
-            [model, prompt, count, temperature, topK, topP, seed, .. cures.All, device, trace]);
+            [model, prompt, count, .. sampling.All, stop, beams, ignoreEnd, .. cures.All, device, trace]);
         verb.SetAction((parsed, cancellation) =>
         {
-            var sampler = new Sampler
-            {
-                Temperature = parsed.GetValue(temperature),
-                TopK = parsed.GetValue(topK),
-                TopP = parsed.GetValue(topP),
-                Seed = parsed.GetValue(seed),
-            };
+            Sampler sampler = sampling.Read(parsed);
+            string[] stops = parsed.GetValue(stop) ?? [];
+            if (stops.Contains(""))
+                throw new MisuseException("--stop is empty.");
+            if (parsed.GetValue(beams) > 1 && sampling.All.Any(option => parsed.GetResult(option) is { Implicit: false }))
+                throw new MisuseException("--beams searches for the most probable text; it does not go with options of sampling.");
             string text = CheckedPrompt(parsed.GetValue(prompt)!);
             using Backend opened = Devices.Open(parsed.GetValue(device)!);
             using var traced = new Trace(opened, parsed.GetValue(trace), parsed.InvocationConfiguration.Output);
             Backend backend = traced.Backend;
             Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend);
             cures.Apply(parsed, loaded);
-            Write(loaded, text, parsed.GetValue(count), sampler, parsed.InvocationConfiguration.Output, cancellation);
+            Tokenizer tokenizer = Checkpoint.LoadTokenizer(parsed.GetValue(model)!, loaded.Config);
+            var continuation = new Continuation(tokenizer, stops, parsed.GetValue(ignoreEnd));
+            if (parsed.GetValue(beams) > 1)
+                continuation.Write(text, prompt => new BeamSearch(loaded, parsed.GetValue(beams)).Continue(prompt, parsed.GetValue(count), continuation.End, cancellation).Tokens, parsed.InvocationConfiguration.Output);
+            else
+                continuation.Write(text, prompt => new Generator(loaded, sampler).Continue(prompt, parsed.GetValue(count), cancellation), parsed.InvocationConfiguration.Output);
+            cancellation.ThrowIfCancellationRequested();
             return Task.FromResult(CommandLine.Done);
         });
         return verb;
     }
 
-    /// <summary>Writes the prompt, and its continuation as it comes.</summary>
-    public static void Write(Mamba2Model model, string prompt, int count, Sampler sampler, TextWriter output, CancellationToken cancellation)
+    /// <summary>How tokens become text that is shown.</summary>
+    internal sealed record Continuation(Tokenizer Tokenizer, string[] Stops, bool IgnoresEnd = false)
     {
-        var tokenizer = new ByteTokenizer();
-        if (model.Config.VocabularySize < tokenizer.VocabularySize)
-            throw new InvalidOperationException($"The model's vocabulary of {model.Config.VocabularySize} tokens is not that of bytes; only byte-level models can be prompted with text.");
-        var stream = new Utf8Decoder();
-        output.Write(prompt);
-        foreach (int token in new Generator(model, sampler).Continue(tokenizer.Encode(Encoding.UTF8.GetBytes(prompt)), count, cancellation))
+        /// <summary>The token that ends the text.</summary>
+        public int? End => IgnoresEnd ? null : Tokenizer.EndOfText;
+
+        /// <summary>Writes the prompt, and its continuation as it comes.</summary>
+        public void Write(string prompt, Func<int[], IEnumerable<int>> continued, TextWriter output)
         {
-            output.Write(Shown(stream.Append(token < 256 ? tokenizer.Decode(token).Span : "\uFFFD"u8)));
-            output.Flush();
+            var stream = new Utf8Decoder();
+            var stops = new StopStrings(Stops);
+            output.Write(prompt);
+            foreach (int token in continued([.. Tokenizer.PromptStart, .. Tokenizer.Encode(Encoding.UTF8.GetBytes(prompt))]))
+            {
+                if (token == End)
+                    break;
+                // A vocabulary may be padded with tokens that mean nothing.
+                output.Write(Shown(stops.Append(stream.Append(token < Tokenizer.VocabularySize ? Tokenizer.Decode(token).Span : "\uFFFD"u8))));
+                output.Flush();
+                if (stops.IsStopped)
+                    break;
+            }
+            output.WriteLine(Shown(stops.Append(stream.Finish()) + stops.Finish()));
         }
-        output.WriteLine(Shown(stream.Finish()));
-        cancellation.ThrowIfCancellationRequested();
     }
 
     /// <summary>A model may write any byte; one that would move a terminal's cursor or change its colours is shown as U+FFFD.</summary>

@@ -38,10 +38,12 @@ internal static class QuickstartCommand
             var model = new Mamba2Model(config, backend, seed: parsed.GetValue(seed));
             output.WriteLine($"Learning to write C# from {corpus.Training.Length:#,0} bytes of this project's own sources, with {model.ParameterCount:#,0} parameters.");
             int count = parsed.GetValue(steps);
+            var tokenizer = new ByteTokenizer();
             var run = new TrainingRun
             {
                 Model = model,
                 Corpus = corpus,
+                Tokenizer = tokenizer,
                 Folder = parsed.GetValue(folder)!,
                 Batch = 8,
                 Length = 256,
@@ -50,7 +52,6 @@ internal static class QuickstartCommand
             };
             Evaluation result = run.Run(output, cancellation);
 
-            var tokenizer = new ByteTokenizer();
             var counted = new NGramBaseline(tokenizer.Encode(corpus.Training), tokenizer.VocabularySize);
             (double unigram, double bigram) = counted.Evaluate(tokenizer.Encode(corpus.HeldOut));
             output.WriteLine();
@@ -61,7 +62,9 @@ internal static class QuickstartCommand
             output.WriteLine();
             const string Prompt = "    public static ";
             output.WriteLine("It writes:");
-            GenerateCommand.Write(model, Prompt, 300, new Sampler { Temperature = 0.7, Seed = parsed.GetValue(seed) }, output, cancellation);
+            var sampler = new Sampler { Temperature = 0.7, Seed = parsed.GetValue(seed) };
+            new GenerateCommand.Continuation(tokenizer, []).Write(Prompt, prompt => new Generator(model, sampler).Continue(prompt, 300, cancellation), output);
+            cancellation.ThrowIfCancellationRequested();
             output.WriteLine();
             output.WriteLine($"Saved in {run.Folder}. Try next:");
             output.WriteLine($"  {Program} generate --model {run.Folder} --prompt \"/// <summary>\"");

@@ -3,6 +3,7 @@ using ScratchMamba.Checkpoints;
 using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
+using ScratchMamba.Tokenizers;
 using ScratchMamba.Training;
 
 namespace ScratchMamba.Cli.Commands;
@@ -14,6 +15,7 @@ internal static class TrainCommand
     {
         Option<string[]> data = CommonOptions.Data();
         Option<string> folder = CommonOptions.Text("--out", "The folder to save the model in.");
+        var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder that has one; by default the one in --out, and without it bytes." };
         var config = new Option<string?>("--config") { Description = "A config.json with the model's sizes, instead of the options for them." };
         Option<int> layers = CommonOptions.Count("--layers", 4, "The number of blocks."), width = CommonOptions.Count("--width", 128, "The width of the residual stream."),
             state = CommonOptions.Count("--state", 64, "The size of the state of a channel."), head = CommonOptions.Count("--head", 32, "The channels of a head.");
@@ -37,10 +39,11 @@ internal static class TrainCommand
         Option<string?> trace = CommonOptions.Trace();
         Option<bool> lockstep = CommonOptions.Lockstep();
         var verb = new Verb(
-            "train", "Train a model on text, byte by byte.", "scratchmamba train --data book.txt --out runs/book --layers 4 --width 128 --steps 2000",
-            data, folder, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, saveEvery, evaluateEvery, device, precision, trace, lockstep);
+            "train", "Train a model on text, byte by byte or with a tokenizer.", "scratchmamba train --data book.txt --out runs/book --layers 4 --width 128 --steps 2000",
+            data, folder, tokenizer, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, saveEvery, evaluateEvery, device, precision, trace, lockstep);
         verb.SetAction((parsed, cancellation) =>
         {
+            Tokenizer tokens = TokenizerFor(parsed.GetValue(tokenizer), parsed.GetValue(folder)!);
             Mamba2Config sizes;
             if (parsed.GetValue(config) is { } file)
             {
@@ -50,14 +53,15 @@ internal static class TrainCommand
                         throw new MisuseException($"{option.Name} and --config both give the model's sizes; use one of them.");
                 }
                 sizes = Checkpoint.LoadConfig(file);
-                if (sizes.VocabularySize < 256)
-                    throw new MisuseException($"{file} has a vocabulary of {sizes.VocabularySize}; text is trained on byte by byte, which needs 256.");
+                if (sizes.VocabularySize < tokens.VocabularySize)
+                    throw new MisuseException($"{file} has a vocabulary of {sizes.VocabularySize}; the text's tokens need {tokens.VocabularySize}.");
             }
             else
             {
                 sizes = new Mamba2Config
                 {
-                    VocabularySize = 256,
+                    // Rounded up, so that rows of the embedding fill whole vectors.
+                    VocabularySize = (tokens.VocabularySize + 15) / 16 * 16,
                     Layers = parsed.GetValue(layers),
                     Width = parsed.GetValue(width),
                     StateSize = parsed.GetValue(state),
@@ -80,6 +84,7 @@ internal static class TrainCommand
             {
                 Model = model,
                 Corpus = corpus,
+                Tokenizer = tokens,
                 Folder = parsed.GetValue(folder)!,
                 Batch = parsed.GetValue(batch),
                 Length = parsed.GetValue(length),
@@ -92,12 +97,17 @@ internal static class TrainCommand
                     parsed.GetValue(rate), count, parsed.GetValue(warmUp) ?? count / 10, ScheduleOf(parsed.GetValue(schedule)!)),
             };
             Evaluation result = run.Run(output, cancellation);
-            output.WriteLine($"held-out loss {result.Loss:0.0000} nats per byte ({result.BitsPerByte(result.Tokens):0.000} bits)");
+            output.WriteLine(tokens is ByteTokenizer
+                ? $"held-out loss {result.Loss:0.0000} nats per byte ({result.BitsPerByte(result.Tokens):0.000} bits)"
+                : $"held-out loss {result.Loss:0.0000} nats per token ({result.BitsPerByte(run.HeldOutBytes):0.000} bits per byte)");
             output.WriteLine($"saved in {run.Folder}");
             return Task.FromResult(CommandLine.Done);
         });
         return verb;
     }
+
+    private static Tokenizer TokenizerFor(string? given, string folder) =>
+        given is not null ? Checkpoint.LoadTokenizer(given) : Directory.Exists(folder) ? Checkpoint.LoadTokenizer(folder) : new ByteTokenizer();
 
     private static void Check(Mamba2Config sizes)
     {

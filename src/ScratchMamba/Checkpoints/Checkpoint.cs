@@ -3,6 +3,7 @@ using System.Text.Json;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Modules;
 using ScratchMamba.Tensors;
+using ScratchMamba.Tokenizers;
 
 namespace ScratchMamba.Checkpoints;
 
@@ -45,6 +46,31 @@ public static class Checkpoint
         return model;
     }
 
+    /// <summary>The tokenizer of a model: the <c>tokenizer.json</c> in its folder, or bytes where there is none. A <c>tokenizer.json</c> itself will do, too.</summary>
+    /// <exception cref="CheckpointException">It is damaged, or of a kind that is not supported.</exception>
+    public static Tokenizer LoadTokenizer(string path)
+    {
+        path = AtomicFolder.Current(path);
+        if (Directory.Exists(path))
+        {
+            path = Path.Combine(path, TokenizerJson.FileName);
+            return File.Exists(path) ? BpeTokenizer.Load(path) : new ByteTokenizer();
+        }
+        return BpeTokenizer.Load(path);
+    }
+
+    /// <summary>The tokenizer of a model, as <see cref="LoadTokenizer(string)"/> finds it.</summary>
+    /// <exception cref="CheckpointException">It has more tokens than the model, is damaged, or of a kind that is not supported.</exception>
+    public static Tokenizer LoadTokenizer(string path, Mamba2Config config)
+    {
+        Tokenizer tokenizer = LoadTokenizer(path);
+        if (tokenizer.VocabularySize <= config.VocabularySize)
+            return tokenizer;
+        throw new CheckpointException(tokenizer is ByteTokenizer
+            ? $"{path}: the model's vocabulary of {config.VocabularySize} tokens is not that of bytes, and there is no {TokenizerJson.FileName}; it cannot read or write text"
+            : $"{path}: the tokenizer has {tokenizer.VocabularySize} tokens, more than the model's {config.VocabularySize}");
+    }
+
     /// <summary>Checks the names and shapes of a folder's tensors against a configuration, without reading their elements.</summary>
     /// <exception cref="CheckpointException">They do not fit.</exception>
     public static void CheckWeights(string folder, Mamba2Config config)
@@ -59,8 +85,9 @@ public static class Checkpoint
     /// <param name="model">The model.</param>
     /// <param name="folder">A new folder, an empty one, or one that holds a checkpoint already.</param>
     /// <param name="shardBytes">Weights beyond this size are divided into several files.</param>
+    /// <param name="tokenizer">What makes tokens of text for the model; null keeps what the folder has.</param>
     /// <exception cref="CheckpointException">The folder holds something else, cannot be written to, or the disk is full; nothing was changed.</exception>
-    public static void Save(Mamba2Model model, string folder, long shardBytes = SafetensorsWriter.DefaultShardBytes)
+    public static void Save(Mamba2Model model, string folder, long shardBytes = SafetensorsWriter.DefaultShardBytes, Tokenizer? tokenizer = null)
     {
         CheckTarget(folder);
         AtomicFolder.Write(folder, partial =>
@@ -68,7 +95,8 @@ public static class Checkpoint
             WriteConfig(model, Path.Combine(partial, ConfigFile));
             WeightToSave[] weights = [.. model.Parameters().Select(entry => WeightToSave.Of(entry.Path, entry.Parameter.Value))];
             SafetensorsWriter.WriteFolder(partial, weights, new Dictionary<string, string> { ["format"] = "pt" }, shardBytes);
-            KeepOthers(folder, partial);
+            (tokenizer as BpeTokenizer)?.Save(Path.Combine(partial, TokenizerJson.FileName));
+            KeepOthers(folder, partial, keepsTokenizer: tokenizer is null);
         });
     }
 
@@ -104,7 +132,7 @@ public static class Checkpoint
     }
 
     /// <summary>A tokenizer, notes, a generation_config.json: whatever else stood beside the weights.</summary>
-    private static void KeepOthers(string folder, string partial)
+    private static void KeepOthers(string folder, string partial, bool keepsTokenizer)
     {
         if (!Directory.Exists(folder))
             return;
@@ -112,7 +140,8 @@ public static class Checkpoint
         {
             string relative = Path.GetRelativePath(folder, file), target = Path.Combine(partial, relative);
             bool isOldWeights = relative.StartsWith("model", StringComparison.Ordinal) && (relative.EndsWith(".safetensors", StringComparison.Ordinal) || relative == WeightSource.IndexFile);
-            if (isOldWeights || File.Exists(target))
+            bool isOldTokenizer = !keepsTokenizer && relative.StartsWith("tokenizer", StringComparison.Ordinal);
+            if (isOldWeights || isOldTokenizer || File.Exists(target))
                 continue;
             Directory.CreateDirectory(Path.GetDirectoryName(target)!);
             File.Copy(file, target);

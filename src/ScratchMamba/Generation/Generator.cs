@@ -22,6 +22,13 @@ public sealed class Generator(Mamba2Model model, Sampler sampler)
     /// <exception cref="ArgumentException">The prompt is empty, or has a token outside the vocabulary.</exception>
     public IEnumerable<int> Continue(int[] prompt, int count, CancellationToken cancellation = default)
     {
+        CheckPrompt(model, prompt);
+        return Run(prompt, count, cancellation);
+    }
+
+    /// <summary>Throws unless a model can read a prompt.</summary>
+    internal static void CheckPrompt(Mamba2Model model, int[] prompt)
+    {
         if (prompt.Length == 0)
             throw new ArgumentException("A prompt needs at least one token.");
         foreach (int token in prompt)
@@ -29,7 +36,21 @@ public sealed class Generator(Mamba2Model model, Sampler sampler)
             if ((uint)token >= (uint)model.Config.VocabularySize)
                 throw new ArgumentException($"The prompt's token {token} is outside the model's vocabulary of {model.Config.VocabularySize}.");
         }
-        return Run(prompt, count, cancellation);
+    }
+
+    /// <summary>Reads tokens in pieces, advances the state in place, and gives the logits of what follows, [1, vocabulary].</summary>
+    internal static Tensor Prefill(Mamba2Model model, ReadOnlySpan<int> tokens, Mamba2State state)
+    {
+        Tensor? logits = null;
+        for (int start = 0; start < tokens.Length; start += PrefillLength)
+        {
+            using var scope = new Scope();
+            ReadOnlySpan<int> piece = tokens.Slice(start, Math.Min(PrefillLength, tokens.Length - start));
+            (logits, Mamba2State after) = model.Prefill(model.Backend.Tensor([1, piece.Length], piece), state);
+            state.CopyFrom(after);
+            scope.Keep(logits);
+        }
+        return logits!;
     }
 
     private IEnumerable<int> Run(int[] prompt, int count, CancellationToken cancellation)
@@ -38,11 +59,11 @@ public sealed class Generator(Mamba2Model model, Sampler sampler)
         using Scope home = Scope.Apart();
         Mamba2State state = model.EmptyState(1);
         home.Own(state.Tensors);
-        int next = 0;
-        for (int start = 0; start < prompt.Length; start += PrefillLength)
-            next = Advance(prompt.AsSpan(start, Math.Min(PrefillLength, prompt.Length - start)), state, 0);
+        TokenHistory? history = sampler.NeedsHistory ? new TokenHistory() : null;
+        history?.Read(prompt);
+        int next = Advance(prompt, state, 0, history);
         int made = 0;
-        if (model.Backend.IsQueued && model.StepsAlike && sampler.Temperature == 0 && count > Burst)
+        if (model.Backend.IsQueued && model.StepsAlike && sampler.TakesLargest && count > Burst)
         {
             using var greedy = new GreedyBurst(model, state, next, Burst);
             for (; made + Burst < count && !cancellation.IsCancellationRequested; made += Burst)
@@ -58,18 +79,17 @@ public sealed class Generator(Mamba2Model model, Sampler sampler)
         {
             yield return next;
             if (made + 1 < count)
-                next = Advance([next], state, made + 1);
+                next = Advance([next], state, made + 1, history);
         }
     }
 
-    private int Advance(ReadOnlySpan<int> tokens, Mamba2State state, long position)
+    private int Advance(ReadOnlySpan<int> tokens, Mamba2State state, long position, TokenHistory? history)
     {
         using var scope = new Scope();
         using var pause = Differentiation.Pause();
-        if (tokens.Length == 1)
-            return sampler.Next(model.StepInPlace(model.Backend.Tensor([1], tokens), state).ToDoubles(), position);
-        (Tensor logits, Mamba2State after) = model.Prefill(model.Backend.Tensor([1, tokens.Length], tokens), state);
-        state.CopyFrom(after);
-        return sampler.Next(logits.ToDoubles(), position);
+        Tensor logits = tokens.Length == 1 ? model.StepInPlace(model.Backend.Tensor([1], tokens), state) : Prefill(model, tokens, state);
+        int next = sampler.Next(logits.ToDoubles(), position, history: history);
+        history?.Write(next);
+        return next;
     }
 }

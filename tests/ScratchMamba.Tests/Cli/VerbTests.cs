@@ -93,6 +93,63 @@ public sealed partial class VerbTests(SmallModel small) : IClassFixture<SmallMod
     }
 
     [Fact]
+    public void ATokenizerIsTrainedUsedAndKept()
+    {
+        string tokenizer = folder.File("tokenizer.json"), model = folder.File("model");
+        Assert.Contains("300 tokens", Run.Of("tokenizer", "train", "--data", small.Text, "--vocabulary", "300", "--out", tokenizer).Succeeds().Output, StringComparison.Ordinal);
+        string ids = Run.Of("tokenizer", "encode", "--tokenizer", tokenizer, "--text", "the quick brown naïve fox").Succeeds().Output.Trim();
+        Assert.True(ids.Split(' ').Length < 20);
+        Assert.Equal("the quick brown naïve fox\n", Run.Of(["tokenizer", "decode", "--tokenizer", tokenizer, "--ids", .. ids.Split(' ')]).Succeeds().Output.ReplaceLineEndings("\n"));
+        Assert.Equal(200, Run.Of("tokenizer", "encode", "--tokenizer", tokenizer, "--data", small.Text).Succeeds().Output.Count(character => character == '\n'));
+        Run.Of("tokenizer", "encode", "--tokenizer", tokenizer).IsMisuseSaying("--text or --data");
+        Run.Of("tokenizer", "train", "--data", small.Text, "--vocabulary", "20", "--out", tokenizer).IsMisuseSaying("--vocabulary");
+
+        string[] train = ["train", "--data", small.Text, "--out", model, .. SmallModel.Tiny, "--steps", "3"];
+        Assert.Contains("bits per byte", Run.Of([.. train, "--tokenizer", tokenizer]).Succeeds().Output, StringComparison.Ordinal);
+        Assert.Equal(304, Checkpoint.LoadConfig(model).VocabularySize);
+        Assert.Equal(File.ReadAllBytes(tokenizer), File.ReadAllBytes(Path.Combine(model, "tokenizer.json")));
+        Run.Of(train).Succeeds();
+        Assert.Equal(304, Checkpoint.LoadConfig(model).VocabularySize);
+        string[] generate = ["generate", "--model", model, "--prompt", "the quick", "-n", "20", "--ignore-eos"];
+        Assert.StartsWith("the quick", Run.Of(generate).Succeeds().Output, StringComparison.Ordinal);
+        Run.Of("evaluate", "--model", model, "--data", small.Text).Succeeds();
+        // A model of bytes cannot have the tokens.
+        File.Copy(tokenizer, Path.Combine(Copy(small.Model), "tokenizer.json"));
+        Run.Of("generate", "--model", folder.File("copy"), "--prompt", "a").FailsSaying("300 tokens", "256");
+    }
+
+    [Fact]
+    public void GenerateStopsSearchesAndPenalizes()
+    {
+        string[] generate = ["generate", "--model", small.Model, "--prompt", "line 1", "-n", "30", "--seed", "5"];
+        string text = Run.Of(generate).Succeeds().Output.ReplaceLineEndings("\n");
+        string stop = text[6..].First(character => character is > ' ' and < '\x7F').ToString();
+        int end = text.IndexOf(stop, 6, StringComparison.Ordinal);
+        Assert.Equal(text[..end] + "\n", Run.Of([.. generate, "--stop", stop, "never there"]).Succeeds().Output.ReplaceLineEndings("\n"));
+        foreach (string options in new[] { "--min-p 0.5", "--typical 0.3", "--repetition-penalty 3", "--presence-penalty 5", "--frequency-penalty 5", "--logit-bias 32=-inf 101=5.5" })
+        {
+            string[] line = [.. generate, .. options.Split(' ')];
+            string other = Run.Of(line).Succeeds().Output;
+            Assert.NotEqual(text, other.ReplaceLineEndings("\n"));
+            Assert.Equal(other, Run.Of(line).Output);
+        }
+        string[] search = [.. generate[..^2], "--beams", "3"];
+        Assert.Equal(Run.Of(search).Succeeds().Output, Run.Of(search).Output);
+        Run.Of([.. search, "--seed", "3"]).IsMisuseSaying("--beams");
+        Run.Of([.. generate, "--stop", ""]).IsMisuseSaying("--stop is empty");
+        Run.Of([.. generate, "--logit-bias", "x"]).IsMisuseSaying("--logit-bias", "'x'");
+        Run.Of([.. generate, "--logit-bias", "999=1"]).FailsSaying("token 999", "256");
+    }
+
+    private string Copy(string model)
+    {
+        string copy = Directory.CreateDirectory(folder.File("copy")).FullName;
+        foreach (string file in Directory.GetFiles(model))
+            File.Copy(file, Path.Combine(copy, Path.GetFileName(file)));
+        return copy;
+    }
+
+    [Fact]
     public void EvaluateShowsTheSameLossInThreeUnits()
     {
         string output = Run.Of("evaluate", "--model", small.Model, "--data", small.Text, "--length", "64").Succeeds().Output;
