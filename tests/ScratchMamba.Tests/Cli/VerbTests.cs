@@ -121,12 +121,12 @@ public sealed partial class VerbTests(SmallModel small) : IClassFixture<SmallMod
     [Fact]
     public void GenerateStopsSearchesAndPenalizes()
     {
-        string[] generate = ["generate", "--model", small.Model, "--prompt", "line 1", "-n", "30", "--seed", "5"];
+        string[] generate = ["generate", "--model", small.Model, "--prompt", "line 1", "-n", "60", "--seed", "5"];
         string text = Run.Of(generate).Succeeds().Output.ReplaceLineEndings("\n");
         string stop = text[6..].First(character => character is > ' ' and < '\x7F').ToString();
         int end = text.IndexOf(stop, 6, StringComparison.Ordinal);
         Assert.Equal(text[..end] + "\n", Run.Of([.. generate, "--stop", stop, "never there"]).Succeeds().Output.ReplaceLineEndings("\n"));
-        foreach (string options in new[] { "--min-p 0.5", "--typical 0.3", "--repetition-penalty 3", "--presence-penalty 5", "--frequency-penalty 5", "--logit-bias 32=-inf 101=5.5" })
+        foreach (string options in new[] { "--min-p 1", "--typical 0.05", "--repetition-penalty 50", "--presence-penalty 100", "--frequency-penalty 100", "--logit-bias 32=-inf 101=5.5" })
         {
             string[] line = [.. generate, .. options.Split(' ')];
             string other = Run.Of(line).Succeeds().Output;
