@@ -15,8 +15,8 @@ internal sealed class CureOptions
 
     private readonly Option<Cure> cure = new("--cure")
     {
-        Description = "Make the model forget, by settings separated by commas, such as retention=0.99,window=64. A factor may be given for each layer: 1/0.99/0.98. "
-            + string.Join("; ", CureText.Settings.Select(setting => $"{setting.Name}={setting.Form}: {setting.Meaning}")) + ".",
+        Description = "Make the model forget: settings separated by commas, such as retention=0.99,window=64. M, C and S may be given for each layer: 1/0.99/0.98.\n"
+            + string.Join('\n', CureText.Settings.Select(setting => $"{setting.Name}={setting.Form}: {setting.Meaning}")),
         DefaultValueFactory = _ => Cure.None,
         CustomParser = result =>
         {

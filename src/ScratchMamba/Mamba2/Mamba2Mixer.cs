@@ -44,6 +44,18 @@ public sealed class Mamba2Mixer : Module
     /// <summary>How exactly the matrices of the projections and of the scan have to be multiplied.</summary>
     public MatMulPrecision Precision { get; set; }
 
+    /// <summary>What is done to the recurrence; null for nothing.</summary>
+    internal LayerCure? Cure { get; set; }
+
+    /// <summary>Is shown the inside of every computation; null for nobody.</summary>
+    internal Action<Observation>? Observer { get; set; }
+
+    /// <summary>Whether states say how much is retained of the first token.</summary>
+    internal bool TracksRetention { get; set; }
+
+    /// <summary>Whether a token may pass in one fused operation: nothing is changed, and nobody looks at what is inside.</summary>
+    internal bool StepsAtOnce => Cure is null && Observer is null && !TracksRetention;
+
     /// <inheritdoc/>
     public override IEnumerable<(string Path, Parameter Parameter)> Parameters()
     {
@@ -117,18 +129,6 @@ public sealed class Mamba2Mixer : Module
         Tensor Zeros(Shape shape) => skip.Value.Backend.Zeros(new TensorType(skip.Value.DType, shape));
     }
 
-    /// <summary>What is done to the recurrence; null for nothing.</summary>
-    internal LayerCure? Cure { get; set; }
-
-    /// <summary>Is shown the inside of every computation; null for nobody.</summary>
-    internal Action<Observation>? Observer { get; set; }
-
-    /// <summary>Whether states say how much is retained of the first token.</summary>
-    internal bool TracksRetention { get; set; }
-
-    /// <summary>Whether a token may pass in one fused operation: nothing is changed, and nobody looks at what is inside.</summary>
-    internal bool StepsAtOnce => Cure is null && Observer is null && !TracksRetention;
-
     /// <summary>hₜ = exp(Δₜ A) hₜ₋₁ + Δₜ xₜ Bₜᵀ and yₜ = hₜ Cₜ + D xₜ over whole sequences, as the cure changes them.</summary>
     private (Tensor Y, LayerState State) Recur(Recurrence given, Tensor carried, LayerState? state, Tensor? sequence)
     {
@@ -138,7 +138,7 @@ public sealed class Mamba2Mixer : Module
             ?? Alone(given.X.StateSpaceScan(given.Step, given.A, given.B, given.C, Skip, initial, sequence, config.ChunkSize, Precision));
         if (Cure is not null)
             y += given.X * SkipColumns;
-        return (y, Observed(given, changed, state, initial, new LayerState(carried, last) { Memory = memory }));
+        return (y, Observed(given, changed, state, new LayerState(carried, last) { Memory = memory }, isPacked: sequence is not null));
     }
 
     /// <summary>The same for one token.</summary>
@@ -146,20 +146,22 @@ public sealed class Mamba2Mixer : Module
     {
         Recurrence changed = Cure?.Changed(given) ?? given;
         (Tensor y, Tensor last, CureMemory? memory) = Cure?.Step(changed, state.Recurrent, state.Memory) ?? Alone(given.Next(state.Recurrent));
-        return (y + given.X * SkipColumns, Observed(given.Joined(), changed.Joined(), state, state.Recurrent, new LayerState(carried, last) { Memory = memory }));
+        return (y + given.X * SkipColumns, Observed(given.Joined(), changed.Joined(), state, new LayerState(carried, last) { Memory = memory }, isPacked: false));
     }
 
-    private LayerState Observed(Recurrence given, Recurrence changed, LayerState? before, Tensor? initial, LayerState after)
+    /// <summary>The state with what is asked for beside it, after everybody who looks has seen it.</summary>
+    private LayerState Observed(Recurrence given, Recurrence changed, LayerState? before, LayerState after, bool isPacked)
     {
         if (TracksRetention)
         {
             Tensor retained = (changed.Step * changed.A).Sum(1);
             after = after with { LogRetention = before?.LogRetention is { } past ? past + retained : retained };
         }
-        Observer?.Invoke(new Observation(given, changed, initial, before?.Memory, after, Cure, config));
+        Observer?.Invoke(new Observation(given, changed, before?.Recurrent ?? InitialState(given.X.Shape[0]), before?.Memory, isPacked, after, Cure, config));
         return after;
     }
 
+    /// <summary>A token in the operations that make up <see cref="MixerStep"/>.</summary>
     private (Tensor Output, LayerState State) StepByStep(Tensor u, LayerState state)
     {
         int batch = u.Shape[0];

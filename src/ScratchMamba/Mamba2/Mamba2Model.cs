@@ -66,6 +66,7 @@ public sealed class Mamba2Model : Module
     private readonly Parameter embedding, lastNorm;
     private readonly Parameter? head;
     private readonly Mamba2Block[] blocks;
+    private bool isRecomputing;
 
     /// <summary>A model with fresh parameters, drawn by the published rules.</summary>
     /// <param name="config">Sizes and options.</param>
@@ -120,10 +121,9 @@ public sealed class Mamba2Model : Module
             for (int i = 0; i < blocks.Length; i++)
             {
                 int layer = i;
-                // A block that is computed again for its gradient was shown the first time, when nothing was recorded.
                 blocks[i].Mixer.Observer = value is null ? null : observation =>
                 {
-                    if (!Recomputes || !Differentiation.IsRecording)
+                    if (!isRecomputing)
                         value.Observe(layer, observation);
                 };
             }
@@ -277,7 +277,10 @@ public sealed class Mamba2Model : Module
         Tensor[] outputs = Differentiation.Recompute(
             given =>
             {
+                // Computed again for its gradient, a block is not shown a second time.
+                isRecomputing = next is not null;
                 (Tensor output, next) = block.Forward(given[0], state?.With(given.AsSpan(1)), sequence);
+                isRecomputing = false;
                 return [output, .. next.Tensors];
             },
             [u, .. state?.Tensors ?? []]);

@@ -69,9 +69,10 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
                 penalties += penalty.Item();
                 mean += penalty;
             }
-            last = last.Detach();
+            Mamba2State? carried = InitialStates is null ? null : last.Detach();
             Gradients part = mean.Backward();
-            InitialStates?.After(last);
+            if (carried is not null)
+                InitialStates!.After(carried);
             gradients = gradients is null ? part : gradients.Add(part);
         }
         if (!double.IsFinite(loss + penalties))

@@ -42,7 +42,7 @@ public sealed record Cure
     public int Stagger { get; init; }
 
     /// <summary>Whether nothing is changed.</summary>
-    public bool IsNeutral => Equals(None) || IsStateless && Filter is null && Retention.IsNeutral && Insertion.IsNeutral && TimeStep.IsNeutral && Decay.IsNeutral;
+    public bool IsNeutral => IsStateless && Filter is null && Retention.IsNeutral && Insertion.IsNeutral && TimeStep.IsNeutral && Decay.IsNeutral;
 
     /// <summary>Whether it asks for norms or thresholds that are measured on text: see <see cref="Calibration"/>.</summary>
     public bool NeedsCalibration => Normalization is { IsRelative: true, Norms: null } || Filter is { Thresholds: null };

@@ -20,15 +20,17 @@ public sealed class Observation
     private readonly Recurrence given, changed;
     private readonly Tensor? initial;
     private readonly CureMemory? begun;
+    private readonly bool isPacked;
     private readonly LayerCure? cure;
     private readonly Mamba2Config config;
 
-    internal Observation(Recurrence given, Recurrence changed, Tensor? initial, CureMemory? begun, LayerState after, LayerCure? cure, Mamba2Config config)
+    internal Observation(Recurrence given, Recurrence changed, Tensor? initial, CureMemory? begun, bool isPacked, LayerState after, LayerCure? cure, Mamba2Config config)
     {
         this.given = given;
         this.changed = changed;
         this.initial = initial;
         this.begun = begun;
+        this.isPacked = isPacked;
         this.cure = cure;
         this.config = config;
         After = after;
@@ -62,10 +64,13 @@ public sealed class Observation
     /// <param name="first">At least 1.</param>
     /// <param name="stride">At least 1.</param>
     /// <param name="visit">Is given each number of tokens and the state after them.</param>
+    /// <exception cref="NotSupportedException">The rows hold several documents each.</exception>
     public void VisitStates(int first, int stride, Action<int, Tensor> visit)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(first, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(stride, 1);
+        if (isPacked)
+            throw new NotSupportedException("States within rows of several documents cannot be visited: rows begin documents at different tokens.");
         using var pause = Differentiation.Pause();
         using var scope = new Scope();
         Tensor? state = initial;
