@@ -27,6 +27,12 @@ internal static class VectorMath
     {
         ref T from = ref MemoryMarshal.GetReference(x), to = ref MemoryMarshal.GetReference(y[..x.Length]);
         int i = 0;
+        for (; i <= x.Length - 2 * Vector<T>.Count; i += 2 * Vector<T>.Count)
+        {
+            Vector<T> first = TFunction.Of(Vector.LoadUnsafe(ref from, (nuint)i)), second = TFunction.Of(Vector.LoadUnsafe(ref from, (nuint)(i + Vector<T>.Count)));
+            first.StoreUnsafe(ref to, (nuint)i);
+            second.StoreUnsafe(ref to, (nuint)(i + Vector<T>.Count));
+        }
         for (; i <= x.Length - Vector<T>.Count; i += Vector<T>.Count)
             TFunction.Of(Vector.LoadUnsafe(ref from, (nuint)i)).StoreUnsafe(ref to, (nuint)i);
         if (i < x.Length)
@@ -49,6 +55,30 @@ internal static class VectorMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector<T> Exp<T>(Vector<T> x) where T : unmanaged, IFloatingPointIeee754<T> =>
         typeof(T) == typeof(float) ? Exp(x.As<T, float>()).As<float, T>() : Vector.Exp(x.As<T, double>()).As<double, T>();
+
+    /// <summary>The largest |x| for which <see cref="ExpWithin"/> is accurate: just less than where e^−|x| ceases to be a normal number.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector<T> ExpLimit<T>() where T : unmanaged =>
+        typeof(T) == typeof(float) ? new Vector<float>(87.3f).As<float, T>() : new Vector<double>(708).As<double, T>();
+
+    /// <summary>eˣ for |x| ≤ <see cref="ExpLimit"/>, or NaN, in half the instructions of <see cref="Exp{T}(Vector{T})"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector<T> ExpWithin<T>(Vector<T> x) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        if (typeof(T) != typeof(float))
+            return Exp(x);
+        (Vector<float> y, Vector<int> exponent) = Reduced(x.As<T, float>());
+        // 1.5 · 2²³ + n has n in its lowest bits; what is above them is shifted out.
+        return Vector.AsVectorSingle(Vector.AsVectorInt32(y) + (exponent << 23)).As<float, T>();
+    }
+
+    /// <summary>x bounded from below, or NaN: the order of the operands is what makes x86 pass NaN on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector<T> AtLeast<T>(Vector<T> bound, Vector<T> x) where T : unmanaged => Vector.MaxNative(bound, x);
+
+    /// <summary>x bounded from above, or NaN.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector<T> AtMost<T>(Vector<T> bound, Vector<T> x) where T : unmanaged => Vector.MinNative(bound, x);
 
     /// <summary>
     /// ln(1 + u) for u in [0, 1], to a few units in the last place however small u is:
@@ -77,39 +107,48 @@ internal static class VectorMath
         x = Vector.ConditionalSelect(Vector.GreaterThan(x, new Vector<float>(89)), new Vector<float>(89), x);
         x = Vector.ConditionalSelect(Vector.LessThan(x, new Vector<float>(-105)), new Vector<float>(-105), x);
 
-        // x = n ln 2 + r with |r| ≤ ½ ln 2. Adding 1.5 · 2²³ rounds to an integer, which is then in the sum's lowest bits.
-        var shift = new Vector<float>(12582912);
+        (Vector<float> y, Vector<int> shifted) = Reduced(x);
+        // Times 2ⁿ in two steps, because 2ⁿ itself may be no normal number.
+        Vector<int> exponent = shifted - new Vector<int>(BitConverter.SingleToInt32Bits(Shift)), half = exponent >> 1;
+        return y * PowerOfTwo(half) * PowerOfTwo(exponent - half);
+    }
+
+    // Adding 1.5 · 2²³ rounds to an integer, which is then in the sum's lowest bits.
+    private const float Shift = 12582912;
+
+    /// <summary>x = n ln 2 + r with |r| ≤ ½ ln 2: eʳ, and the bits of <see cref="Shift"/> + n.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static (Vector<float> Power, Vector<int> Shifted) Reduced(Vector<float> x)
+    {
+        var shift = new Vector<float>(Shift);
         Vector<float> shifted = Vector.MultiplyAddEstimate(x, new Vector<float>(1.44269504f), shift), n = shifted - shift;
         // ln 2 in two parts; n times the first is exact.
         Vector<float> r = Vector.MultiplyAddEstimate(n, new Vector<float>(-0.693359375f), x);
         r = Vector.MultiplyAddEstimate(n, new Vector<float>(2.12194440e-4f), r);
 
-        // Taylor's series: the first term left out is below r⁸/8! = 5e-9.
-        var y = new Vector<float>(1f / 5040);
-        y = Vector.MultiplyAddEstimate(y, r, new Vector<float>(1f / 720));
-        y = Vector.MultiplyAddEstimate(y, r, new Vector<float>(1f / 120));
-        y = Vector.MultiplyAddEstimate(y, r, new Vector<float>(1f / 24));
-        y = Vector.MultiplyAddEstimate(y, r, new Vector<float>(1f / 6));
-        y = Vector.MultiplyAddEstimate(y, r, new Vector<float>(0.5f));
-        y = Vector.MultiplyAddEstimate(y, r, Vector<float>.One);
-        y = Vector.MultiplyAddEstimate(y, r, Vector<float>.One);
-
-        // Times 2ⁿ in two steps, because 2ⁿ itself may be no normal number.
-        Vector<int> exponent = Vector.AsVectorInt32(shifted) - Vector.AsVectorInt32(shift), half = exponent >> 1;
-        return y * PowerOfTwo(half) * PowerOfTwo(exponent - half);
+        // Taylor's series, in pairs of terms rather than one after the other, because it is latency that takes the time; the first term left out is below r⁸/8! = 5e-9.
+        Vector<float> square = r * r;
+        Vector<float> low = Vector.MultiplyAddEstimate(r, new Vector<float>(1f / 6), new Vector<float>(0.5f)), high = Vector.MultiplyAddEstimate(r, new Vector<float>(1f / 5040), new Vector<float>(1f / 720));
+        Vector<float> middle = Vector.MultiplyAddEstimate(r, new Vector<float>(1f / 120), new Vector<float>(1f / 24));
+        high = Vector.MultiplyAddEstimate(high, square, middle);
+        low = Vector.MultiplyAddEstimate(low, square, r);
+        Vector<float> y = Vector.MultiplyAddEstimate(high, square * square, low) + Vector<float>.One;
+        return (y, Vector.AsVectorInt32(shifted));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector<float> PowerOfTwo(Vector<int> exponent) => Vector.AsVectorSingle((exponent + new Vector<int>(127)) << 23);
 
-    private static Vector<T> LoadPart<T>(ReadOnlySpan<T> x) where T : unmanaged
+    /// <summary>The first elements of a vector, the others zero.</summary>
+    public static Vector<T> LoadPart<T>(ReadOnlySpan<T> x) where T : unmanaged
     {
         Vector<T> value = default;
         x.CopyTo(MemoryMarshal.CreateSpan(ref Unsafe.As<Vector<T>, T>(ref value), Vector<T>.Count));
         return value;
     }
 
-    private static void StorePart<T>(Vector<T> value, Span<T> y) where T : unmanaged =>
+    /// <summary>Stores as many of a vector's elements as there is room for.</summary>
+    public static void StorePart<T>(Vector<T> value, Span<T> y) where T : unmanaged =>
         MemoryMarshal.CreateSpan(ref Unsafe.As<Vector<T>, T>(ref value), Vector<T>.Count)[..y.Length].CopyTo(y);
 
     /// <summary>The series artanh(s)/s = 1 + s²/3 + s⁴/5 + …, the highest power first.</summary>

@@ -30,5 +30,5 @@ public readonly record struct Sigmoid : IPrimitive, IUnaryKernel, IVectorFunctio
     void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y) => VectorMath.Map<Sigmoid, T>(x, y);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static Vector<T> IVectorFunction.Of<T>(Vector<T> x) => Gates.Sigmoid(x).Sigmoid;
+    static Vector<T> IVectorFunction.Of<T>(Vector<T> x) => Gates.Sigmoid(Gates.Bounded(x)).Sigmoid;
 }

@@ -33,11 +33,7 @@ public readonly record struct Silu : IPrimitive, IUnaryKernel, IVectorFunction
     void IUnaryKernel.Apply<T>(ReadOnlySpan<T> x, Span<T> y) => VectorMath.Map<Silu, T>(x, y);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static Vector<T> IVectorFunction.Of<T>(Vector<T> x)
-    {
-        Vector<T> u = Gates.Decay(x);
-        return Vector.ConditionalSelect(Vector.LessThan(x, Vector<T>.Zero), x * u, x) / (Vector<T>.One + u);
-    }
+    static Vector<T> IVectorFunction.Of<T>(Vector<T> x) => Gates.Silu(x);
 }
 
 /// <summary>The derivative of <see cref="Silu"/> times the gradient of its result: <c>dx = dy · s · (1 + x · (1 − s))</c> with <c>s = σ(x)</c>. The inputs are dy and x.</summary>
@@ -64,6 +60,7 @@ public readonly record struct SiluGradient : IPrimitive, IPairKernel, IVectorFun
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector<T> IVectorFunction2.Of<T>(Vector<T> dy, Vector<T> x)
     {
+        x = Gates.Bounded(x);
         (Vector<T> sigmoid, Vector<T> complement) = Gates.Sigmoid(x);
         return dy * sigmoid * VectorMath.MultiplyAdd(x, complement, Vector<T>.One);
     }

@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Numerics;
-using System.Numerics.Tensors;
 
 namespace ScratchMamba.Tensors.Operations;
 
@@ -153,19 +152,9 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
             }
 
             T* sums = Partial + (long)part.Row * (Signal.Taps + 1) * Signal.Channels + part.Channel;
-            for (int k = 0; k <= Signal.Taps; k++)
-                new Span<T>(sums + (long)k * Signal.Channels, part.Count).Clear();
-            var dbias = new Span<T>(sums + (long)Signal.Taps * Signal.Channels, part.Count);
-            for (int t = part.Start; t < part.End; t++)
-            {
-                var here = new ReadOnlySpan<T>(dp + (long)(t - part.Start) * pitch, part.Count);
-                foreach (ConvolutionTerm<T> term in Signal.Sources(part, t, room))
-                {
-                    var dw = new Span<T>(sums + (long)term.Tap * Signal.Channels, part.Count);
-                    TensorPrimitives.MultiplyAddEstimate(here, new ReadOnlySpan<T>(term.Row, part.Count), dw, dw);
-                }
-                TensorPrimitives.Add(dbias, here, dbias);
-            }
+            for (int k = 0; k < Signal.Taps; k++)
+                ConvolutionLoops.TapGradient(Signal, part, k, dp, pitch, sums + (long)k * Signal.Channels);
+            ConvolutionLoops.SumRows(part, dp, pitch, sums + (long)Signal.Taps * Signal.Channels);
         }
     }
 }

@@ -1,15 +1,14 @@
 using System.Numerics;
+using System.Numerics.Tensors;
 
 namespace ScratchMamba.Tensors.Operations;
 
-/// <summary>One summand of a convolution: a run of channels, the tap that multiplies it, and that tap's weights.</summary>
-internal readonly unsafe struct ConvolutionTerm<T>(T* row, T* weight, int tap) where T : unmanaged
+/// <summary>One summand of a convolution: a run of channels, and the weights of the tap that multiplies it.</summary>
+internal readonly unsafe struct ConvolutionTerm<T>(T* row, T* weight) where T : unmanaged
 {
     public T* Row => row;
 
     public T* Weight => weight;
-
-    public int Tap => tap;
 }
 
 /// <summary>What one part of a convolution's work covers: positions [Start, End) of one sequence, and Count channels from Channel on.</summary>
@@ -89,13 +88,20 @@ internal unsafe struct ConvolutionSignal<T> where T : unmanaged, IFloatingPointI
         int count = 0;
         for (int k = 0; k < Taps; k++)
         {
-            int j = t - (Taps - 1) + k;
-            if ((j < 0 && initial is null) || !SameDocument(part.Batch, Math.Max(j, 0), t))
-                continue;
-            T* row = j < 0 ? initial + InitialOffset(part.Batch, j) : x + Offset(part.Batch, j);
-            room[count++] = new(row + part.Channel, Weight(k, part), k);
+            T* row = Source(part, t, k);
+            if (row is not null)
+                room[count++] = new(row, Weight(k, part));
         }
         return room[..count];
+    }
+
+    /// <summary>The input that tap <paramref name="k"/> multiplies at position <paramref name="t"/>; null where there is none.</summary>
+    public readonly T* Source(in ConvolutionPart part, int t, int k)
+    {
+        int j = t - (Taps - 1) + k;
+        if ((j < 0 && initial is null) || !SameDocument(part.Batch, Math.Max(j, 0), t))
+            return null;
+        return (j < 0 ? initial + InitialOffset(part.Batch, j) : x + Offset(part.Batch, j)) + part.Channel;
     }
 
     /// <summary>The positions that see input <paramref name="j"/>, which may be an initial one; their rows are taken from <paramref name="dp"/>, which begins at the part's first.</summary>
@@ -106,7 +112,7 @@ internal unsafe struct ConvolutionSignal<T> where T : unmanaged, IFloatingPointI
         {
             int k = j + Taps - 1 - t;
             if (SameDocument(part.Batch, Math.Max(j, 0), t))
-                room[count++] = new(dp + (long)(t - part.Start) * pitch, Weight(k, part), k);
+                room[count++] = new(dp + (long)(t - part.Start) * pitch, Weight(k, part));
         }
         return room[..count];
     }
@@ -116,9 +122,57 @@ internal unsafe struct ConvolutionSignal<T> where T : unmanaged, IFloatingPointI
     private readonly bool SameDocument(int batch, int j, int t) => sequence is null || sequence[(long)batch * Length + j] == sequence[(long)batch * Length + t];
 }
 
-/// <summary>The inner loop of the convolution and of its derivative.</summary>
+/// <summary>The inner loops of the convolution and of its derivative.</summary>
 internal static unsafe class ConvolutionLoops
 {
+    /// <summary>
+    /// <c>sum = Σ dp[t] · x[t − (K − 1) + k]</c> over the positions of a part, channel by channel. Position after position for a few channels, whose sums stay in registers:
+    /// that is a multiply-add for two loads, where position by position it is one for three loads and a store.
+    /// </summary>
+    public static void TapGradient<T>(in ConvolutionSignal<T> signal, in ConvolutionPart part, int k, T* dp, int pitch, T* sum) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        int width = Vector<T>.Count, c = 0;
+        T** rows = stackalloc T*[ConvolutionPart.Time];
+        for (int t = part.Start; t < part.End; t++)
+            rows[t - part.Start] = signal.Source(part, t, k);
+        int count = part.End - part.Start;
+        for (; c <= part.Count - 4 * width; c += 4 * width)
+        {
+            Vector<T> a = default, b = default, d = default, e = default;
+            T* gradient = dp + c;
+            for (int t = 0; t < count; t++, gradient += pitch)
+            {
+                if (rows[t] is null)
+                    continue;
+                T* x = rows[t] + c;
+                a = VectorMath.MultiplyAdd(Vector.Load(gradient), Vector.Load(x), a);
+                b = VectorMath.MultiplyAdd(Vector.Load(gradient + width), Vector.Load(x + width), b);
+                d = VectorMath.MultiplyAdd(Vector.Load(gradient + 2 * width), Vector.Load(x + 2 * width), d);
+                e = VectorMath.MultiplyAdd(Vector.Load(gradient + 3 * width), Vector.Load(x + 3 * width), e);
+            }
+            a.Store(sum + c);
+            b.Store(sum + c + width);
+            d.Store(sum + c + 2 * width);
+            e.Store(sum + c + 3 * width);
+        }
+        for (; c < part.Count; c++)
+        {
+            T total = T.Zero;
+            for (int t = 0; t < count; t++)
+                total = rows[t] is null ? total : T.MultiplyAddEstimate(dp[(long)t * pitch + c], rows[t][c], total);
+            sum[c] = total;
+        }
+    }
+
+    /// <summary><c>sum = Σ dp[t]</c> over the positions of a part.</summary>
+    public static void SumRows<T>(in ConvolutionPart part, T* dp, int pitch, T* sum) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        var total = new Span<T>(sum, part.Count);
+        total.Clear();
+        for (int t = 0; t < part.End - part.Start; t++)
+            TensorPrimitives.Add(total, new ReadOnlySpan<T>(dp + (long)t * pitch, part.Count), total);
+    }
+
     /// <summary><c>y = start + Σ row · weight</c> over the terms, channel by channel; start is zero where it is null.</summary>
     public static void WeightedSum<T>(ReadOnlySpan<ConvolutionTerm<T>> terms, T* start, Span<T> y) where T : unmanaged, IFloatingPointIeee754<T>
     {

@@ -1,6 +1,5 @@
 using System.Numerics;
 using System.Numerics.Tensors;
-using System.Runtime.CompilerServices;
 
 namespace ScratchMamba.Tensors.Operations;
 
@@ -140,27 +139,34 @@ public readonly record struct CrossEntropy : IPrimitive
         public int* Labels;
         public int Classes;
 
-        [SkipLocalsInit]
         public readonly void Invoke(int index)
         {
-            var row = new ReadOnlySpan<T>(Logits + (long)index * Classes, Classes);
-            T largest = TensorPrimitives.Max(row), sum = T.Zero;
+            T* row = Logits + (long)index * Classes;
+            T largest = TensorPrimitives.Max(new ReadOnlySpan<T>(row, Classes)), sum = T.Zero;
             // An infinite maximum would make x − max a NaN for every element that equals it.
             T offset = T.IsInfinity(largest) ? T.Zero : largest;
-            T* buffer = stackalloc T[Block];
-            for (int start = 0; start < row.Length; start += Block)
-            {
-                ReadOnlySpan<T> x = row.Slice(start, Math.Min(Block, row.Length - start));
-                var exponentials = new Span<T>(buffer, x.Length);
-                TensorPrimitives.Subtract(x, offset, exponentials);
-                TensorPrimitives.Exp(exponentials, exponentials);
-                sum += TensorPrimitives.Sum<T>(exponentials);
-            }
+            // By blocks, so that no sum gets so long that it loses digits.
+            for (int start = 0; start < Classes; start += Block)
+                sum += SumOfExp(Math.Min(Block, Classes - start), row + start, offset);
             T logarithm = T.Log(sum);
             Totals[index] = offset + logarithm;
             int label = Labels[index];
             // Not total − x: where logits are large, their difference is still small and exact.
             Losses[index] = label < 0 ? T.Zero : logarithm - (row[label] - offset);
+        }
+
+        /// <summary>Σ exp(xᵥ − offset).</summary>
+        private static T SumOfExp(int count, T* x, T offset)
+        {
+            Vector<T> sums = default, offsets = new(offset);
+            int v = 0;
+            for (; v <= count - Vector<T>.Count; v += Vector<T>.Count)
+                sums += VectorMath.Exp(Vector.Load(x + v) - offsets);
+            T sum = Vector.Sum(sums);
+            Vector<T> last = VectorMath.Exp(VectorMath.LoadPart(new ReadOnlySpan<T>(x + v, count - v)) - offsets);
+            for (int i = 0; i < count - v; i++)
+                sum += last[i];
+            return sum;
         }
     }
 }
@@ -231,8 +237,6 @@ public readonly record struct CrossEntropyGradient : IPrimitive
 
     private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
     {
-        private const int Block = 1024;
-
         public T* Logits, Totals, Gradients, Result;
         public int* Labels;
         public int Classes;
@@ -246,15 +250,14 @@ public readonly record struct CrossEntropyGradient : IPrimitive
                 result.Clear();
                 return;
             }
-            for (int start = 0; start < Classes; start += Block)
-            {
-                Span<T> block = result.Slice(start, Math.Min(Block, Classes - start));
-                TensorPrimitives.Subtract(new ReadOnlySpan<T>(Logits + (long)index * Classes + start, block.Length), Totals[index], block);
-                TensorPrimitives.Exp(block, block);
-                if ((uint)(label - start) < (uint)block.Length)
-                    block[label - start] -= T.One;
-                TensorPrimitives.Multiply(block, Gradients[index], block);
-            }
+            T* logits = Logits + (long)index * Classes, to = Result + (long)index * Classes;
+            Vector<T> total = new(Totals[index]), gradient = new(Gradients[index]);
+            int v = 0;
+            for (; v <= Classes - Vector<T>.Count; v += Vector<T>.Count)
+                (VectorMath.Exp(Vector.Load(logits + v) - total) * gradient).Store(to + v);
+            VectorMath.StorePart(VectorMath.Exp(VectorMath.LoadPart(new ReadOnlySpan<T>(logits + v, Classes - v)) - total) * gradient, result[v..]);
+            // exp(x − total) − 1 rather than the product's difference: where the label is near certain, that is tiny.
+            result[label] = (VectorMath.Exp(new Vector<T>(logits[label]) - total)[0] - T.One) * Gradients[index];
         }
     }
 }

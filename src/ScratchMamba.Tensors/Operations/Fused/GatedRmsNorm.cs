@@ -1,6 +1,5 @@
-using System.Buffers;
 using System.Numerics;
-using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 
 namespace ScratchMamba.Tensors.Operations;
 
@@ -128,16 +127,35 @@ public readonly record struct GatedRmsNorm(double Epsilon, int Groups, bool Norm
                 for (int column = 0; column < Columns; column += width)
                 {
                     long start = row * Columns + column;
-                    var x = new ReadOnlySpan<T>(X + start, width);
-                    var gate = new ReadOnlySpan<T>(Gate + start, width);
-                    var y = new Span<T>(Y + start, width);
-                    VectorMath.Map<Silu, T>(gate, y);
-                    TensorPrimitives.Multiply(y, x, y);
-                    T sum = TensorPrimitives.SumOfSquares(Operation.NormBeforeGate ? x : y);
-                    TensorPrimitives.Multiply(y, RmsNorm.Scale(sum, width, Operation.Epsilon), y);
-                    TensorPrimitives.Multiply(y, new ReadOnlySpan<T>(Weight + column, width), y);
+                    Group(X + start, Gate + start, Weight + column, width, Y + start);
                 }
             }
+        }
+
+        /// <summary>Two passes: y = x · silu(gate) and the sum of squares, then the scale.</summary>
+        private readonly void Group(T* x, T* gate, T* weight, int width, T* y)
+        {
+            Vector<T> squares = default;
+            int i = 0;
+            for (; i <= width - Vector<T>.Count; i += Vector<T>.Count)
+            {
+                Vector<T> xs = Vector.Load(x + i), gated = xs * Gates.Silu(Vector.Load(gate + i)), normed = Operation.NormBeforeGate ? xs : gated;
+                gated.Store(y + i);
+                squares = VectorMath.MultiplyAdd(normed, normed, squares);
+            }
+            if (i < width)
+            {
+                int rest = width - i;
+                Vector<T> xs = VectorMath.LoadPart(new ReadOnlySpan<T>(x + i, rest)), gated = xs * Gates.Silu(VectorMath.LoadPart(new ReadOnlySpan<T>(gate + i, rest)));
+                Vector<T> normed = Operation.NormBeforeGate ? xs : gated;
+                VectorMath.StorePart(gated, new Span<T>(y + i, rest));
+                squares = VectorMath.MultiplyAdd(normed, normed, squares);
+            }
+            T scale = RmsNorm.Scale(Vector.Sum(squares), width, Operation.Epsilon);
+            for (i = 0; i <= width - Vector<T>.Count; i += Vector<T>.Count)
+                (Vector.Load(y + i) * scale * Vector.Load(weight + i)).Store(y + i);
+            for (; i < width; i++)
+                y[i] = y[i] * scale * weight[i];
         }
     }
 }
@@ -197,102 +215,108 @@ public readonly record struct GatedRmsNormGradient(double Epsilon, int Groups, b
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {
         Shape shape = call.InputType(0).Shape;
-        int rowsPerPart = PartialSums.RowsPerPart(shape.Rows), parts = (int)((shape.Rows + rowsPerPart - 1) / rowsPerPart), columns = shape.Columns;
-        T[] scratch = ArrayPool<T>.Shared.Rent(checked(3 * parts * columns));
-        fixed (T* partial = scratch)
+        var body = new Body<T>
         {
-            var body = new Body<T>
-            {
-                X = call.InputAddress<T>(0),
-                Gate = call.InputAddress<T>(1),
-                Weight = call.InputAddress<T>(2),
-                Dy = call.InputAddress<T>(3),
-                Dx = call.OutputAddress<T>(0),
-                Dgate = call.OutputAddress<T>(1),
-                Partial = partial,
-                Temporary = partial + (long)parts * columns,
-                Rows = shape.Rows,
-                Columns = columns,
-                RowsPerPart = rowsPerPart,
-                Operation = this,
-            };
-            if (columns > 0)
-                CpuParallel.For(call.Threads, parts, 12L * rowsPerPart * columns, body);
-            PartialSums.Add(call.Threads, partial, parts, columns, call.OutputAddress<T>(2));
-        }
-        ArrayPool<T>.Shared.Return(scratch);
+            X = call.InputAddress<T>(0),
+            Gate = call.InputAddress<T>(1),
+            Weight = call.InputAddress<T>(2),
+            Dy = call.InputAddress<T>(3),
+            Dx = call.OutputAddress<T>(0),
+            Dgate = call.OutputAddress<T>(1),
+            Columns = shape.Columns,
+            Operation = this,
+        };
+        PartialSums.OfRows(call.Threads, shape.Rows, shape.Columns, room: shape.Columns / Groups, costPerElement: 12, body, call.OutputAddress<T>(2));
     }
 
-    private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
+    /// <summary>
+    /// A group of a row in two passes. The first finds Σ v² and Σ dy·x·s·w, and keeps s in scratch memory and s′ in dgate; the second needs the sums. dw has the summand
+    /// dy·x·s·r in both forms; with h = w·dy·r and k = r³ · mean, the norm of x·s gives dv = h − x·s·k, dx = dv·s and dgate = dv·x·s′; that of x gives dx = h·s − x·k and dgate = h·x·s′.
+    /// </summary>
+    private unsafe struct Body<T> : IRowBody<T> where T : unmanaged, IFloatingPointIeee754<T>
     {
-        public T* X, Gate, Weight, Dy, Dx, Dgate, Partial, Temporary;
-        public long Rows;
-        public int Columns, RowsPerPart;
+        public T* X, Gate, Weight, Dy, Dx, Dgate;
+        public int Columns;
         public GatedRmsNormGradient Operation;
 
-        public readonly void Invoke(int index)
+        public readonly void Row(long row, T* dw, T* room)
         {
             int width = Columns / Operation.Groups;
-            new Span<T>(Partial + (long)index * Columns, Columns).Clear();
-            long end = Math.Min(Rows, ((long)index + 1) * RowsPerPart);
-            for (long row = (long)index * RowsPerPart; row < end; row++)
+            for (int column = 0; column < Columns; column += width)
+                Group(row * Columns + column, Weight + column, width, dw + column, room);
+        }
+
+        private readonly void Group(long start, T* weight, int width, T* dw, T* silu)
+        {
+            T* x = X + start, gate = Gate + start, dy = Dy + start, dx = Dx + start, dgate = Dgate + start;
+            Vector<T> squares = default, products = default;
+            int i = 0;
+            for (; i <= width - Vector<T>.Count; i += Vector<T>.Count)
             {
-                for (int column = 0; column < Columns; column += width)
-                    Group(row * Columns + column, column, width, index);
+                (Vector<T> s, Vector<T> slope) = SiluAndSlope(Vector.Load(gate + i));
+                s.Store(silu + i);
+                slope.Store(dgate + i);
+                Sums(Vector.Load(x + i), s, Vector.Load(dy + i), Vector.Load(weight + i), ref squares, ref products);
+            }
+            if (i < width)
+            {
+                int rest = width - i;
+                (Vector<T> s, Vector<T> slope) = SiluAndSlope(Part(gate + i, rest));
+                VectorMath.StorePart(s, new Span<T>(silu + i, rest));
+                VectorMath.StorePart(slope, new Span<T>(dgate + i, rest));
+                Sums(Part(x + i, rest), s, Part(dy + i, rest), Part(weight + i, rest), ref squares, ref products);
+            }
+            T scale = RmsNorm.Scale(Vector.Sum(squares), width, Operation.Epsilon), pull = scale * scale * scale * Vector.Sum(products) / T.CreateChecked(width);
+            for (i = 0; i <= width - Vector<T>.Count; i += Vector<T>.Count)
+            {
+                Vector<T> dws = Vector.Load(dw + i);
+                (Vector<T> dxs, Vector<T> dgates) = Gradients(
+                    Vector.Load(x + i), Vector.Load(silu + i), Vector.Load(dgate + i), Vector.Load(dy + i), Vector.Load(weight + i), scale, pull, ref dws);
+                dxs.Store(dx + i);
+                dgates.Store(dgate + i);
+                dws.Store(dw + i);
+            }
+            if (i < width)
+            {
+                int rest = width - i;
+                Vector<T> dws = Part(dw + i, rest);
+                (Vector<T> dxs, Vector<T> dgates) = Gradients(
+                    Part(x + i, rest), Part(silu + i, rest), Part(dgate + i, rest), Part(dy + i, rest), Part(weight + i, rest), scale, pull, ref dws);
+                VectorMath.StorePart(dxs, new Span<T>(dx + i, rest));
+                VectorMath.StorePart(dgates, new Span<T>(dgate + i, rest));
+                VectorMath.StorePart(dws, new Span<T>(dw + i, rest));
             }
         }
 
-        private readonly void Group(long start, int column, int width, int part)
+        private static Vector<T> Part(T* from, int count) => VectorMath.LoadPart(new ReadOnlySpan<T>(from, count));
+
+        /// <summary>s = g·σ(g) and s′ = σ + s·(1 − σ).</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static (Vector<T> Silu, Vector<T> Slope) SiluAndSlope(Vector<T> gate)
         {
-            var x = new ReadOnlySpan<T>(X + start, width);
-            var gate = new ReadOnlySpan<T>(Gate + start, width);
-            var weight = new ReadOnlySpan<T>(Weight + column, width);
-            var dy = new ReadOnlySpan<T>(Dy + start, width);
-            var dx = new Span<T>(Dx + start, width);
-            var dgate = new Span<T>(Dgate + start, width);
-            var dw = new Span<T>(Partial + (long)part * Columns + column, width);
-            var silu = new Span<T>(Temporary + 2L * part * Columns, width);
-            var work = new Span<T>(Temporary + (2L * part + 1) * Columns, width);
+            Vector<T> bounded = Gates.Bounded(gate);
+            (Vector<T> sigmoid, Vector<T> complement) = Gates.Sigmoid(bounded);
+            return (VectorMath.AtLeast(-VectorMath.ExpLimit<T>(), gate) * sigmoid, VectorMath.MultiplyAdd(bounded * sigmoid, complement, sigmoid));
+        }
 
-            // s = g·σ(g) and s′ = σ + s·(1 − σ), which is kept in dgate until it is used.
-            VectorMath.Map<Sigmoid, T>(gate, dgate);
-            TensorPrimitives.Multiply(gate, dgate, silu);
-            TensorPrimitives.Subtract(T.One, dgate, work);
-            TensorPrimitives.MultiplyAddEstimate(work, silu, dgate, dgate);
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly void Sums(Vector<T> x, Vector<T> silu, Vector<T> dy, Vector<T> weight, ref Vector<T> squares, ref Vector<T> products)
+        {
+            Vector<T> gated = x * silu, normed = Operation.NormBeforeGate ? x : gated;
+            squares = VectorMath.MultiplyAdd(normed, normed, squares);
+            products = VectorMath.MultiplyAdd(dy * gated, weight, products);
+        }
 
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly (Vector<T> Dx, Vector<T> Dgate) Gradients(
+            Vector<T> x, Vector<T> silu, Vector<T> slope, Vector<T> dy, Vector<T> weight, T scale, T pull, ref Vector<T> dw)
+        {
+            Vector<T> scaled = dy * scale, h = scaled * weight, pulls = new(-pull);
+            dw = VectorMath.MultiplyAdd(scaled * x, silu, dw);
             if (Operation.NormBeforeGate)
-            {
-                T scale = RmsNorm.Scale(TensorPrimitives.SumOfSquares(x), width, Operation.Epsilon);
-                TensorPrimitives.Multiply(weight, dy, dx);
-                TensorPrimitives.Multiply(dgate, dx, dgate);
-                TensorPrimitives.Multiply(dgate, x, dgate);
-                TensorPrimitives.Multiply(dgate, scale, dgate);
-
-                TensorPrimitives.Multiply(dy, silu, work);
-                TensorPrimitives.Multiply(work, x, work);
-                T mean = TensorPrimitives.Dot(work, weight) / T.CreateChecked(width);
-                TensorPrimitives.MultiplyAddEstimate(work, scale, dw, dw);
-
-                TensorPrimitives.Multiply(dx, silu, dx);
-                TensorPrimitives.Multiply(dx, scale, dx);
-                TensorPrimitives.MultiplyAddEstimate(x, -scale * scale * scale * mean, dx, dx);
-            }
-            else
-            {
-                TensorPrimitives.Multiply(x, silu, work);
-                T scale = RmsNorm.Scale(TensorPrimitives.SumOfSquares(work), width, Operation.Epsilon);
-                TensorPrimitives.Multiply(work, dy, dx);
-                T mean = TensorPrimitives.Dot(dx, weight) / T.CreateChecked(width);
-                TensorPrimitives.MultiplyAddEstimate(dx, scale, dw, dw);
-
-                TensorPrimitives.Multiply(weight, dy, dx);
-                TensorPrimitives.Multiply(dx, scale, dx);
-                TensorPrimitives.MultiplyAddEstimate(work, -scale * scale * scale * mean, dx, dx);
-
-                TensorPrimitives.Multiply(dgate, x, dgate);
-                TensorPrimitives.Multiply(dgate, dx, dgate);
-                TensorPrimitives.Multiply(dx, silu, dx);
-            }
+                return (VectorMath.MultiplyAdd(x, pulls, h * silu), h * x * slope);
+            Vector<T> dv = VectorMath.MultiplyAdd(x * silu, pulls, h);
+            return (dv * silu, dv * x * slope);
         }
     }
 }

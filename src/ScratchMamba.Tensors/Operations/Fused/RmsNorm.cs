@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Numerics;
 using System.Numerics.Tensors;
 
@@ -165,56 +164,54 @@ public readonly record struct RmsNormGradient(double Epsilon) : IPrimitive
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {
         Shape shape = call.InputType(0).Shape;
-        int rowsPerPart = PartialSums.RowsPerPart(shape.Rows), parts = (int)((shape.Rows + rowsPerPart - 1) / rowsPerPart), columns = shape.Columns;
-        T[] scratch = ArrayPool<T>.Shared.Rent(checked(2 * parts * columns));
-        fixed (T* partial = scratch)
+        var body = new Body<T>
         {
-            var body = new Body<T>
-            {
-                X = call.InputAddress<T>(0),
-                Weight = call.InputAddress<T>(1),
-                Dy = call.InputAddress<T>(2),
-                Dx = call.OutputAddress<T>(0),
-                Partial = partial,
-                Temporary = partial + (long)parts * columns,
-                Rows = shape.Rows,
-                Columns = columns,
-                RowsPerPart = rowsPerPart,
-                Epsilon = Epsilon,
-            };
-            if (columns > 0)
-                CpuParallel.For(call.Threads, parts, 3L * rowsPerPart * columns, body);
-            PartialSums.Add(call.Threads, partial, parts, columns, call.OutputAddress<T>(1));
-        }
-        ArrayPool<T>.Shared.Return(scratch);
+            X = call.InputAddress<T>(0),
+            Weight = call.InputAddress<T>(1),
+            Dy = call.InputAddress<T>(2),
+            Dx = call.OutputAddress<T>(0),
+            Columns = shape.Columns,
+            Epsilon = Epsilon,
+        };
+        PartialSums.OfRows(call.Threads, shape.Rows, shape.Columns, room: 0, costPerElement: 3, body, call.OutputAddress<T>(1));
     }
 
-    private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
+    /// <summary>A row in two passes: the first finds Σ x² and Σ dy·x·w, which the second needs.</summary>
+    private unsafe struct Body<T> : IRowBody<T> where T : unmanaged, IFloatingPointIeee754<T>
     {
-        public T* X, Weight, Dy, Dx, Partial, Temporary;
-        public long Rows;
-        public int Columns, RowsPerPart;
+        public T* X, Weight, Dy, Dx;
+        public int Columns;
         public double Epsilon;
 
-        public readonly void Invoke(int index)
+        public readonly void Row(long row, T* dw, T* room)
         {
-            var weight = new ReadOnlySpan<T>(Weight, Columns);
-            var dw = new Span<T>(Partial + (long)index * Columns, Columns);
-            var product = new Span<T>(Temporary + (long)index * Columns, Columns);
-            dw.Clear();
-            long end = Math.Min(Rows, ((long)index + 1) * RowsPerPart);
-            for (long row = (long)index * RowsPerPart; row < end; row++)
+            T* x = X + row * Columns, dy = Dy + row * Columns, dx = Dx + row * Columns;
+            Vector<T> squares = default, products = default;
+            int i = 0;
+            for (; i <= Columns - Vector<T>.Count; i += Vector<T>.Count)
             {
-                var x = new ReadOnlySpan<T>(X + row * Columns, Columns);
-                var dy = new ReadOnlySpan<T>(Dy + row * Columns, Columns);
-                var dx = new Span<T>(Dx + row * Columns, Columns);
-                T scale = RmsNorm.Scale(TensorPrimitives.SumOfSquares(x), Columns, Epsilon);
-                TensorPrimitives.Multiply(x, dy, product);
-                T mean = TensorPrimitives.Dot(product, weight) / T.CreateChecked(Columns);
-                TensorPrimitives.MultiplyAddEstimate(product, scale, dw, dw);
-                TensorPrimitives.Multiply(weight, dy, dx);
-                TensorPrimitives.Multiply(dx, scale, dx);
-                TensorPrimitives.MultiplyAddEstimate(x, -scale * scale * scale * mean, dx, dx);
+                Vector<T> xs = Vector.Load(x + i);
+                squares = VectorMath.MultiplyAdd(xs, xs, squares);
+                products = VectorMath.MultiplyAdd(xs * Vector.Load(dy + i), Vector.Load(Weight + i), products);
+            }
+            T square = Vector.Sum(squares), product = Vector.Sum(products);
+            for (; i < Columns; i++)
+            {
+                square += x[i] * x[i];
+                product += x[i] * dy[i] * Weight[i];
+            }
+            T scale = RmsNorm.Scale(square, Columns, Epsilon), pull = scale * scale * scale * product / T.CreateChecked(Columns);
+            for (i = 0; i <= Columns - Vector<T>.Count; i += Vector<T>.Count)
+            {
+                Vector<T> xs = Vector.Load(x + i), scaled = Vector.Load(dy + i) * scale;
+                VectorMath.MultiplyAdd(xs, scaled, Vector.Load(dw + i)).Store(dw + i);
+                VectorMath.MultiplyAdd(xs, new Vector<T>(-pull), scaled * Vector.Load(Weight + i)).Store(dx + i);
+            }
+            for (; i < Columns; i++)
+            {
+                T scaled = dy[i] * scale;
+                dw[i] += x[i] * scaled;
+                dx[i] = scaled * Weight[i] - x[i] * pull;
             }
         }
     }

@@ -143,8 +143,9 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
                 long state = ((long)part * H + head) * P * N;
                 ChunkTile.Gather(length, Dt + row * H + head, H, steps);
                 ChunkTile.Decay(length, steps, A[head], high, low);
-                for (int s = 0; s < length; s++)
-                    new ReadOnlySpan<T>(dy + (long)s * H * P, P).CopyTo(new Span<T>(g + (long)s * P, P));
+                ChunkTile.CopyRows(length, P, dy, H * P, g);
+                ChunkTile.PrefetchRows(length, P, x + P, H * P);
+                ChunkTile.PrefetchRows(length, P, dx + P, H * P);
 
                 // What came from the carried state. carried[s] becomes g·(exp(a) C h): the gradient of a_s through exp(a_s).
                 ChunkTile.Carried(length, high, first, carried);

@@ -24,10 +24,13 @@ internal static unsafe class ChunkTile
         }
     }
 
-    /// <summary>exp(min(a_m − a_s, 0)) for a vector of positions from <paramref name="s"/> on, given a_m. Beyond the last position it is anything.</summary>
+    /// <summary>
+    /// exp(min(a_m − a_s, 0)) for a vector of positions from <paramref name="s"/> on, given a_m; never less than the smallest normal number. Beyond the last position it is anything.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector<T> DecaySince<T>(T* high, T* low, int s, Vector<T> highNow, Vector<T> lowNow) where T : unmanaged, IFloatingPointIeee754<T> =>
-        VectorMath.Exp(Vector.MinNative(highNow - Vector.Load(high + s) + (lowNow - Vector.Load(low + s)), Vector<T>.Zero));
+        VectorMath.ExpWithin(VectorMath.AtLeast(
+            -VectorMath.ExpLimit<T>(), VectorMath.AtMost(Vector<T>.Zero, highNow - Vector.Load(high + s) + (lowNow - Vector.Load(low + s)))));
 
     /// <summary>The lanes of a vector of positions from <paramref name="s"/> on that are in [<paramref name="first"/>, <paramref name="end"/>).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -114,6 +117,28 @@ internal static unsafe class ChunkTile
             for (; p < width; p++)
                 to[p] = from[p] * scale[s];
         }
+    }
+
+    /// <summary>to[s] = from[s], rows of <paramref name="width"/>; <paramref name="to"/> is dense.</summary>
+    public static void CopyRows<T>(int length, int width, T* from, nint fromStep, T* to) where T : unmanaged
+    {
+        for (int s = 0; s < length; s++, from += fromStep, to += width)
+        {
+            // The next head's.
+            GemmKernels.Prefetch(from + width, width * sizeof(T));
+            int p = 0;
+            for (; p + Vector<T>.Count <= width; p += Vector<T>.Count)
+                Vector.Store(Vector.Load(from + p), to + p);
+            for (; p < width; p++)
+                to[p] = from[p];
+        }
+    }
+
+    /// <summary>Asks for rows that will be needed soon: processors do not foresee rows that are pages apart.</summary>
+    public static void PrefetchRows<T>(int length, int width, T* from, nint fromStep) where T : unmanaged
+    {
+        for (int s = 0; s < length; s++, from += fromStep)
+            GemmKernels.Prefetch(from, width * sizeof(T));
     }
 
     /// <summary>Sums rows in order, in float64.</summary>
