@@ -298,7 +298,13 @@ public unsafe class VulkanBackend : Backend, ICommandSink
                 continue;
             }
             Tensor[] results = [];
+            // Scopes have ended since it was captured; the memory of its inputs is the program's, and holds what it did.
+            Storage[] ended = [.. call.Inputs.Select(input => input.Storage).Where(storage => storage.Released).Distinct()];
+            foreach (Storage storage in ended)
+                storage.Released = false;
             CapturedProgram definition = Capture(() => results = Define(call.Operation, call.Inputs));
+            foreach (Storage storage in ended)
+                storage.Released = true;
             definitions.Add(definition);
             Expand(definition.Calls, flat, definitions);
             for (int i = 0; i < results.Length; i++)

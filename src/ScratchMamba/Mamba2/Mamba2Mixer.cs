@@ -102,18 +102,21 @@ public sealed class Mamba2Mixer : Module
     {
         if (!StepsAtOnce)
             return StepByStep(u, state ?? EmptyState(u.Shape[0]));
-        Tensor[] results = Tensor.ApplyAll(Middle, MiddleInputs(u, state ?? EmptyState(u.Shape[0])));
+        Tensor[] results = Tensor.ApplyAll(Middle, MiddleInputs(Linear(u, inWeight, inBias), state ?? EmptyState(u.Shape[0])));
         return (Finish(results[0], results[1]), new LayerState(results[2], results[3]));
     }
 
-    /// <summary>The same as <see cref="Step"/>, but the recurrent state is overwritten with the next one. Nothing is recorded of it: for inference.</summary>
+    /// <summary>u + <see cref="Step"/> of norm(u), in as few operations as can be, with the recurrent state overwritten by the next one. Nothing is recorded of it: for inference.</summary>
     /// <param name="u">The input, [B, D].</param>
+    /// <param name="norm">The weight of the norm before the layer, [D].</param>
     /// <param name="state">What is carried from the tokens before.</param>
     /// <returns>The output, [B, D], and the convolution's next state, which is the caller's to copy.</returns>
-    internal (Tensor Output, Tensor Convolution) StepInPlace(Tensor u, LayerState state)
+    internal (Tensor Output, Tensor Convolution) StepInPlace(Tensor u, Tensor norm, LayerState state)
     {
-        (Tensor y, Tensor z, Tensor convolution) = Middle.InPlace(MiddleInputs(u, state));
-        return (Finish(y, z), convolution);
+        Tensor projected = Biased(u.NormLinear(norm, inWeight.Value, config.NormEpsilon), inBias);
+        (Tensor y, Tensor z, Tensor convolution) = Middle.InPlace(MiddleInputs(projected, state));
+        bool isFused = normWeight is not null && !config.NormBeforeGate && (config.Groups == 1 || !config.NormPerGroup);
+        return (isFused ? Biased(y.NormLinear(normWeight!.Value, outWeight.Value, config.NormEpsilon, z, u), outBias) : u + Finish(y, z), convolution);
     }
 
     /// <summary>The layer's state before the first token.</summary>
@@ -176,10 +179,10 @@ public sealed class Mamba2Mixer : Module
 
     private MixerStep Middle => new(config.Groups, config.TimeStepLow, config.TimeStepHigh, convolutionBias is not null);
 
-    private Tensor[] MiddleInputs(Tensor u, LayerState state)
+    private Tensor[] MiddleInputs(Tensor projected, LayerState state)
     {
         Tensor[] bias = convolutionBias is null ? [] : [convolutionBias.Value];
-        return [Linear(u, inWeight, inBias), state.Convolution, state.Recurrent, Taps, .. bias, stepBias.Value, decayLog.Value, Skip];
+        return [projected, state.Convolution, state.Recurrent, Taps, .. bias, stepBias.Value, decayLog.Value, Skip];
     }
 
     private Tensor Taps => convolutionWeight.Value.Reshape([config.ConvolutionWidth, config.ConvolutionTaps]);
@@ -227,11 +230,9 @@ public sealed class Mamba2Mixer : Module
 
     private static (Tensor Y, Tensor State, CureMemory? Memory) Alone((Tensor Y, Tensor State) result) => (result.Y, result.State, null);
 
-    private Tensor Linear(Tensor x, Parameter weight, Parameter? bias)
-    {
-        Tensor y = x.MatMul(weight.Value, transposeB: true, precision: Precision);
-        return bias is null ? y : y + bias.Value;
-    }
+    private Tensor Linear(Tensor x, Parameter weight, Parameter? bias) => Biased(x.MatMul(weight.Value, transposeB: true, precision: Precision), bias);
+
+    private static Tensor Biased(Tensor y, Parameter? bias) => bias is null ? y : y + bias.Value;
 
     /// <summary>Log-uniform between the limits, but no smaller than the floor.</summary>
     private static double DrawTimeStep(Mamba2Config config, Philox random)

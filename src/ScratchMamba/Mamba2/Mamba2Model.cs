@@ -47,8 +47,8 @@ public sealed class Mamba2Block : Module
     internal (Tensor Output, Tensor Convolution) StepInPlace(Tensor u, LayerState state)
     {
         using var scope = new Scope();
-        (Tensor mixed, Tensor convolution) = Mixer.StepInPlace(u.RmsNorm(normWeight.Value, epsilon), state);
-        return (scope.Keep(u + mixed), scope.Keep(convolution));
+        (Tensor output, Tensor convolution) = Mixer.StepInPlace(u, normWeight.Value, state);
+        return (scope.Keep(output), scope.Keep(convolution));
     }
 
     private static LayerState Keep(Scope scope, LayerState state)

@@ -43,6 +43,38 @@ public class DecodingOnVulkanTests(VulkanFixture fixture)
     }
 
     [Theory]
+    [InlineData(1, 768, 130, true, true)]
+    [InlineData(8, 36, 5, false, true)]
+    [InlineData(2, 1540, 64, true, false)]
+    [InlineData(9, 8, 3, false, false)]
+    [InlineData(2, 4, 1, false, false)]
+    public void LinearLayersOfFewNormalizedRowsAgreeWithTheCpu(int rows, int k, int n, bool hasGate, bool hasResidual)
+    {
+        var draw = new Draw([], seed: k);
+        Input[] gate = hasGate ? [draw.Normal([rows, k], 2)] : [], residual = hasResidual ? [draw.Normal([rows, n])] : [];
+        Input[] inputs = [draw.Normal([rows, k]), draw.Normal([k]), draw.Normal([n, k], 1 / Math.Sqrt(k)), .. gate, .. residual];
+        var operation = new NormLinear(1e-5, hasGate, hasResidual);
+        using var cpu = new CpuBackend();
+        fixture.Backend.Filling = 0xFF;
+        AssertClose(Evaluate(cpu, operation, inputs, DType.F64, gradients: false), Evaluate(fixture.Backend, new AsOnGraphics(operation), inputs, DType.F32, gradients: false), 1e-5);
+    }
+
+    [Fact]
+    public void ACapturedOperationWithoutAShaderReadsTemporariesOfItsScope()
+    {
+        using var scope = new Scope();
+        Tensor x = fixture.Backend.Tensor([9, 2], Enumerable.Range(0, 18).Select(i => (float)i).ToArray()), y = fixture.Backend.Zeros(x.Type);
+        Tensor norm = fixture.Backend.Tensor<float>([2], [1, 2]), weight = fixture.Backend.Tensor<float>([2, 2], [1, 0, 3, 1]);
+        using CapturedProgram program = fixture.Backend.Capture(() =>
+        {
+            using var inner = new Scope();
+            Tensor.Overwrite(new Affine(1, 0), [(x * 2 + 1).NormLinear(norm, weight)], y);
+        });
+        program.Run();
+        Assert.Equal((x * 2 + 1).NormLinear(norm, weight).ToDoubles(), y.ToDoubles());
+    }
+
+    [Theory]
     [InlineData(50288)]
     [InlineData(100_000)]
     [InlineData(4096)]
