@@ -20,15 +20,15 @@ internal static class CommonOptions
     public static Option<string> Precision() =>
         new Option<string>("--precision")
         {
-            Description = "How exactly matrices are multiplied where the device has matrix units: float32, bf16x3 (three bfloat16 products, error 1e-5) or bf16; sums are float32.",
-            DefaultValueFactory = _ => "float32",
-        }.AcceptOnlyFromAmong("float32", "bf16x3", "bf16");
+            Description = "How exactly matrices are multiplied where the device has matrix units: fp32, fp32-fast (three bfloat16 products, error 1e-5) or bf16; sums are fp32.",
+            DefaultValueFactory = _ => "fp32",
+        }.AcceptOnlyFromAmong("fp32", "fp32-fast", "bf16");
 
     /// <summary>What <see cref="Precision()"/> was given.</summary>
     public static MatMulPrecision PrecisionOf(string name) => name switch
     {
         "bf16" => MatMulPrecision.Bfloat16,
-        "bf16x3" => MatMulPrecision.Bfloat16x3,
+        "fp32-fast" => MatMulPrecision.Bfloat16x3,
         _ => MatMulPrecision.Full,
     };
 

@@ -40,7 +40,7 @@ internal static class DevicesCommand
         foreach (VulkanDeviceInfo device in devices)
         {
             output.WriteLine($"{$"vulkan:{device.Index}",-10} {device.Name} ({device.Type}), {device.MemoryBytes / 1e9:0.0} GB, {device.Driver}, Vulkan {device.ApiVersion}, "
-                + $"subgroups of {device.Traits.SubgroupSize}, {device.Traits.SharedMemoryBytes / 1024} KiB shared memory");
+                + $"subgroups of {device.Traits.SubgroupSize}, {device.Traits.SharedMemoryBytes / 1024} KiB shared memory{(device.Traits.HasMatrixUnits ? ", bfloat16 matrix units" : "")}");
             if (!device.IsUsable)
                 output.WriteLine($"{"",-10} cannot be used: it lacks {string.Join(", ", device.Missing)}");
         }
@@ -83,6 +83,7 @@ internal static class DevicesCommand
         json.WriteNumber("subgroupSize", device.Traits.SubgroupSize);
         json.WriteNumber("sharedMemoryBytes", device.Traits.SharedMemoryBytes);
         json.WriteNumber("workgroupInvocations", device.Traits.WorkgroupInvocations);
+        json.WriteBoolean("matrixUnits", device.Traits.HasMatrixUnits);
         json.WriteBoolean("usable", device.IsUsable);
         json.WriteStartArray("missing");
         foreach (string feature in device.Missing)
