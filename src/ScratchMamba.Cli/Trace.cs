@@ -65,7 +65,7 @@ internal sealed class Trace : IDisposable
             double milliseconds = cost.Time.TotalMilliseconds;
             output.WriteLine($"{cost.Operation,-28} {cost.Calls,9:#,0} {milliseconds,11:#,0.00} {milliseconds / total,6:0%} {cost.Bytes / 1e6 / Math.Max(milliseconds, 1e-6),8:#,0.0}");
         }
-        output.WriteLine($"{"all operations",-28} {timed.Count,9:#,0} {total,11:#,0.00}; the timeline is in {path}");
+        output.WriteLine($"{"all operations",-28} {costs.Sum(cost => cost.Calls),9:#,0} {total,11:#,0.00}; the timeline is in {path}");
     }
 
     private void Write(IReadOnlyList<TraceEvent> timed)
@@ -77,12 +77,12 @@ internal sealed class Trace : IDisposable
         foreach (TraceEvent item in timed)
         {
             json.WriteStartObject();
-            json.WriteString("name", item.Operation);
+            json.WriteString("name", item.Kernel ?? item.Operation);
             json.WriteString("ph", "X");
             json.WriteNumber("ts", item.Start);
             json.WriteNumber("dur", item.Duration);
             json.WriteNumber("pid", 0);
-            json.WriteNumber("tid", 0);
+            json.WriteNumber("tid", item.Kernel is null ? 0 : 1);
             json.WriteStartObject("args");
             json.WriteNumber("bytes", item.Bytes);
             json.WriteEndObject();

@@ -52,10 +52,11 @@ internal sealed unsafe class CommandStream : IDisposable
     public ulong LastRecorded { get; private set; }
 
     /// <summary>Runs a compute shader after everything that it depends on.</summary>
-    public void Dispatch(Pipeline pipeline, PipelineLayout layout, ReadOnlySpan<byte> push, (uint X, uint Y, uint Z) groups, ReadOnlySpan<Access> accesses)
+    public void Dispatch(string shader, Pipeline pipeline, PipelineLayout layout, ReadOnlySpan<byte> push, (uint X, uint Y, uint Z) groups, ReadOnlySpan<Access> accesses)
     {
         Begin();
         writer.Dispatch(pipeline, layout, push, groups, accesses);
+        Timestamps?.MarkKernel(writer.Buffer, shader);
         End();
     }
 
@@ -79,7 +80,7 @@ internal sealed unsafe class CommandStream : IDisposable
     public void EndOperation(string name, long bytes)
     {
         if (isOpen)
-            Timestamps?.Mark(writer.Buffer, name, bytes);
+            Timestamps?.MarkOperation(writer.Buffer, name, bytes);
         if (commands >= CommandsPerSubmission || Timestamps?.IsFull == true || (commands >= CommandsWhenIdle && HasPassed(LastSubmitted)))
             Submit();
     }

@@ -3,17 +3,17 @@ using ScratchMamba.Vulkan.Bindings;
 
 namespace ScratchMamba.Vulkan;
 
-/// <summary>Times operations on the device: a timestamp after each, and one before the first of a submission.</summary>
+/// <summary>Times operations on the device, and the kernels of those that take several: a timestamp after each, and one before the first of a submission.</summary>
 internal sealed unsafe class Timestamps : IDisposable
 {
-    private const int Capacity = 512, Pools = 3;
+    private const int Capacity = 2048, Pools = 3;
 
     private readonly VulkanDevice device;
     private readonly CommandStream stream;
     private readonly QueryPool[] pools = new QueryPool[Pools];
-    private readonly Queue<(int Pool, ulong Value, List<(string Name, long Bytes)> Marks)> pending = new();
+    private readonly Queue<(int Pool, ulong Value, List<Stamp> Stamps)> pending = new();
     private readonly List<TraceEvent> events = [];
-    private List<(string Name, long Bytes)> marks = [];
+    private List<Stamp> stamps = [];
     private int current;
     private ulong origin;
 
@@ -30,7 +30,7 @@ internal sealed unsafe class Timestamps : IDisposable
         }
     }
 
-    public bool IsFull => marks.Count + 1 >= Capacity;
+    public bool IsFull => stamps.Count + 64 >= Capacity;
 
     /// <summary>What was timed; waits for what has not run yet.</summary>
     public IReadOnlyList<TraceEvent> Events
@@ -49,18 +49,29 @@ internal sealed unsafe class Timestamps : IDisposable
         while (pending.Count > 0 && (pending.Count == Pools || stream.HasPassed(pending.Peek().Value)))
             Collect();
         current = (current + 1) % Pools;
-        marks = [];
-        pending.Enqueue((current, value, marks));
+        stamps = [];
+        pending.Enqueue((current, value, stamps));
         device.Vk.CmdResetQueryPool(buffer, pools[current], 0, Capacity);
         Write(buffer, 0);
     }
 
-    public void Mark(CommandBuffer buffer, string name, long bytes)
+    /// <summary>Marks the end of a kernel.</summary>
+    public void MarkKernel(CommandBuffer buffer, string name)
     {
-        if (IsFull)
+        if (stamps.Count + 1 >= Capacity)
             return;
-        marks.Add((name, bytes));
-        Write(buffer, marks.Count);
+        stamps.Add(new Stamp(name, null, 0));
+        Write(buffer, stamps.Count);
+    }
+
+    /// <summary>Marks the end of an operation: of all kernels since the last.</summary>
+    public void MarkOperation(CommandBuffer buffer, string name, long bytes)
+    {
+        // Copies have no kernel.
+        if (stamps.Count == 0 || stamps[^1].Operation is not null)
+            MarkKernel(buffer, name);
+        if (stamps.Count > 0)
+            stamps[^1] = stamps[^1] with { Operation = name, Bytes = bytes };
     }
 
     public void Dispose()
@@ -73,7 +84,7 @@ internal sealed unsafe class Timestamps : IDisposable
 
     private void Collect()
     {
-        (int pool, ulong value, List<(string Name, long Bytes)> done) = pending.Dequeue();
+        (int pool, ulong value, List<Stamp> done) = pending.Dequeue();
         stream.WaitFor(value);
         var ticks = new ulong[done.Count + 1];
         fixed (ulong* first = ticks)
@@ -84,7 +95,17 @@ internal sealed unsafe class Timestamps : IDisposable
         }
         origin = origin == 0 ? ticks[0] : origin;
         double period = device.Info.Limits.TimestampPeriod / 1000;
-        for (int i = 0; i < done.Count; i++)
-            events.Add(new TraceEvent(done[i].Name, (ticks[i] - origin) * period, (ticks[i + 1] - ticks[i]) * period, done[i].Bytes));
+        for (int i = 0, first = 0; i < done.Count; i++)
+        {
+            if (done[i].Operation is not { } operation)
+                continue;
+            events.Add(new TraceEvent(operation, (ticks[first] - origin) * period, (ticks[i + 1] - ticks[first]) * period, done[i].Bytes));
+            for (int kernel = first; first < i && kernel <= i; kernel++)
+                events.Add(new TraceEvent(operation, (ticks[kernel] - origin) * period, (ticks[kernel + 1] - ticks[kernel]) * period, 0, done[kernel].Kernel));
+            first = i + 1;
+        }
     }
+
+    /// <summary>The end of a kernel, and of an operation where it is its last.</summary>
+    private readonly record struct Stamp(string Kernel, string? Operation, long Bytes);
 }

@@ -225,7 +225,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     }
 
     void ICommandSink.Dispatch(Dispatch dispatch, ReadOnlySpan<byte> push, ReadOnlySpan<Access> accesses) =>
-        stream.Dispatch(pipelines.Get(dispatch), pipelines.Layout, push, dispatch.Groups, accesses);
+        stream.Dispatch(dispatch.Shader, pipelines.Get(dispatch), pipelines.Layout, push, dispatch.Groups, accesses);
 
     void ICommandSink.Touch(VulkanStorage storage, bool writes) => storage.Touch(stream.LastRecorded, writes);
 

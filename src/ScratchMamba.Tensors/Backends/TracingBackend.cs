@@ -7,7 +7,8 @@ namespace ScratchMamba.Tensors.Backends;
 /// <param name="Start">When it began, in microseconds from some moment before all others.</param>
 /// <param name="Duration">How long it took, in microseconds.</param>
 /// <param name="Bytes">Bytes of all inputs and outputs together.</param>
-public readonly record struct TraceEvent(string Operation, double Start, double Duration, long Bytes);
+/// <param name="Kernel">Where an operation takes several kernels, the one that this event is of, beside the event of the whole operation; null for that one.</param>
+public readonly record struct TraceEvent(string Operation, double Start, double Duration, long Bytes, string? Kernel = null);
 
 /// <summary>What one kind of operation has cost.</summary>
 /// <param name="Operation">Its name.</param>
@@ -19,7 +20,7 @@ public readonly record struct OperationCost(string Operation, long Calls, TimeSp
     /// <summary>The costs of each kind of operation, costliest first.</summary>
     public static IReadOnlyList<OperationCost> Of(IEnumerable<TraceEvent> events) =>
     [
-        .. events.GroupBy(item => item.Operation)
+        .. events.Where(item => item.Kernel is null).GroupBy(item => item.Operation)
             .Select(group => new OperationCost(group.Key, group.Count(), TimeSpan.FromMicroseconds(group.Sum(item => item.Duration)), group.Sum(item => item.Bytes)))
             .OrderByDescending(cost => cost.Time),
     ];

@@ -121,6 +121,19 @@ public class VulkanBackendTests(VulkanFixture fixture)
     }
 
     [Fact]
+    public void KernelsOfAnOperationAreTimedBesideIt()
+    {
+        using VulkanBackend vulkan = Open();
+        vulkan.StartTrace();
+        Tensor x = vulkan.Tensor<float>([1, 4, 2, 4], Numbers(32)), step = vulkan.Tensor<float>([1, 4, 2], Numbers(8)), decay = vulkan.Tensor<float>([2], [-1, -2]);
+        x.ChunkState(step, decay, x.Reshape([1, 4, 2, 4]));
+        TraceEvent[] events = [.. vulkan.Trace.Where(item => item.Operation == "ChunkState")];
+        Assert.Equal([null, "chunk_decay", "chunk_state"], events.Select(item => item.Kernel));
+        Assert.Equal(events[0].Duration, events[1].Duration + events[2].Duration, 1e-3);
+        Assert.Equal(1, OperationCost.Of(vulkan.Trace).Single(cost => cost.Operation == "ChunkState").Calls);
+    }
+
+    [Fact]
     public void WhatDoesNotFitIsRefusedByName()
     {
         using VulkanBackend vulkan = Open();
