@@ -1,7 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
 
 namespace ScratchMamba.Tensors.Cpu;
 
@@ -41,21 +40,8 @@ internal readonly unsafe struct SmallMatrix(int vectorBits)
     }
 
     /// <summary>Packs b [depth, columns], at any steps; b is stored transposed where <paramref name="bRow"/> is 1.</summary>
-    public void Pack<T>(int depth, int columns, T* b, nint bRow, nint bColumn, T* panels) where T : unmanaged
-    {
-        int width = Width<T>(columns), whole = bColumn == 1 ? columns / width : 0;
-        if (whole > 0)
-            PackRows(depth, whole, width * sizeof(T), (byte*)b, bRow * sizeof(T), (byte*)panels);
-        for (int j = whole * width; j < columns; j += width)
-        {
-            int count = Math.Min(width, columns - j);
-            T* source = b + j * bColumn, panel = panels + (nint)j * depth;
-            if (bRow == 1 && count == width && typeof(T) == typeof(float) && Avx.IsSupported && width % 8 == 0)
-                PackTransposed(depth, width, (float*)source, bColumn, (float*)panel);
-            else
-                GemmPacking.Pack(source, bColumn, bRow, count, width, depth, panel);
-        }
-    }
+    public void Pack<T>(int depth, int columns, T* b, nint bRow, nint bColumn, T* panels) where T : unmanaged =>
+        GemmPacking.Pack(b, bColumn, bRow, columns, Width<T>(columns), depth, panels);
 
     /// <summary>c = a·b, or c += a·b with <paramref name="add"/>: a [rows, depth] at any steps, b packed, c [rows, columns] with contiguous rows.</summary>
     /// <param name="rows">Rows of a and c.</param>
@@ -101,61 +87,6 @@ internal readonly unsafe struct SmallMatrix(int vectorBits)
         while (bytes > 32 && columns * sizeof(T) <= bytes / 2)
             bytes /= 2;
         return bytes / sizeof(T);
-    }
-
-    // Row by row, because rows may be pages apart. What follows a row is mostly the same row of the next head, which will be packed next.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void PackRows(int depth, int panels, int bytes, byte* b, nint bRow, byte* to)
-    {
-        for (int k = 0; k < depth; k++, b += bRow, to += bytes)
-        {
-            byte* from = b, panel = to;
-            GemmKernels.Prefetch(b + (nint)panels * bytes, panels * bytes);
-            for (int j = 0; j < panels; j++, panel += (nint)bytes * depth)
-            {
-                for (int i = 0; i < bytes; i += 32, from += 32)
-                    Vector256.Load(from).Store(panel + i);
-            }
-        }
-    }
-
-    // Eight by eight elements in registers: a fifth of a cycle an element, where loads and stores of single ones take three quarters.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void PackTransposed(int depth, int width, float* b, nint bColumn, float* panel)
-    {
-        for (int j = 0; j < width; j += 8, b += 8 * bColumn, panel += 8)
-        {
-            int k = 0;
-            for (; k + 8 <= depth; k += 8)
-            {
-                float* from = b + k, to = panel + (nint)k * width;
-                Vector256<float> r0 = Vector256.Load(from), r1 = Vector256.Load(from + bColumn), r2 = Vector256.Load(from + 2 * bColumn), r3 = Vector256.Load(from + 3 * bColumn);
-                from += 4 * bColumn;
-                Vector256<float> r4 = Vector256.Load(from), r5 = Vector256.Load(from + bColumn), r6 = Vector256.Load(from + 2 * bColumn), r7 = Vector256.Load(from + 3 * bColumn);
-                (r0, r1) = (Avx.UnpackLow(r0, r1), Avx.UnpackHigh(r0, r1));
-                (r2, r3) = (Avx.UnpackLow(r2, r3), Avx.UnpackHigh(r2, r3));
-                (r4, r5) = (Avx.UnpackLow(r4, r5), Avx.UnpackHigh(r4, r5));
-                (r6, r7) = (Avx.UnpackLow(r6, r7), Avx.UnpackHigh(r6, r7));
-                (r0, r2) = (Avx.Shuffle(r0, r2, 0x44), Avx.Shuffle(r0, r2, 0xEE));
-                (r1, r3) = (Avx.Shuffle(r1, r3, 0x44), Avx.Shuffle(r1, r3, 0xEE));
-                (r4, r6) = (Avx.Shuffle(r4, r6, 0x44), Avx.Shuffle(r4, r6, 0xEE));
-                (r5, r7) = (Avx.Shuffle(r5, r7, 0x44), Avx.Shuffle(r5, r7, 0xEE));
-                Avx.Permute2x128(r0, r4, 0x20).Store(to);
-                Avx.Permute2x128(r2, r6, 0x20).Store(to + width);
-                Avx.Permute2x128(r1, r5, 0x20).Store(to + 2 * width);
-                Avx.Permute2x128(r3, r7, 0x20).Store(to + 3 * width);
-                to += 4 * (nint)width;
-                Avx.Permute2x128(r0, r4, 0x31).Store(to);
-                Avx.Permute2x128(r2, r6, 0x31).Store(to + width);
-                Avx.Permute2x128(r1, r5, 0x31).Store(to + 2 * width);
-                Avx.Permute2x128(r3, r7, 0x31).Store(to + 3 * width);
-            }
-            for (; k < depth; k++)
-            {
-                for (int i = 0; i < 8; i++)
-                    panel[(nint)k * width + i] = b[i * bColumn + k];
-            }
-        }
     }
 
     private static class Kernel<TLanes, TVector, T> where TLanes : struct, ILanes<TVector, T> where TVector : struct where T : unmanaged, IFloatingPointIeee754<T>

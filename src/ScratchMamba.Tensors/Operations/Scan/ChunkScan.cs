@@ -200,6 +200,7 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
                 if (perChannel)
                     Skip(length, P, x, H * P, D + (long)head * P, y);
                 Matrix.Pack(length, P, x, H * P, 1, panels);
+                ChunkTile.PrefetchRows(length, P, x + P, H * P);
                 Matrix.Multiply(length, P, length, m, pitch, 1, panels, y, H * P, add: perChannel, triangle: Triangle.LowerLeft);
                 if (ChunkTile.IsZero(h, P * N))
                     continue;
