@@ -40,7 +40,7 @@ internal sealed class CureOptions
     public Option[] All => [cure, data, length];
 
     /// <summary>Gives a model the cure that was asked for.</summary>
-    public void Apply(ParseResult parsed, Mamba2Model model)
+    public void Apply(ParseResult parsed, Mamba2Model model, Tokenizer tokenizer)
     {
         Cure given = parsed.GetValue(cure)!;
         if (given.NeedsCalibration)
@@ -48,7 +48,7 @@ internal sealed class CureOptions
             if (parsed.GetValue(data) is not { Length: > 0 } files)
                 throw new MisuseException($"--cure {given} measures the model on text: name some that it reads well with --calibrate.");
             int columns = parsed.GetValue(length);
-            int[] tokens = new ByteTokenizer().Encode(TextCorpus.ReadFiles(files));
+            int[] tokens = tokenizer.Encode(TextCorpus.ReadFiles(files));
             int rows = Math.Min(CalibrationRows, tokens.Length / columns);
             if (rows == 0)
                 throw new InvalidOperationException($"The text to calibrate with has {tokens.Length} tokens; --calibrate-length asks for {columns}.");

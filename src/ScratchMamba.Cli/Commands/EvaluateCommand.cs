@@ -27,7 +27,7 @@ internal static class EvaluateCommand
             Backend backend = traced.Backend;
             Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend);
             Tokenizer tokenizer = Checkpoint.LoadTokenizer(parsed.GetValue(model)!, loaded.Config);
-            cures.Apply(parsed, loaded);
+            cures.Apply(parsed, loaded, tokenizer);
             int[] tokens = tokenizer.Encode(text);
             Evaluation result = Evaluator.Evaluate(loaded, tokens, parsed.GetValue(length), cancellation: cancellation);
             TextWriter output = parsed.InvocationConfiguration.Output;

@@ -38,8 +38,8 @@ internal static class GenerateCommand
             using var traced = new Trace(opened, parsed.GetValue(trace), parsed.InvocationConfiguration.Output);
             Backend backend = traced.Backend;
             Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend);
-            cures.Apply(parsed, loaded);
             Tokenizer tokenizer = Checkpoint.LoadTokenizer(parsed.GetValue(model)!, loaded.Config);
+            cures.Apply(parsed, loaded, tokenizer);
             var continuation = new Continuation(tokenizer, stops, parsed.GetValue(ignoreEnd));
             if (parsed.GetValue(beams) > 1)
                 continuation.Write(text, prompt => new BeamSearch(loaded, parsed.GetValue(beams)).Continue(prompt, parsed.GetValue(count), continuation.End, cancellation).Tokens, parsed.InvocationConfiguration.Output);
