@@ -84,12 +84,13 @@ shared vec4 leftTile[16 * PITCH];
 #define BLOCK(TYPE, USE) coopmat<TYPE, gl_ScopeSubgroup, 16, 16, USE>
 BLOCK(float, gl_MatrixUseAccumulator) blocks[2][2];
 
-uint round16(float value) {
-    uint bits = floatBitsToUint(value);
-    return isnan(value) ? 0x7FC0u : (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
+// Rounded to the nearest, ties away from zero. Of NaN the addition could make a number.
+uvec2 pack(vec4 value) {
+    uvec4 bits = floatBitsToUint(value) + 0x8000u;
+    if (isnan(value.x + value.y + value.z + value.w))
+        bits = mix(bits, uvec4(0x7FC00000u), isnan(value));
+    return uvec2(bits.x >> 16 | (bits.y & 0xFFFF0000u), bits.z >> 16 | (bits.w & 0xFFFF0000u));
 }
-
-uvec2 pack(vec4 value) { return uvec2(round16(value.x) | round16(value.y) << 16, round16(value.z) | round16(value.w) << 16); }
 
 void clearBlocks() {
     [[unroll]] for (uint i = 0; i < 2; i++)
