@@ -288,7 +288,7 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence, Ma
             {
                 Vector<T> us = Vector.Load(u + p);
                 Vector.Store(us * factor, dx + p);
-                dots = SmallMatrix.Fused(us, Vector.Load(x + p), dots);
+                dots = VectorMath.MultiplyAdd(us, Vector.Load(x + p), dots);
             }
             T dot = Vector.Sum(dots);
             for (; p < width; p++)

@@ -49,9 +49,9 @@ internal unsafe struct MixerStepBody<T> : IParallelBody where T : unmanaged, IFl
         int n = 0;
         for (; n + Vector<T>.Count <= States; n += Vector<T>.Count)
         {
-            Vector<T> value = SmallMatrix.Fused(Vector.Load(h + n), decays, scales * Vector.Load(b + n));
+            Vector<T> value = VectorMath.MultiplyAdd(Vector.Load(h + n), decays, scales * Vector.Load(b + n));
             Vector.Store(value, next + n);
-            sums = SmallMatrix.Fused(value, Vector.Load(c + n), sums);
+            sums = VectorMath.MultiplyAdd(value, Vector.Load(c + n), sums);
         }
         T sum = Vector.Sum(sums);
         for (; n < States; n++)

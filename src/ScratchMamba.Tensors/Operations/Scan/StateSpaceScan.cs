@@ -14,7 +14,10 @@ public static partial class TensorOperations
     /// <param name="skip">D, per head [H] or per channel [H, P]; null for none.</param>
     /// <param name="initial">The state before the first position, [B, H, P, N]; null for zero.</param>
     /// <param name="sequence">Which document each position belongs to, I32 [B, L]: the state starts afresh where it changes. Null for a single one.</param>
-    /// <param name="chunk">Positions per chunk. It changes the speed, not the result.</param>
+    /// <param name="chunk">
+    /// Positions per chunk. It changes the speed, not the result. Of 32 to 256, 64 was the best on the CPU for P 32 and N 64 and within a tenth of it for P 64 and N 128, forward and
+    /// backward together. Twice that moves half as many states through memory, but 4·Q² elements of it no longer fit the second-level cache.
+    /// </param>
     /// <param name="precision">How exactly matrices are multiplied; decays and sums are float32 whatever is said.</param>
     /// <returns>y [B, L, H, P], and the state after the last position [B, H, P, N].</returns>
     /// <remarks>Tri Dao and Albert Gu, "Transformers are SSMs", arXiv 2405.21060, section 6.</remarks>

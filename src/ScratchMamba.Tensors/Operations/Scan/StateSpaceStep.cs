@@ -152,9 +152,9 @@ public readonly record struct StateSpaceStep(bool HasSkip) : IPrimitive
                 int n = 0;
                 for (; n + lanes <= States; n += lanes)
                 {
-                    Vector<T> value = SmallMatrix.Fused(Vector.Load(h + n), decays, scales * Vector.Load(b + n));
+                    Vector<T> value = VectorMath.MultiplyAdd(Vector.Load(h + n), decays, scales * Vector.Load(b + n));
                     Vector.Store(value, next + n);
-                    sums = SmallMatrix.Fused(value, Vector.Load(c + n), sums);
+                    sums = VectorMath.MultiplyAdd(value, Vector.Load(c + n), sums);
                 }
                 T y = Vector.Sum(sums);
                 for (; n < States; n++)
