@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
+using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Operations;
 
 namespace ScratchMamba.Cli;
@@ -10,6 +11,9 @@ namespace ScratchMamba.Cli;
 internal static class CommonOptions
 {
     public static Option<string> Device() => Text("--device", "What computes: cpu, vulkan (the best device), vulkan:NUMBER or vulkan:NAME.", "cpu");
+
+    /// <summary>One option for all commands, so that <see cref="Devices"/> finds it.</summary>
+    public static Option<int> Threads { get; } = Count("--threads", 0, "How many threads compute on the CPU, 0 for one per core. Results do not depend on it.", least: 0);
 
     public static Option<string> Model() => Text("--model", "The folder of a checkpoint.");
 
@@ -23,6 +27,21 @@ internal static class CommonOptions
             Description = "How exactly matrices are multiplied where the device has matrix units: fp32, fp32-fast (three bfloat16 products, error 1e-5) or bf16; sums are fp32.",
             DefaultValueFactory = _ => "fp32",
         }.AcceptOnlyFromAmong("fp32", "fp32-fast", "bf16");
+
+    public static Option<string> WeightType() =>
+        new Option<string>("--type")
+        {
+            Description = "What weight matrices are held in, on the CPU: f32, or bf16 or f16 for half the memory and twice the speed of writing; everything is computed in float32.",
+            DefaultValueFactory = _ => "f32",
+        }.AcceptOnlyFromAmong("f32", "bf16", "f16");
+
+    /// <summary>What <see cref="WeightType()"/> was given; null for float32.</summary>
+    public static DType? WeightTypeOf(string name) => name switch
+    {
+        "bf16" => DType.BF16,
+        "f16" => DType.F16,
+        _ => null,
+    };
 
     /// <summary>What <see cref="Precision()"/> was given.</summary>
     public static MatMulPrecision PrecisionOf(string name) => name switch

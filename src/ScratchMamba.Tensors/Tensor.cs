@@ -91,6 +91,8 @@ public sealed class Tensor
     {
         DType.F64 => ToArray<double>(),
         DType.F32 => Array.ConvertAll(ToArray<float>(), x => (double)x),
+        DType.BF16 => Array.ConvertAll(ToArray<BFloat16>(), x => (double)(float)x),
+        DType.F16 => Array.ConvertAll(ToArray<Half>(), x => (double)x),
         _ => Array.ConvertAll(ToArray<int>(), x => (double)x),
     };
 

@@ -27,6 +27,10 @@ public static class TensorFactory
                 for (int i = 0; i < singles.Length; i++)
                     singles[i] = (float)values[i];
                 return backend.Tensor<float>(type.Shape, singles);
+            case DType.BF16:
+                return backend.Tensor<BFloat16>(type.Shape, Array.ConvertAll(values.ToArray(), value => (BFloat16)(float)value));
+            case DType.F16:
+                return backend.Tensor<Half>(type.Shape, Array.ConvertAll(values.ToArray(), value => (Half)value));
             default:
                 var integers = new int[values.Length];
                 for (int i = 0; i < integers.Length; i++)

@@ -24,7 +24,8 @@ public static partial class Catalog
             new Misuse(new MatMul(true, true), "inner extents", F32([2, 3]), F32([2, 3])),
             new Misuse(new MatMul(false, false), "at least two axes", F32([2, 3]), F32([3])),
             new Misuse(new MatMul(false, false), "leading axes", F32([2, 2, 3]), F32([3, 3, 2])),
-            new Misuse(new MatMul(false, false), "floating-point", F32([2, 3]), I32([3, 2])))
+            new Misuse(new MatMul(false, false), "floating-point", F32([2, 3]), I32([3, 2])),
+            new Misuse(new MatMul(false, false), "transposed matrix", F32([2, 3]), new TensorType(DType.BF16, [3, 2])))
         with
         {
             Benchmark = draw => new Case(new MatMul(false, true), draw.Normal([1024, 1024]), draw.Normal([1024, 1024], 1.0 / 32)),

@@ -50,7 +50,8 @@ public static partial class Catalog
             draw => draw.Choice(3) == 2
                 ? new Case(new Cast(draw.OneOf(DType.F32, DType.F64)), draw.Integers(draw.Shape(), -100, 100))
                 : new Case(new Cast(DType.F64), draw.Normal(draw.Shape())),
-            new Misuse(new Cast(DType.I32), "not I32", F32([3]))),
+            new Misuse(new Cast(DType.I32), "not I32", F32([3])),
+            new Misuse(new Cast(DType.F16), "only F32 is cast", I32([3]))),
     ];
 
     private static Func<Draw, Case> Large(IPrimitive operation, int inputs = 1) => draw =>

@@ -1,10 +1,9 @@
 using System.CommandLine;
-using System.Globalization;
-using System.Text.Json.Nodes;
 using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Cpu;
 using ScratchMamba.Tensors.Operations;
 using ScratchMamba.Training;
 
@@ -99,8 +98,7 @@ internal static class BenchCommand
             Tensor bs = Noise(backend, [b, l, 1, n], 4).Track(), cs = Noise(backend, [b, l, 1, n], 5).Track(), skip = Noise(backend, [h], 6).Track(), seed = Noise(backend, [b, l, h, p], 7);
             MatMulPrecision exactly = CommonOptions.PrecisionOf(parsed.GetValue(precision)!);
             string name = $"scan B{b} L{l} H{h} P{p} N{n} Q{q} {parsed.GetValue(precision)}";
-            // The products inside: 2 E N for the states, 2 E N for their outputs, E Q for the causal half inside chunks, and Q N for C·Bᵀ.
-            double forward = (double)b * l * ((double)h * p * (4.0 * n + q) + (double)q * n);
+            double forward = (double)b * l * ScanPerToken((double)h * p, 1, n, q);
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
             {
                 using var scope = new Scope();
@@ -131,7 +129,7 @@ internal static class BenchCommand
             var trainer = new Trainer(model, _ => new TokenBatch(tokens[..^1], tokens[1..]), l, new LearningRateSchedule(1e-4, 1_000_000, 0, LearningRateDecay.Constant));
             backend.ResetPeak();
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () => trainer.Step());
-            report($"train {model.ParameterCount / 1e6:0.0}M parameters, {b}x{l}, peak {backend.PeakBytes / Giga:0.00} GB", time, 0, (double)b * l, 0);
+            report($"train {model.ParameterCount / 1e6:0.0}M parameters, {b}x{l}, peak {backend.PeakBytes / Giga:0.00} GB", time, 3 * b * (double)l * (PerToken(model.Config) + Projection(model.Config)), (double)b * l, 0);
         });
     }
 
@@ -139,11 +137,12 @@ internal static class BenchCommand
     {
         Option<int> batch = CommonOptions.Count("--batch", 1, "Sequences."), length = CommonOptions.Count("--length", 2048, "Tokens of a prompt.");
         Option<string> precision = CommonOptions.Precision();
+        Option<string> type = CommonOptions.WeightType();
         ModelOptions sizes = new();
-        return Measured("prefill", "Reading a prompt: the logits after its last token.", [.. sizes.All, batch, length, precision], (parsed, backend, report) =>
+        return Measured("prefill", "Reading a prompt: the logits after its last token.", [.. sizes.All, batch, length, precision, type], (parsed, backend, report) =>
         {
             (int b, int l) = (parsed.GetValue(batch), parsed.GetValue(length));
-            var model = new Mamba2Model(sizes.Config(parsed), backend) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) };
+            var model = new Mamba2Model(sizes.Config(parsed), backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!)) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) };
             var random = new Philox(1, 0);
             Tensor tokens = backend.Tensor<int>([b, l], [.. Enumerable.Range(0, b * l).Select(_ => random.Next(model.Config.VocabularySize))]);
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
@@ -152,18 +151,19 @@ internal static class BenchCommand
                 using var pause = Differentiation.Pause();
                 model.Prefill(tokens);
             });
-            report($"prefill {model.ParameterCount / 1e6:0.0}M parameters, {b}x{l}", time, 0, (double)b * l, 0);
+            report($"prefill {model.ParameterCount / 1e6:0.0}M parameters in {model.WeightType}, {b}x{l}", time, b * (l * PerToken(model.Config) + Projection(model.Config)), (double)b * l, 0);
         });
     }
 
     private static Verb Decode()
     {
         Option<int> batch = CommonOptions.Count("--batch", 1, "Sequences.");
+        Option<string> type = CommonOptions.WeightType();
         ModelOptions sizes = new();
-        return Measured("decode", "Writing: one token of each sequence, with the state from the last.", [.. sizes.All, batch], (parsed, backend, report) =>
+        return Measured("decode", "Writing: one token of each sequence, with the state from the last.", [.. sizes.All, batch, type], (parsed, backend, report) =>
         {
             int b = parsed.GetValue(batch);
-            var model = new Mamba2Model(sizes.Config(parsed), backend);
+            var model = new Mamba2Model(sizes.Config(parsed), backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!));
             Mamba2State state = Mamba2State.Zeros(model.Config, b, backend);
             Tensor token = backend.Tensor<int>([b], new int[b]);
             // As generation does it: greedy, each token from the one before, several in one captured program.
@@ -182,9 +182,20 @@ internal static class BenchCommand
                 token.ToArray<int>();
             });
             time = new Timing(time.Median / Burst, time.Least / Burst, time.Most / Burst);
-            report($"decode {model.ParameterCount / 1e6:0.0}M parameters, batch {b}", time, 0, b, 4.0 * (model.ParameterCount + 2.0 * b * model.Config.StateCount));
+            report(
+                $"decode {model.ParameterCount / 1e6:0.0}M parameters in {model.WeightType}, batch {b}", time, 0, b, model.WeightType.Size() * (double)model.ParameterCount + 4.0 * 2 * b * model.Config.StateCount);
         });
     }
+
+    /// <summary>Floating-point operations of all layers' matrix products and scans for one token, forward; a multiply-add is two.</summary>
+    private static double PerToken(Mamba2Config config) => config.Layers
+        * (2.0 * config.Width * (config.ProjectionWidth + config.InnerWidth) + ScanPerToken(config.InnerWidth, config.Groups, config.StateSize, config.ChunkSize));
+
+    /// <summary>The same of the projection onto the vocabulary.</summary>
+    private static double Projection(Mamba2Config config) => 2.0 * config.Width * config.VocabularySize;
+
+    /// <summary>2 E N for the states, 2 E N for their outputs, E Q for the causal half inside chunks, and Q N for C·Bᵀ of each group.</summary>
+    private static double ScanPerToken(double inner, int groups, int state, int chunk) => inner * (4.0 * state + chunk) + (double)groups * chunk * state;
 
     /// <summary>The sizes of a model: those of mamba2-130m unless said otherwise.</summary>
     private sealed class ModelOptions
@@ -205,44 +216,24 @@ internal static class BenchCommand
         };
     }
 
-    private delegate void Reporter(string name, Timing time, double flops, double tokens, double bytes);
-
-    private static Verb Measured(string name, string description, Option[] options, Action<ParseResult, Backend, Reporter> measure)
+    private static Verb Measured(string name, string description, Option[] options, Action<ParseResult, Backend, BenchReport.Writer> measure)
     {
-        var verb = new Verb(name, description, $"scratchmamba bench {name}", [.. options, Device, Repeat, Json, Timeline]);
+        var verb = new Verb(name, description, $"scratchmamba bench {name}", [.. options, Device, CommonOptions.Threads, Repeat, Json, Timeline]);
         // Apart, so that it can be left when it is stopped: a measurement has nothing to save.
         verb.SetAction((parsed, cancellation) => Task.Run(() =>
         {
-            using Backend opened = Devices.Open(parsed.GetValue(Device)!);
+            using Backend opened = Devices.Open(parsed, Device);
             TextWriter output = parsed.InvocationConfiguration.Output;
             using var traced = new Trace(opened, parsed.GetValue(Timeline), output);
             Backend backend = traced.Backend;
             bool json = parsed.GetValue(Json);
             using var scope = new Scope();
-            measure(parsed, backend, (title, time, flops, tokens, bytes) => Report(output, json, title, time, flops, tokens, bytes));
+            var report = new BenchReport(output, json, opened as CpuBackend);
+            report.WriteCeilings();
+            measure(parsed, backend, report.Write);
             return CommandLine.Done;
         }, cancellation).WaitAsync(cancellation));
         return verb;
-    }
-
-    private static void Report(TextWriter output, bool json, string name, Timing time, double flops, double tokens, double bytes)
-    {
-        double gigaflops = flops / time.Median / Giga, speed = tokens / time.Median, bandwidth = bytes / time.Median / Giga;
-        if (json)
-        {
-            var line = new JsonObject { ["name"] = name, ["median_ms"] = 1e3 * time.Median, ["least_ms"] = 1e3 * time.Least, ["most_ms"] = 1e3 * time.Most };
-            if (flops > 0)
-                line["gflops"] = gigaflops;
-            if (tokens > 0)
-                line["tokens_per_second"] = speed;
-            if (bytes > 0)
-                line["gbps"] = bandwidth;
-            output.WriteLine(line.ToJsonString());
-            return;
-        }
-        output.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{name}: {1e3 * time.Median:0.####} ms ({1e3 * time.Least:0.####} to {1e3 * time.Most:0.####}){(flops > 0 ? $", {gigaflops:#,0} GFLOP/s" : "")}"
-            + $"{(tokens > 0 ? $", {speed:#,0} tokens/s" : "")}{(bytes > 0 ? $", {bandwidth:#,0.0} GB/s" : "")}"));
     }
 
     private static Tensor Noise(Backend backend, Shape shape, ulong stream) =>

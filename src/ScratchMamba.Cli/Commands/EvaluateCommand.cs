@@ -18,11 +18,12 @@ internal static class EvaluateCommand
         Option<int> length = CommonOptions.Count("--length", 256, "The windows' length: how many tokens the model sees at most before the one it predicts.");
         Option<string?> trace = CommonOptions.Trace();
         var cures = new CureOptions();
-        var verb = new Verb("evaluate", "Measure a model's loss on text.", "scratchmamba evaluate --model runs/quickstart --data README.md", [model, data, length, .. cures.All, device, trace]);
+        var verb = new Verb(
+            "evaluate", "Measure a model's loss on text.", "scratchmamba evaluate --model runs/quickstart --data README.md", [model, data, length, .. cures.All, device, CommonOptions.Threads, trace]);
         verb.SetAction((parsed, cancellation) =>
         {
             byte[] text = TextCorpus.ReadFiles(parsed.GetValue(data)!);
-            using Backend opened = Devices.Open(parsed.GetValue(device)!);
+            using Backend opened = Devices.Open(parsed, device);
             using var traced = new Trace(opened, parsed.GetValue(trace), parsed.InvocationConfiguration.Output);
             Backend backend = traced.Backend;
             Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend);

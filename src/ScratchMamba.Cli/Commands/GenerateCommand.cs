@@ -20,11 +20,12 @@ internal static class GenerateCommand
         var stop = new Option<string[]>("--stop") { Description = "End the text before any of these strings.", AllowMultipleArgumentsPerToken = true };
         Option<int> beams = CommonOptions.Count("--beams", 1, "Search with this many beams instead of sampling; 1 samples.");
         var ignoreEnd = new Option<bool>("--ignore-eos") { Description = "Write on after the token that ends a text." };
+        Option<string> type = CommonOptions.WeightType();
         Option<string?> trace = CommonOptions.Trace();
         var cures = new CureOptions();
         var verb = new Verb(
             "generate", "Continue a text with a model.", "scratchmamba generate --model runs/quickstart --prompt \"public static \" -n 200",
-            [model, prompt, count, .. sampling.All, stop, beams, ignoreEnd, .. cures.All, device, trace]);
+            [model, prompt, count, .. sampling.All, stop, beams, ignoreEnd, .. cures.All, device, CommonOptions.Threads, type, trace]);
         verb.SetAction((parsed, cancellation) =>
         {
             Sampler sampler = sampling.Read(parsed);
@@ -34,10 +35,10 @@ internal static class GenerateCommand
             if (parsed.GetValue(beams) > 1 && sampling.All.Any(option => parsed.GetResult(option) is { Implicit: false }))
                 throw new MisuseException("--beams searches for the most probable text; it does not go with options of sampling.");
             string text = CheckedPrompt(parsed.GetValue(prompt)!);
-            using Backend opened = Devices.Open(parsed.GetValue(device)!);
+            using Backend opened = Devices.Open(parsed, device);
             using var traced = new Trace(opened, parsed.GetValue(trace), parsed.InvocationConfiguration.Output);
             Backend backend = traced.Backend;
-            Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend);
+            Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!));
             Tokenizer tokenizer = Checkpoint.LoadTokenizer(parsed.GetValue(model)!, loaded.Config);
             cures.Apply(parsed, loaded, tokenizer);
             var continuation = new Continuation(tokenizer, stops, parsed.GetValue(ignoreEnd));

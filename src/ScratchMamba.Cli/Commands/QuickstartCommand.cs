@@ -25,14 +25,14 @@ internal static class QuickstartCommand
         Option<string> device = CommonOptions.Device();
         Option<string?> trace = CommonOptions.Trace();
         var verb = new Verb(
-            "quickstart", "Train a small model on this project's own sources, compare it with counting, and let it write.", "scratchmamba quickstart", folder, steps, seed, device, trace);
+            "quickstart", "Train a small model on this project's own sources, compare it with counting, and let it write.", "scratchmamba quickstart", folder, steps, seed, device, CommonOptions.Threads, trace);
         verb.SetAction((parsed, cancellation) =>
         {
             TextWriter output = parsed.InvocationConfiguration.Output;
             Checkpoint.CheckTarget(parsed.GetValue(folder)!);
             TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadDefault());
             var config = new Mamba2Config { VocabularySize = 256, Layers = 2, Width = 128, StateSize = 32, HeadSize = 32 };
-            using Backend opened = Devices.Open(parsed.GetValue(device)!);
+            using Backend opened = Devices.Open(parsed, device);
             using var traced = new Trace(opened, parsed.GetValue(trace), output);
             Backend backend = traced.Backend;
             var model = new Mamba2Model(config, backend, seed: parsed.GetValue(seed));

@@ -40,7 +40,7 @@ internal static class TrainCommand
         Option<bool> lockstep = CommonOptions.Lockstep();
         var verb = new Verb(
             "train", "Train a model on text, byte by byte or with a tokenizer.", "scratchmamba train --data book.txt --out runs/book --layers 4 --width 128 --steps 2000",
-            data, folder, tokenizer, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, saveEvery, evaluateEvery, device, precision, trace, lockstep);
+            data, folder, tokenizer, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, saveEvery, evaluateEvery, device, CommonOptions.Threads, precision, trace, lockstep);
         verb.SetAction((parsed, cancellation) =>
         {
             Tokenizer tokens = TokenizerFor(parsed.GetValue(tokenizer), parsed.GetValue(folder)!);
@@ -74,7 +74,7 @@ internal static class TrainCommand
             int count = parsed.GetValue(steps);
             TextWriter output = parsed.InvocationConfiguration.Output;
             TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadFiles(parsed.GetValue(data)!));
-            using Backend opened = Devices.Open(parsed.GetValue(device)!, parsed.GetValue(lockstep));
+            using Backend opened = Devices.Open(parsed, device, parsed.GetValue(lockstep));
             using var traced = new Trace(opened, parsed.GetValue(trace), output);
             Backend backend = traced.Backend;
             var model = new Mamba2Model(sizes, backend, seed: parsed.GetValue(seed)) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) };

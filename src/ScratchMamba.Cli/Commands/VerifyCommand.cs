@@ -33,13 +33,13 @@ internal static class VerifyCommand
         Option<bool> lockstep = CommonOptions.Lockstep();
         var verb = new Verb(
             "verify", "Recompute what another implementation computed from a checkpoint, and compare.", "scratchmamba verify --model tests/golden/hf-tiny --precision f64",
-            model, expected, precision, tolerance, device, trace, lockstep);
+            model, expected, precision, tolerance, device, CommonOptions.Threads, trace, lockstep);
         verb.SetAction((parsed, cancellation) =>
         {
             string folder = parsed.GetValue(model)!;
             DType type = parsed.GetValue(precision) == "f64" ? DType.F64 : DType.F32;
             using var file = new SafetensorsFile(parsed.GetValue(expected) ?? Path.Combine(folder, "expected.safetensors"));
-            using Backend opened = Devices.Open(parsed.GetValue(device)!, parsed.GetValue(lockstep));
+            using Backend opened = Devices.Open(parsed, device, parsed.GetValue(lockstep));
             using var traced = new Trace(opened, parsed.GetValue(trace), parsed.InvocationConfiguration.Output);
             Backend backend = traced.Backend;
             var verification = new Verification(file, () => Checkpoint.Load(folder, backend, type), type, parsed.GetValue(tolerance), cancellation);

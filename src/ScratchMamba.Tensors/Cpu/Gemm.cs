@@ -15,6 +15,9 @@ internal unsafe struct Gemm<T> where T : unmanaged, IFloatingPointIeee754<T>
     public nint ARow, AColumn, ABatch;
     public nint BRow, BColumn, BBatch;
 
+    /// <summary>BF16 or F16 where B holds that, which then is one matrix with BRow 1, and T is float; null where B holds T.</summary>
+    public DType? NarrowB;
+
     /// <summary>Multiply-adds that take as long as one elementary operation of <see cref="CpuParallel"/>.</summary>
     public const int FusedPerOperation = 8;
 
@@ -102,7 +105,7 @@ internal unsafe struct Gemm<T> where T : unmanaged, IFloatingPointIeee754<T>
             Gemm<T> part = Product with
             {
                 A = Product.A + start * Product.AColumn,
-                B = Product.B + start * Product.BRow,
+                B = Product.NarrowB is null ? Product.B + start * Product.BRow : (T*)((ushort*)Product.B + start),
                 C = Partials + index * Product.M * Product.N,
                 K = Math.Min(Length, Product.K - start),
             };

@@ -16,6 +16,12 @@ internal unsafe interface ILanes<TVector, T> where TVector : struct where T : un
 
     static abstract TVector Load(T* address);
 
+    /// <summary>As many numbers of bfloat16, widened; T is float.</summary>
+    static abstract TVector LoadBFloat16(ushort* address);
+
+    /// <summary>As many numbers of binary16, widened; T is float.</summary>
+    static abstract TVector LoadHalf(ushort* address);
+
     static abstract void Store(TVector value, T* address);
 
     static abstract TVector Add(TVector x, TVector y);
@@ -39,6 +45,22 @@ internal readonly unsafe struct Lanes128<T> : ILanes<Vector128<T>, T> where T : 
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<T> Load(T* address) => Vector128.Load(address);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<T> LoadBFloat16(ushort* address) => (Bits(address) << 16).As<uint, T>();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<T> LoadHalf(ushort* address)
+    {
+        // The exponent's bias differs by 112, which a product makes good, for subnormal numbers too; the largest exponent means infinity or NaN in both.
+        Vector128<uint> bits = Bits(address), magnitude = bits & Vector128.Create(0x7fffu), sign = bits ^ magnitude;
+        Vector128<uint> scaled = ((magnitude << 13).AsSingle() * Vector128.Create(5.192296858534828e33f)).AsUInt32();
+        Vector128<uint> special = Vector128.GreaterThan(magnitude.AsInt32(), Vector128.Create(0x7bff)).AsUInt32() & Vector128.Create(0x7f800000u);
+        return (scaled | special | sign << 16).As<uint, T>();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<uint> Bits(ushort* address) => Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(ulong*)address).AsUInt16());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector128<T> value, T* address) => value.Store(address);
@@ -69,6 +91,22 @@ internal readonly unsafe struct Lanes256<T> : ILanes<Vector256<T>, T> where T : 
     public static Vector256<T> Load(T* address) => Vector256.Load(address);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> LoadBFloat16(ushort* address) => (Bits(address) << 16).As<uint, T>();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> LoadHalf(ushort* address)
+    {
+        // The exponent's bias differs by 112, which a product makes good, for subnormal numbers too; the largest exponent means infinity or NaN in both.
+        Vector256<uint> bits = Bits(address), magnitude = bits & Vector256.Create(0x7fffu), sign = bits ^ magnitude;
+        Vector256<uint> scaled = ((magnitude << 13).AsSingle() * Vector256.Create(5.192296858534828e33f)).AsUInt32();
+        Vector256<uint> special = Vector256.GreaterThan(magnitude.AsInt32(), Vector256.Create(0x7bff)).AsUInt32() & Vector256.Create(0x7f800000u);
+        return (scaled | special | sign << 16).As<uint, T>();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<uint> Bits(ushort* address) => Vector256.WidenLower(Vector128.Load(address).ToVector256Unsafe());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector256<T> value, T* address) => value.Store(address);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -95,6 +133,22 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Vector512<T>, T> where T : 
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<T> Load(T* address) => Vector512.Load(address);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<T> LoadBFloat16(ushort* address) => (Bits(address) << 16).As<uint, T>();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<T> LoadHalf(ushort* address)
+    {
+        // The exponent's bias differs by 112, which a product makes good, for subnormal numbers too; the largest exponent means infinity or NaN in both.
+        Vector512<uint> bits = Bits(address), magnitude = bits & Vector512.Create(0x7fffu), sign = bits ^ magnitude;
+        Vector512<uint> scaled = ((magnitude << 13).AsSingle() * Vector512.Create(5.192296858534828e33f)).AsUInt32();
+        Vector512<uint> special = Vector512.GreaterThan(magnitude.AsInt32(), Vector512.Create(0x7bff)).AsUInt32() & Vector512.Create(0x7f800000u);
+        return (scaled | special | sign << 16).As<uint, T>();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<uint> Bits(ushort* address) => Vector512.WidenLower(Vector256.Load(address).ToVector512Unsafe());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector512<T> value, T* address) => value.Store(address);

@@ -62,6 +62,13 @@ internal static class Rules
             ShapeException.ThrowUnless(type.DType.IsFloating() && type.DType == x[0].DType, operation, "tensors must be of one floating-point type", x);
     }
 
+    /// <summary>Numbers of 16 bits are read by matrix products and casts only.</summary>
+    public static void RefuseNarrow(string operation, ReadOnlySpan<TensorType> x)
+    {
+        foreach (TensorType type in x)
+            ShapeException.ThrowUnless(!type.DType.IsNarrow(), operation, $"{type.DType} is a type for weights; cast to F32 first", x);
+    }
+
     public static void RequireAxis(string operation, ReadOnlySpan<TensorType> x, int axis) =>
         ShapeException.ThrowUnless((uint)axis < (uint)x[0].Shape.Rank, operation, $"there is no axis {axis}", x);
 }

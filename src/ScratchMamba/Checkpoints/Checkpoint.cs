@@ -28,14 +28,18 @@ public static class Checkpoint
     }
 
     /// <summary>Reads a model. F16 and BF16 weights are widened; F64 ones are rounded unless <paramref name="type"/> is F64.</summary>
+    /// <param name="folder">The checkpoint's folder.</param>
+    /// <param name="backend">Where the model is to live.</param>
+    /// <param name="type">What it computes in: F32, or F64 for an oracle.</param>
+    /// <param name="weights">BF16 or F16 to hold matrices in 16 bits, for inference; what is stored so is taken as it is, anything else is rounded.</param>
     /// <exception cref="CheckpointException">A file is missing or damaged, or a tensor is missing, unknown, of another shape than the configuration says, or not finite.</exception>
-    public static Mamba2Model Load(string folder, Backend backend, DType type = DType.F32)
+    public static Mamba2Model Load(string folder, Backend backend, DType type = DType.F32, DType? weights = null)
     {
         folder = AtomicFolder.Current(folder);
         Mamba2Config config = LoadConfig(folder);
         using WeightSource source = WeightSource.Open(folder);
         Dictionary<string, string> stored = Match(source, config);
-        var model = new Mamba2Model(config, backend, type, seed: null);
+        var model = new Mamba2Model(config, backend, type, seed: null, weights);
         foreach ((string path, Parameter parameter) in model.Parameters())
         {
             if (type == DType.F64)
@@ -191,6 +195,25 @@ public static class Checkpoint
             if (at >= 0)
                 throw new CheckpointException($"{source.Path}: tensor {name} holds {values[at]} at element {at}; a model with such weights computes nothing");
         }
-        parameter.Value.Write<T>(values);
+        Write<T>(source, name, parameter.Value, values);
+    }
+
+    private static void Write<T>(WeightSource source, string name, Tensors.Tensor parameter, T[] values) where T : unmanaged, System.Numerics.IFloatingPointIeee754<T>
+    {
+        if (!parameter.DType.IsNarrow())
+        {
+            parameter.Write<T>(values);
+            return;
+        }
+        if (parameter.DType == DType.BF16)
+        {
+            parameter.Write<BFloat16>(Array.ConvertAll(values, value => (BFloat16)float.CreateTruncating(value)));
+            return;
+        }
+        Half[] halves = Array.ConvertAll(values, value => Half.CreateTruncating(value));
+        int at = Array.FindIndex(halves, value => !Half.IsFinite(value));
+        if (at >= 0)
+            throw new CheckpointException($"{source.Path}: tensor {name} holds {values[at]} at element {at}, too large for F16; hold the weights in BF16");
+        parameter.Write<Half>(halves);
     }
 }

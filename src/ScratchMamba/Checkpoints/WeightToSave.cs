@@ -20,6 +20,12 @@ public sealed record WeightToSave(string Name, TensorType Type, Action<Stream> W
             case DType.F32:
                 WriteElements<float>(stream, tensor.ToArray<float>());
                 break;
+            case DType.BF16:
+                WriteElements<BFloat16>(stream, tensor.ToArray<BFloat16>());
+                break;
+            case DType.F16:
+                WriteElements<Half>(stream, tensor.ToArray<Half>());
+                break;
             default:
                 WriteElements<int>(stream, tensor.ToArray<int>());
                 break;

@@ -6,7 +6,11 @@ namespace ScratchMamba.Modules;
 /// Makes parameters with random initial values. Values are drawn on the host by a counter-based generator, one stream for each parameter in the order of their making:
 /// so a seed gives the same model on every backend. Without a seed all is zero, for parameters that are about to be read from a file, or only counted.
 /// </summary>
-public sealed class Initializer(Backend backend, DType type, ulong? seed)
+/// <param name="backend">Where they live.</param>
+/// <param name="type">The element type of the parameters.</param>
+/// <param name="seed">The seed; null for zeros.</param>
+/// <param name="matrices">The element type of those with two axes, where it is another: BF16 or F16, for inference.</param>
+public sealed class Initializer(Backend backend, DType type, ulong? seed, DType? matrices = null)
 {
     private ulong stream;
 
@@ -28,7 +32,7 @@ public sealed class Initializer(Backend backend, DType type, ulong? seed)
     /// <summary>Elements drawn by a function of the generator.</summary>
     public Parameter Make(Shape shape, Func<Philox, double> next, bool decays)
     {
-        var whole = new TensorType(type, shape);
+        var whole = new TensorType(shape.Rank == 2 ? matrices ?? type : type, shape);
         if (seed is null)
             return new Parameter(backend.Zeros(whole), decays);
         var random = new Philox(seed.Value, stream++);

@@ -2,13 +2,13 @@ using ScratchMamba.Tensors;
 
 namespace ScratchMamba.Modules;
 
-/// <summary>A tensor that training changes: a tracked leaf whose data is overwritten in place.</summary>
+/// <summary>A tensor that training changes: a tracked leaf whose data is overwritten in place. One of 16-bit numbers is not tracked: it is for inference.</summary>
 /// <param name="value">The initial values.</param>
 /// <param name="decays">Whether weight decay applies to it.</param>
 public sealed class Parameter(Tensor value, bool decays)
 {
     /// <summary>The tensor: the same object for the parameter's whole life.</summary>
-    public Tensor Value { get; } = value.Track();
+    public Tensor Value { get; } = value.DType.IsFloating() ? value.Track() : value;
 
     /// <summary>Whether weight decay applies, by the published recipe.</summary>
     public bool Decays { get; } = decays;

@@ -26,11 +26,14 @@ public sealed class AdamWOptimizer
     private sealed record Entry(string Path, Parameter Parameter, Tensor First, Tensor Second, double Decay);
 
     /// <summary>An optimizer for a model's parameters, with moments of zero.</summary>
+    /// <exception cref="ArgumentException">Parameters are held in 16 bits.</exception>
     public AdamWOptimizer(Module model, AdamWSettings settings)
     {
         this.settings = settings;
         foreach ((string path, Parameter parameter) in model.Parameters())
         {
+            if (parameter.Value.DType.IsNarrow())
+                throw new ArgumentException($"{path} is held in {parameter.Value.DType}: 16 bits are for inference. Load the model in F32 to train it.");
             Tensor Moment() => parameter.Value.Backend.Zeros(parameter.Value.Type);
             double decay = parameter.Decays || settings.DecaysEverything ? settings.WeightDecay : 0;
             entries.Add(new Entry(path, parameter, Moment(), Moment(), decay));

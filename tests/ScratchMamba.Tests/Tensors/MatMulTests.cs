@@ -124,6 +124,61 @@ public class MatMulTests
         }
     }
 
+    [Theory]
+    [InlineData(1, 75, 100)]
+    [InlineData(5, 33, 41)]
+    [InlineData(40, 100, 600)]
+    [InlineData(140, 70, 300)]
+    [InlineData(20, 30, 1100)]
+    public void WeightsOf16BitsGiveTheProductOfTheNumbersTheyAre(int m, int n, int k)
+    {
+        var draw = new Draw([], 11);
+        Input a = draw.Normal([2, m, k]), w = draw.Normal([n, k], 1 / Math.Sqrt(k));
+        foreach (DType type in (DType[])[DType.BF16, DType.F16])
+        {
+            foreach (int bits in (int[])[128, 256, 512])
+            {
+                using var backend = new CpuBackend(threads: 2, bits);
+                Tensor x = a.On(backend, DType.F32), narrow = w.On(backend, DType.F32).Cast(type);
+                double[] expected = x.MatMul(narrow.Cast(DType.F32), transposeB: true).ToDoubles();
+                Assert.InRange(RelativeError.Of(x.MatMul(narrow, transposeB: true).ToDoubles(), expected), 0, 1e-6);
+                // The rounding itself: half of the last of 8 or 11 bits.
+                Assert.InRange(RelativeError.Of(narrow.ToDoubles(), w.Values), 0, type == DType.BF16 ? 1.0 / 256 : 1.0 / 2048);
+            }
+        }
+    }
+
+    [Fact]
+    public void HalvesOfEveryKindAreWidenedExactly()
+    {
+        Half[] halves = [.. Enumerable.Range(0, 0x10000).Select(bits => BitConverter.UInt16BitsToHalf((ushort)bits))];
+        foreach (int bits in (int[])[128, 256, 512])
+        {
+            using var backend = new CpuBackend(vectorBits: bits);
+            // Each column has one number that is not zero, so that a product with ones is that number.
+            for (int start = 0; start < halves.Length; start += 512)
+            {
+                var diagonal = new Half[512 * 64];
+                for (int i = 0; i < 512; i++)
+                    diagonal[i * 64 + i % 64] = halves[start + i];
+                float[] actual = backend.Full(new TensorType(DType.F32, [1, 64]), 1).MatMul(backend.Tensor<Half>([512, 64], diagonal), transposeB: true).ToArray<float>();
+                for (int i = 0; i < 512; i++)
+                    Assert.Equal((float)halves[start + i], actual[i]);
+            }
+        }
+    }
+
+    [Fact]
+    public void TheGradientPassesWeightsOf16Bits()
+    {
+        using var backend = new CpuBackend();
+        var draw = new Draw([], 12);
+        Tensor x = draw.Normal([3, 20]).On(backend, DType.F32).Track(), w = draw.Normal([7, 20]).On(backend, DType.F32).Cast(DType.BF16);
+        Tensor seed = draw.Normal([3, 7]).On(backend, DType.F32);
+        double[] gradient = x.MatMul(w, transposeB: true).Backward(seed)[x].ToDoubles();
+        Assert.InRange(RelativeError.Of(gradient, seed.MatMul(w.Cast(DType.F32)).ToDoubles()), 0, 1e-6);
+    }
+
     [Fact]
     public void AnInfinityInOneRowStaysInThatRow()
     {

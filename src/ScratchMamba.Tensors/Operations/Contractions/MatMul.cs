@@ -10,7 +10,7 @@ public static partial class TensorOperations
     /// A linear layer is <c>x.MatMul(w, transposeB: true)</c> with w [out, in].
     /// </summary>
     /// <param name="a">The left operand.</param>
-    /// <param name="b">The right operand.</param>
+    /// <param name="b">The right operand; transposed, it may be one matrix of BF16 or F16 beside F32, which is widened as it is read.</param>
     /// <param name="transposeA">Whether <paramref name="a"/> holds Aᵀ, [..., K, M].</param>
     /// <param name="transposeB">Whether <paramref name="b"/> holds Bᵀ, [..., N, K].</param>
     /// <param name="precision">How exactly.</param>
@@ -29,7 +29,15 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(MatMul), inputs, 2);
-        Rules.RequireFloating(nameof(MatMul), inputs);
+        if (inputs[1].DType.IsNarrow())
+        {
+            ShapeException.ThrowUnless(
+                inputs[0].DType == DType.F32 && TransposeB && inputs[1].Shape.Rank == 2, nameof(MatMul), $"{inputs[1].DType} is multiplied as one transposed matrix [N, K] on the right of F32", inputs);
+        }
+        else
+        {
+            Rules.RequireFloating(nameof(MatMul), inputs);
+        }
         Shape a = inputs[0].Shape, b = inputs[1].Shape;
         ShapeException.ThrowUnless(a.Rank >= 2 && b.Rank >= 2, nameof(MatMul), "both operands must have at least two axes; reshape a vector to a row or a column", inputs);
         (int m, int inner) = Extents(a, TransposeA);
@@ -54,7 +62,7 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (call.Outputs[0].DType != DType.F32)
+        if (call.Inputs[1].DType != DType.F32)
             return null;
         Shape a = call.Inputs[0].Shape, b = call.Inputs[1].Shape, c = call.Outputs[0].Shape;
         (int m, int k) = Extents(a, TransposeA);
@@ -72,6 +80,8 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
     private Tensor GradientOfA(BackwardCall call, Tensor dc)
     {
         Tensor b = call.Input(1);
+        if (b.DType.IsNarrow())
+            b = b.Cast(DType.F32);
         Tensor da = TransposeA ? b.MatMul(dc, TransposeB, true, Precision) : dc.MatMul(b, false, !TransposeB, Precision);
         return SumBatches(da, call.InputType(0).Shape);
     }
@@ -100,7 +110,7 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
         (m, int batches) = Rows(m, b, c);
         var product = new Gemm<T>
         {
-            A = call.InputAddress<T>(0), B = call.InputAddress<T>(1), C = call.OutputAddress<T>(0),
+            A = call.InputAddress<T>(0), B = (T*)call.InputBytes(1), NarrowB = call.InputType(1).DType.IsNarrow() ? call.InputType(1).DType : null, C = call.OutputAddress<T>(0),
             Batches = batches, M = m, N = n, K = k,
             ARow = TransposeA ? 1 : k, AColumn = TransposeA ? m : 1, ABatch = a.Rank == 2 ? 0 : (nint)m * k,
             BRow = TransposeB ? 1 : n, BColumn = TransposeB ? k : 1, BBatch = b.Rank == 2 ? 0 : (nint)k * n,

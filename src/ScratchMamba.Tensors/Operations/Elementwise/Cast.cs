@@ -5,7 +5,7 @@ namespace ScratchMamba.Tensors.Operations;
 
 public static partial class TensorOperations
 {
-    /// <summary>The same numbers in another floating-point type, rounded to it. The gradient is cast back; none passes to integers.</summary>
+    /// <summary>The same numbers in another floating-point type, rounded to it. The gradient is cast back; none passes to integers, or through types of 16 bits.</summary>
     public static Tensor Cast(this Tensor x, DType type) => x.DType == type ? x : Tensor.Apply(new Cast(type), x);
 }
 
@@ -16,19 +16,33 @@ public readonly record struct Cast(DType Type) : IPrimitive
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(Cast), inputs, 1);
-        ShapeException.ThrowUnless(Type.IsFloating(), nameof(Cast), $"the result must be of a floating-point type, not {Type}", inputs);
+        ShapeException.ThrowUnless(Type != DType.I32, nameof(Cast), $"the result must be of a floating-point type, not {Type}", inputs);
+        ShapeException.ThrowUnless(!Type.IsNarrow() || inputs[0].DType == DType.F32, nameof(Cast), $"only F32 is cast to {Type}", inputs);
+        ShapeException.ThrowUnless(!inputs[0].DType.IsNarrow() || Type == DType.F32, nameof(Cast), $"{inputs[0].DType} is cast to F32 only", inputs);
         return [inputs[0] with { DType = Type }];
     }
 
     /// <inheritdoc/>
     public void Compute(CpuCall call)
     {
-        switch (call.DType)
+        switch (call.DType, Type)
         {
-            case DType.F32:
+            case (DType.BF16, _):
+                Narrow.Widen(call.Input<BFloat16>(0), call.Output<float>(0));
+                break;
+            case (DType.F16, _):
+                TensorPrimitives.ConvertToSingle(call.Input<Half>(0), call.Output<float>(0));
+                break;
+            case (_, DType.BF16):
+                Narrow.Round(call.Input<float>(0), call.Output<BFloat16>(0));
+                break;
+            case (_, DType.F16):
+                TensorPrimitives.ConvertToHalf(call.Input<float>(0), call.Output<Half>(0));
+                break;
+            case (DType.F32, _):
                 From<float>(call);
                 break;
-            case DType.F64:
+            case (DType.F64, _):
                 From<double>(call);
                 break;
             default:

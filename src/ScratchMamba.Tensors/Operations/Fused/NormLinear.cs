@@ -14,7 +14,7 @@ public static partial class TensorOperations
     /// </summary>
     /// <param name="x">[…, K].</param>
     /// <param name="norm">w, [K].</param>
-    /// <param name="weight">W, [N, K].</param>
+    /// <param name="weight">W, [N, K]; beside F32 it may be BF16 or F16.</param>
     /// <param name="epsilon">ε, which keeps a row of zeros finite.</param>
     /// <param name="gate">Of the shape of x; null for none.</param>
     /// <param name="residual">[…, N]; null for none.</param>
@@ -50,7 +50,9 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(NormLinear), inputs, 3 + (HasGate ? 1 : 0) + (HasResidual ? 1 : 0));
-        RmsNorm.CheckRow(nameof(NormLinear), inputs, inputs[1]);
+        // Weights of 16 bits are widened as they are read.
+        bool isNarrow = inputs[2].DType.IsNarrow() && inputs[0].DType == DType.F32;
+        RmsNorm.CheckRow(nameof(NormLinear), isNarrow ? [.. inputs[..2], .. inputs[3..]] : inputs, inputs[1]);
         Shape x = inputs[0].Shape, weight = inputs[2].Shape;
         ShapeException.ThrowUnless(weight.Rank == 2 && weight[1] == x.Columns, nameof(NormLinear), "the matrix must be [N, K] for rows of K", inputs);
         ShapeException.ThrowUnless(!HasGate || inputs[3].Shape == x, nameof(NormLinear), "x and gate must have one shape", inputs);
@@ -74,7 +76,7 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
         Shape x = call.Inputs[0].Shape, y = call.Outputs[0].Shape;
         if (y.Count == 0)
             return Tensors.Launch.Nothing;
-        if (call.Inputs[0].DType != DType.F32 || call.Device.IsCpu || x.Rows > MostRows || x.Columns == 0 || x.Columns % 4 != 0)
+        if (call.Inputs[2].DType != DType.F32 || call.Device.IsCpu || x.Rows > MostRows || x.Columns == 0 || x.Columns % 4 != 0)
             return null;
         uint workgroup = (uint)Math.Max(64, call.Device.SubgroupSize), each = workgroup / (uint)call.Device.SubgroupSize;
         return Dispatch.Linear(
@@ -122,7 +124,8 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
         {
             var product = new Gemm<T>
             {
-                A = first, B = call.InputAddress<T>(2), C = call.OutputAddress<T>(0), Batches = 1, M = rows, N = n, K = k, ARow = k, AColumn = 1, BRow = 1, BColumn = k,
+                A = first, B = (T*)call.InputBytes(2), C = call.OutputAddress<T>(0), Batches = 1, M = rows, N = n, K = k, ARow = k, AColumn = 1, BRow = 1, BColumn = k,
+                NarrowB = call.InputType(2).DType.IsNarrow() ? call.InputType(2).DType : null,
             };
             product.Run(call.Threads, call.VectorBits);
         }

@@ -23,6 +23,12 @@ public readonly record struct Full(TensorType Type, double Value) : IPrimitive
             case DType.F64:
                 call.Output<double>(0).Fill(Value);
                 break;
+            case DType.BF16:
+                call.Output<BFloat16>(0).Fill((BFloat16)(float)Value);
+                break;
+            case DType.F16:
+                call.Output<Half>(0).Fill((Half)Value);
+                break;
             default:
                 call.Output<int>(0).Fill(checked((int)Value));
                 break;

@@ -20,6 +20,7 @@ public readonly record struct Pad(int Axis, int Before, int After, double Value)
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(Pad), inputs, 1);
+        Rules.RefuseNarrow(nameof(Pad), inputs);
         Rules.RequireAxis(nameof(Pad), inputs, Axis);
         ShapeException.ThrowUnless(Before >= 0 && After >= 0, nameof(Pad), $"lengths {Before} and {After} must not be negative", inputs);
         return [inputs[0] with { Shape = inputs[0].Shape.With(Axis, checked(Before + inputs[0].Shape[Axis] + After)) }];
