@@ -50,8 +50,11 @@ public sealed record Mamba2Config
     /// <summary>Time steps are clamped to at most this.</summary>
     public double TimeStepHigh { get; init; } = double.PositiveInfinity;
 
-    /// <summary>The range that −A is drawn from uniformly.</summary>
+    /// <summary>The range that −A is drawn from.</summary>
     public (double Low, double High) DecayRange { get; init; } = (1, 16);
+
+    /// <summary>Whether log(−A) is uniform on its range, rather than −A: with a range that begins near zero, heads that retain for long and short are equally likely.</summary>
+    public bool DrawsDecayInLog { get; init; }
 
     /// <summary>Whether the two projections of a block have biases.</summary>
     public bool ProjectionBias { get; init; }

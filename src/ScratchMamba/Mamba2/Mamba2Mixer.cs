@@ -33,7 +33,7 @@ public sealed class Mamba2Mixer : Module
         convolutionWeight = init.Uniform([config.ConvolutionWidth, 1, config.ConvolutionTaps], tapBound, decays: true);
         convolutionBias = config.ConvolutionBias ? init.Uniform([config.ConvolutionWidth], tapBound, decays: false) : null;
         stepBias = init.Make([config.Heads], random => InverseSoftplus(DrawTimeStep(config, random)), decays: false);
-        decayLog = init.Make([config.Heads], random => Math.Log(Between(config.DecayRange, random)), decays: false);
+        decayLog = init.Make([config.Heads], random => DrawDecayLog(config, random), decays: false);
         skip = init.Constant(config.SkipPerChannel ? [config.InnerWidth] : [config.Heads], 1, decays: false);
         normWeight = config.GatedNorm ? init.Constant([config.InnerWidth], 1, decays: false) : null;
         initialState = config.LearnsInitialState ? init.Constant([config.Heads, config.HeadSize, config.StateSize], 0, decays: false) : null;
@@ -240,6 +240,11 @@ public sealed class Mamba2Mixer : Module
         (double low, double high) = (Math.Log(config.TimeStepMin), Math.Log(config.TimeStepMax));
         return Math.Max(Math.Exp(Between((low, high), random)), config.TimeStepFloor);
     }
+
+    /// <summary>log(−A), with −A uniform or log-uniform on its range.</summary>
+    private static double DrawDecayLog(Mamba2Config config, Philox random) => config.DrawsDecayInLog
+        ? Between((Math.Log(config.DecayRange.Low), Math.Log(config.DecayRange.High)), random)
+        : Math.Log(Between(config.DecayRange, random));
 
     private static double Between((double Low, double High) range, Philox random) => range.Low + (range.High - range.Low) * random.NextDouble();
 

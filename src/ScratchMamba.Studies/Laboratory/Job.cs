@@ -1,0 +1,161 @@
+using System.Diagnostics;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using ScratchMamba.Checkpoints;
+using ScratchMamba.Mamba2;
+using ScratchMamba.Tensors;
+using ScratchMamba.Training;
+
+namespace ScratchMamba.Studies.Laboratory;
+
+/// <summary>What a job may use while it runs.</summary>
+/// <param name="Backend">Where it computes; no other job uses it meanwhile.</param>
+/// <param name="Store">Where results are kept.</param>
+/// <param name="Report">Takes note of the share of the job that is done, with a few words.</param>
+/// <param name="Cancellation">Ends it.</param>
+public sealed record JobContext(Backend Backend, Store Store, Action<double, string> Report, CancellationToken Cancellation);
+
+/// <summary>A piece of work whose result is kept, and that is not done again while it is there.</summary>
+public abstract class Job
+{
+    /// <summary>What determines the result: jobs with the same settings are the same job.</summary>
+    public abstract string Settings { get; }
+
+    /// <summary>A few words, for who waits.</summary>
+    public abstract string Title { get; }
+
+    /// <summary>The work, in tokens trained on; reading a token costs about a third of that.</summary>
+    public abstract double Cost { get; }
+
+    /// <summary>What must be done before.</summary>
+    public virtual IReadOnlyList<Job> Needs => [];
+
+    /// <summary>Whether the result is there.</summary>
+    public abstract bool IsDone(Store store);
+
+    /// <summary>Does the work and keeps its result.</summary>
+    public abstract void Run(JobContext context);
+}
+
+/// <summary>Trains a model.</summary>
+/// <param name="plan">What determines it.</param>
+public sealed class TrainingJob(TrainingPlan plan) : Job
+{
+    /// <summary>What determines the model.</summary>
+    public TrainingPlan Plan => plan;
+
+    /// <inheritdoc/>
+    public override string Settings => plan.Settings;
+
+    /// <inheritdoc/>
+    public override string Title => $"train T = {plan.Length}, N = {plan.Config.StateSize}, seed {plan.Seed}{(plan.Start is null ? "" : ", further")}";
+
+    /// <inheritdoc/>
+    public override double Cost => plan.Tokens;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Job> Needs => plan.Start is null ? [] : [new TrainingJob(plan.Start)];
+
+    /// <inheritdoc/>
+    public override bool IsDone(Store store) => File.Exists(store.NoteOf(plan));
+
+    /// <inheritdoc/>
+    public override void Run(JobContext context)
+    {
+        using var scope = new Scope();
+        long start = Stopwatch.GetTimestamp();
+        string folder = context.Store.ModelFolder(plan);
+        Mamba2Model model = plan.Start is null
+            ? new Mamba2Model(plan.Config, context.Backend, seed: plan.Seed)
+            : Checkpoint.Load(context.Store.ModelFolder(plan.Start), context.Backend);
+        var schedule = new LearningRateSchedule(plan.Rate, plan.Steps, plan.WarmUp, LearningRateDecay.WarmupStableDecay);
+        // Documents of no other training: a model that is trained further goes on to new ones.
+        ulong seed = plan.Start is null ? plan.Seed : ~plan.Seed;
+        var trainer = new Trainer(model, step => plan.Data.Batch(seed, step, plan.Rows, plan.Length), plan.Length, schedule);
+        var losses = new List<double>();
+        while (trainer.StepsDone < plan.Steps)
+        {
+            context.Cancellation.ThrowIfCancellationRequested();
+            StepReport report = trainer.Step();
+            losses.Add(report.Loss);
+            double speed = report.Step * plan.Rows * plan.Length / Stopwatch.GetElapsedTime(start).TotalSeconds;
+            context.Report(report.Step / (double)plan.Steps, $"step {report.Step}/{plan.Steps}, loss {report.Loss:0.000}, {speed:#,0} tokens/s");
+            if (plan.Checkpoints.Contains((int)report.Step) && report.Step < plan.Steps)
+                Checkpoint.Save(model, context.Store.ModelFolder(plan, (int)report.Step));
+        }
+        Checkpoint.Save(model, folder);
+        WriteNote(context.Store.NoteOf(plan), losses, Stopwatch.GetElapsedTime(start).TotalSeconds);
+    }
+
+    private void WriteNote(string path, List<double> losses, double seconds) => AtomicFile.Write(path, stream =>
+    {
+        using var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true });
+        json.WriteStartObject();
+        json.WriteString("settings", plan.Settings);
+        json.WriteNumber("seconds", Math.Round(seconds, 3));
+        json.WriteNumber("tokens", plan.Tokens);
+        json.WriteNumber("tokens_per_second", Math.Round(plan.Tokens / seconds));
+        json.WriteStartArray("loss");
+        foreach (double loss in losses)
+            json.WriteNumberValue(Math.Round(loss, 4));
+        json.WriteEndArray();
+        json.WriteEndObject();
+    });
+}
+
+/// <summary>A model that is there or will have been trained.</summary>
+/// <param name="Job">What trains it; null for one that is there.</param>
+/// <param name="Step">The step after which it is looked at; null for the end.</param>
+/// <param name="Path">The folder of one that is there.</param>
+public sealed record ModelSource(TrainingJob? Job, int? Step = null, string? Path = null)
+{
+    /// <summary>What determines it.</summary>
+    public string Settings => Job is null ? $"{Path}, written {Written:o}" : Step is { } step ? $"{Job.Settings}; after step {step}" : Job.Settings;
+
+    /// <summary>Its folder.</summary>
+    public string Folder(Store store) => Job is null ? Path! : Step is { } step && step != Job.Plan.Steps ? store.ModelFolder(Job.Plan, step) : store.ModelFolder(Job.Plan);
+
+    // A model that was trained again in the same folder is another one.
+    private DateTime Written => Directory.EnumerateFiles(Path!).Select(File.GetLastWriteTimeUtc).DefaultIfEmpty().Max();
+}
+
+/// <summary>Measures a model.</summary>
+/// <typeparam name="T">The result.</typeparam>
+/// <param name="model">The model.</param>
+/// <param name="settings">What determines the result, beside the model.</param>
+/// <param name="title">A few words, for who waits.</param>
+/// <param name="cost">The work, in tokens trained on.</param>
+/// <param name="type">How the result is written.</param>
+/// <param name="measure">The measurement.</param>
+public sealed class MeasurementJob<T>(ModelSource model, string settings, string title, double cost, JsonTypeInfo<T> type, Func<Mamba2Model, JobContext, T> measure) : Job
+{
+    /// <inheritdoc/>
+    public override string Settings => $"{settings} of [{model.Settings}]";
+
+    /// <inheritdoc/>
+    public override string Title => title;
+
+    /// <inheritdoc/>
+    public override double Cost => cost;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Job> Needs => model.Job is null ? [] : [model.Job];
+
+    /// <inheritdoc/>
+    public override bool IsDone(Store store) => File.Exists(store.ResultFile(Settings));
+
+    /// <summary>The result.</summary>
+    public T Result(Store store) => store.Read(Settings, type);
+
+    /// <summary>How long it took, in seconds, without training.</summary>
+    public double Seconds(Store store) => store.Seconds(Settings);
+
+    /// <inheritdoc/>
+    public override void Run(JobContext context)
+    {
+        using var scope = new Scope();
+        long start = Stopwatch.GetTimestamp();
+        T value = measure(Checkpoint.Load(model.Folder(context.Store), context.Backend), context);
+        context.Store.Write(Settings, value, Stopwatch.GetElapsedTime(start).TotalSeconds, type);
+    }
+}

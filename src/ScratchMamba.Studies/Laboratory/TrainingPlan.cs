@@ -1,0 +1,53 @@
+using ScratchMamba.Mamba2;
+using ScratchMamba.Studies.Data;
+
+namespace ScratchMamba.Studies.Laboratory;
+
+/// <summary>Everything that determines a trained model: the same plan gives the same parameters on the same backend, to the last bit.</summary>
+public sealed record TrainingPlan
+{
+    /// <summary>What it learns from.</summary>
+    public required StudyData Data { get; init; }
+
+    /// <summary>Sizes and initialisation.</summary>
+    public required Mamba2Config Config { get; init; }
+
+    /// <summary>The training length: tokens of a row.</summary>
+    public required int Length { get; init; }
+
+    /// <summary>The number of updates.</summary>
+    public required int Steps { get; init; }
+
+    /// <summary>Tokens of a batch.</summary>
+    public int TokensPerStep { get; init; } = 4096;
+
+    /// <summary>The largest learning rate; it rises over <see cref="WarmUp"/> steps, stays, and falls to 0 over the last tenth.</summary>
+    public double Rate { get; init; } = 3e-3;
+
+    /// <summary>The steps of the warm-up.</summary>
+    public int WarmUp { get; init; } = 100;
+
+    /// <summary>The seed of parameters and data.</summary>
+    public ulong Seed { get; init; } = 1;
+
+    /// <summary>Steps after which the model is saved too, beside the end.</summary>
+    public IReadOnlyList<int> Checkpoints { get; init; } = [];
+
+    /// <summary>The plan whose model this one starts from; null for fresh parameters.</summary>
+    public TrainingPlan? Start { get; init; }
+
+    /// <summary>Rows of a batch.</summary>
+    public int Rows => Math.Max(1, TokensPerStep / Length);
+
+    /// <summary>The tokens it learns from.</summary>
+    public long Tokens => (long)Steps * Rows * Length;
+
+    /// <summary>The settings in a line: two plans with the same line have the same model.</summary>
+    public string Settings =>
+        $"{Data.Name}; d {Config.Width}, layers {Config.Layers}, P {Config.HeadSize}, N {Config.StateSize}, −A {(Config.DrawsDecayInLog ? "log-uniform" : "uniform")} {Config.DecayRange.Low}–{Config.DecayRange.High}; "
+        + $"T {Length}, {Rows} rows, {Steps} steps, rate {Rate}, warm-up {WarmUp}, seed {Seed}{(Checkpoints.Count > 0 ? $", saved at {string.Join(' ', Checkpoints)}" : "")}"
+        + (Start is null ? "" : $"; after [{Start.Settings}]");
+
+    /// <summary>The model in a few words, for a report.</summary>
+    public string Model => $"Mamba-2, {Config.ParameterCount:#,0} parameters, {Config.Layers} layers, width {Config.Width}, N = {Config.StateSize}, T = {Length}, {Tokens / 1e6:0.0} M tokens";
+}
