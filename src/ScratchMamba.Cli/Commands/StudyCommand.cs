@@ -1,0 +1,90 @@
+using System.CommandLine;
+using ScratchMamba.Data;
+using ScratchMamba.Studies;
+using ScratchMamba.Studies.Data;
+using ScratchMamba.Studies.Laboratory;
+using ScratchMamba.Studies.Reports;
+using ScratchMamba.Tokenizers;
+
+namespace ScratchMamba.Cli.Commands;
+
+/// <summary>study: what models do beyond their training length, and what helps.</summary>
+internal static class StudyCommand
+{
+    private const string All = "all";
+
+    public static Verb Create()
+    {
+        var names = new Argument<string[]>("studies") { Description = $"Which studies: {string.Join(", ", StudyRun.Names)}, or {All}.", Arity = ArgumentArity.OneOrMore };
+        names.AcceptOnlyFromAmong([All, .. StudyRun.Names]);
+        Option<string> preset = new Option<string>("--preset") { Description = "The extent: tiny (minutes on two cores) or small (an hour, or minutes on a graphics card).", DefaultValueFactory = _ => "tiny" }
+            .AcceptOnlyFromAmong("tiny", "small");
+        Option<string> folder = CommonOptions.Text("--out", "The folder for the report. Finished work is kept there, and not done again.", "runs/studies");
+        var model = new Option<string?>("--model") { Description = "Study this checkpoint instead of training models." };
+        Option<string[]> data = CommonOptions.Data();
+        data.Required = false;
+        data.Description = "Files or folders of UTF-8 text to learn from and to read, byte by byte, instead of streaming recall.";
+        Option<int?> length = Optional("--length", "The training length, in tokens."), steps = Optional("--steps", "How many updates to make."), state = Optional("--state", "N: the size of the state of a channel."),
+            width = Optional("--width", "The width of the residual stream."), layers = Optional("--layers", "The number of blocks."), batch = Optional("--tokens", "Tokens of a batch."),
+            seeds = Optional("--seeds", "How many models are trained alike."), prompts = Optional("--prompts", "How many prompts each model reads."),
+            factor = Optional("--factor", "How many times the training length the prompts are long."), stream = Optional("--stream", "Tokens of the prompt that is streamed.");
+        Option<ulong> seed = CommonOptions.Parsed("--seed", 1UL, "The first seed.", _ => true, $"a whole number from 0 to {ulong.MaxValue}");
+        Option<string> device = CommonOptions.Device();
+        var verb = new Verb(
+            "study", "Study what models do beyond their training length, and what helps; the paper's experiments from scratch.", "scratchmamba study all --preset tiny --out runs/studies",
+            preset, folder, model, data, length, steps, state, width, layers, batch, seeds, prompts, factor, stream, seed, device);
+        verb.Arguments.Add(names);
+        verb.SetAction((parsed, cancellation) =>
+        {
+            StudyOptions options = parsed.GetValue(preset) == "small" ? StudyOptions.Small : StudyOptions.Tiny;
+            options = options with
+            {
+                Length = parsed.GetValue(length) ?? options.Length,
+                Steps = parsed.GetValue(steps) ?? options.Steps,
+                StateSize = parsed.GetValue(state) ?? options.StateSize,
+                Width = parsed.GetValue(width) ?? options.Width,
+                Layers = parsed.GetValue(layers) ?? options.Layers,
+                TokensPerStep = parsed.GetValue(batch) ?? options.TokensPerStep,
+                Seeds = parsed.GetValue(seeds) ?? options.Seeds,
+                Prompts = parsed.GetValue(prompts) ?? options.Prompts,
+                LengthFactor = parsed.GetValue(factor) ?? options.LengthFactor,
+                StreamLength = parsed.GetValue(stream) ?? options.StreamLength,
+                FirstSeed = parsed.GetValue(seed),
+            };
+            if (parsed.GetValue(data) is { Length: > 0 } paths)
+                options = options with { Data = new TextDocuments(string.Join(" ", paths.Select(path => Path.GetFileName(Path.TrimEndingDirectorySeparator(path)))), TextCorpus.ReadFiles(paths), new ByteTokenizer()) };
+            if (parsed.GetValue(model) is not null && parsed.GetValue(length) is null)
+                throw new MisuseException("--model needs --length too: the length that the model was trained on.");
+            Subject subject = parsed.GetValue(model) is { } given ? Subject.Given(given, options.Data, options.Length) : Subject.Trained(options);
+            string[] chosen = parsed.GetValue(names)!;
+            string command = "scratchmamba study {0}" + string.Concat(parsed.Tokens.Skip(1).Select(token => token.Value).Where(word => !chosen.Contains(word)).Select(word => $" {word}"));
+            Run(chosen.Contains(All) ? StudyRun.Names : chosen, options, subject, parsed.GetValue(folder)!, command, parsed.GetValue(device)!, parsed.InvocationConfiguration.Output, cancellation);
+            return Task.FromResult(CommandLine.Done);
+        });
+        return verb;
+    }
+
+    /// <summary>Runs studies, showing how they go, and says what was found and where the report is.</summary>
+    public static void Run(
+        IReadOnlyList<string> names, StudyOptions options, Subject subject, string folder, string command, string device, TextWriter output, CancellationToken cancellation)
+    {
+        bool isCpu = device == "cpu";
+        var display = new StudyDisplay(output);
+        // On a graphics card one model at a time; on processors one on each core.
+        var scheduler = new Scheduler(threads => isCpu ? new Tensors.Cpu.CpuBackend(threads) : Devices.Open(device), isCpu ? Environment.ProcessorCount : 1, Environment.ProcessorCount, display.Report);
+        (IReadOnlyList<StudyResult> results, string report) = StudyRun.Run(names, options, subject, folder, command, scheduler, cancellation);
+        display.Finish();
+        foreach (Finding finding in results.SelectMany(result => result.Findings))
+        {
+            string verdict = finding.Verdict switch { Verdict.Holds => "yes", Verdict.Fails => "no", _ => "not decided" };
+            output.WriteLine($"{finding.Experiment,-4} {verdict,-12} {finding.Claim} {finding.Found}");
+        }
+        output.WriteLine($"report: {report}");
+    }
+
+    private static Option<int?> Optional(string name, string description) => new(name)
+    {
+        Description = description + " The preset says, if it is left out.",
+        CustomParser = result => CommonOptions.Parse<int>(name, result, value => value > 0, $"a whole number from 1 to {int.MaxValue}"),
+    };
+}

@@ -1,0 +1,110 @@
+using ScratchMamba.Mamba2.Cures;
+using ScratchMamba.Studies.Data;
+using ScratchMamba.Studies.Laboratory;
+using ScratchMamba.Studies.Measures;
+using ScratchMamba.Studies.Reports;
+using ScratchMamba.Studies.Statistics;
+
+namespace ScratchMamba.Studies;
+
+/// <summary>A study: the work that it takes, and what follows from the results.</summary>
+/// <param name="options">The extent.</param>
+/// <param name="subject">The models.</param>
+public abstract class Study(StudyOptions options, Subject subject)
+{
+    /// <summary>Its name on the command line.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>The work.</summary>
+    public abstract IEnumerable<Job> Jobs { get; }
+
+    /// <summary>What follows, once all work is done.</summary>
+    /// <param name="store">The results.</param>
+    /// <param name="command">The command line that makes them.</param>
+    public abstract StudyResult Conclude(Store store, string command);
+
+    /// <summary>The extent.</summary>
+    protected StudyOptions Options => options;
+
+    /// <summary>The models.</summary>
+    protected Subject Subject => subject;
+
+    /// <summary>What is scored, and its unit, on a chart's axis.</summary>
+    protected string LossLabel => subject.Data is StreamingRecall ? "loss on reads, nats" : "loss, nats per token";
+
+    /// <summary>A measurement of loss against position.</summary>
+    protected MeasurementJob<LengthProfile> Profile(ModelSource model, StudyData data, Cure cure, string? title = null, long? length = null, int? prompts = null, int? trainingLength = null)
+    {
+        int trained = trainingLength ?? subject.TrainingLength;
+        var settings = new ProfileSettings
+        {
+            Data = data, TrainingLength = trained, Length = length ?? (long)options.LengthFactor * trained, Prompts = prompts ?? options.Prompts, Cure = cure,
+        };
+        return new MeasurementJob<LengthProfile>(
+            model, settings.Settings, title ?? $"loss against position, {cure}", settings.Cost, Results.Default.LengthProfile, (loaded, context) => LengthProfile.Measure(loaded, settings, context));
+    }
+
+    /// <summary>A passkey measurement.</summary>
+    private protected MeasurementJob<PasskeyTable> Ask(ModelSource model, IReadOnlyList<(int Length, double Depth)> places, Cure cure, string what)
+    {
+        const ulong Seed = 2_000_003;
+        return new MeasurementJob<PasskeyTable>(
+            model, $"{subject.Passkey.Name}, {what}, {string.Join(' ', places.GroupBy(place => place.Length).Select(group => $"{group.Count()} × {group.Key}"))}, seed {Seed}, cure {cure}",
+            $"{what}, {cure}", places.Sum(place => 0.3 * place.Length), Results.Default.PasskeyTable,
+            (loaded, context) =>
+            {
+                loaded.Cure = cure;
+                return PasskeyTable.Measure(loaded, subject.Passkey, places, Seed, context);
+            });
+    }
+
+    /// <summary>How figures of these models came about.</summary>
+    /// <param name="command">The command line.</param>
+    /// <param name="store">Where the models' times are.</param>
+    /// <param name="seconds">How long measuring took.</param>
+    /// <param name="data">What was read; the models' own data by default.</param>
+    protected Origin OriginOf(string command, Store store, double seconds, string? data = null) => new(
+        command, subject.Model, data ?? subject.Data.Name, subject.Seeds, seconds + subject.Models.Sum(model => model.Job is null ? 0 : store.Seconds(model.Job.Plan)));
+
+    /// <summary>
+    /// A bucket of several models: the mean over the models with its interval, or, of one model, over its prompts.
+    /// </summary>
+    internal static Interval At(IReadOnlyList<LengthProfile> profiles, int bucket, Func<Tally, double> value, bool recent = false)
+    {
+        Tally[][] Of(LengthProfile profile) => recent ? profile.Recent : profile.All;
+        if (profiles.Count > 1)
+            return Interval.Mean(profiles.Select(profile => value(LengthProfile.Pool(Of(profile), bucket))));
+        Interval overPrompts = Interval.Mean(Of(profiles[0]).Select(prompt => value(prompt[bucket])));
+        return overPrompts with { Estimate = value(LengthProfile.Pool(Of(profiles[0]), bucket)) };
+    }
+
+    /// <summary>The curve of a quantity against position.</summary>
+    internal static Datum[] Curve(IReadOnlyList<LengthProfile> profiles, Func<Tally, double> value, bool recent = false) =>
+        [.. Enumerable.Range(0, profiles[0].Ends.Length).Select(bucket => Point(profiles[0].Ends[bucket], At(profiles, bucket, value, recent)))];
+
+    /// <summary>A value with its interval, at a place.</summary>
+    internal static Datum Point(double x, Interval value) => new(x, value.Estimate, value.Low, value.High);
+
+    /// <summary>A quantity inside the training length: the mean over several models, or over the prompts of one.</summary>
+    internal static Interval Inside(IReadOnlyList<LengthProfile> profiles, Func<Tally, double> value) => profiles.Count > 1
+        ? Interval.Mean(profiles.Select(profile => value(profile.WholeInside(profile.All))))
+        : Interval.Mean(profiles[0].All.Select(prompt => value(profiles[0].Inside.Aggregate(default(Tally), (sum, bucket) => sum + prompt[bucket]))));
+
+    /// <summary>The ratio of the operational test: the mean over several models, or of one with its interval over prompts.</summary>
+    internal static Interval RuleRatio(IReadOnlyList<LengthProfile> profiles, bool recent = false) => profiles.Count > 1
+        ? Interval.Mean(profiles.Select(profile => LengthRule.Of(profile, recent).LossRatio.Estimate))
+        : LengthRule.Of(profiles[0], recent).LossRatio;
+
+    /// <summary>Adds a curve to a table with the columns name, position, value, low, high, n.</summary>
+    internal static void Tabulate(Table table, string name, IReadOnlyList<LengthProfile> profiles, Func<Tally, double> value, bool recent = false)
+    {
+        for (int bucket = 0; bucket < profiles[0].Ends.Length; bucket++)
+        {
+            Interval found = At(profiles, bucket, value, recent);
+            table.Add(name, profiles[0].Ends[bucket], found.Estimate, found.Low, found.High, found.Count);
+        }
+    }
+
+    /// <summary>The axis of positions.</summary>
+    internal static Axis Positions { get; } = new("position (end of the bucket), tokens", Scale.Log2);
+}

@@ -1,0 +1,36 @@
+using ScratchMamba.Studies.Laboratory;
+using ScratchMamba.Studies.Reports;
+
+namespace ScratchMamba.Studies;
+
+/// <summary>Runs studies: does their work, judges, and writes the report.</summary>
+public static class StudyRun
+{
+    private static readonly (string Name, Func<StudyOptions, Subject, Study> Make)[] Known =
+    [
+        ("collapse", (options, subject) => new CollapseStudy(options, subject)),
+    ];
+
+    /// <summary>The names of all studies, in the order of <c>all</c>.</summary>
+    public static IReadOnlyList<string> Names { get; } = [.. Known.Select(study => study.Name)];
+
+    /// <summary>Runs studies.</summary>
+    /// <param name="names">Their names.</param>
+    /// <param name="options">The extent.</param>
+    /// <param name="subject">The models.</param>
+    /// <param name="folder">Where finished work is kept and looked for, and the report is written.</param>
+    /// <param name="command">The command line, for the report; <c>{0}</c> in it is replaced by the study's name.</param>
+    /// <param name="scheduler">Does the work.</param>
+    /// <param name="cancellation">Ends it; what is finished is kept.</param>
+    /// <returns>The results, and the report's path.</returns>
+    public static (IReadOnlyList<StudyResult> Results, string Report) Run(
+        IReadOnlyList<string> names, StudyOptions options, Subject subject, string folder, string command, Scheduler scheduler, CancellationToken cancellation)
+    {
+        var store = new Store(folder);
+        Study[] studies = [.. names.Select(name => Known.Single(study => study.Name == name).Make(options, subject))];
+        scheduler.Run(studies.SelectMany(study => study.Jobs), store, cancellation);
+        StudyResult[] results = [.. studies.Select(study => study.Conclude(store, string.Format(null, command, study.Name)))];
+        string lead = $"{subject.Model}; {subject.Data.Name}; {subject.Seeds}. Intervals cover 95 %: over models where there are several, over prompts where there is one. Made {DateTime.Now:yyyy-MM-dd HH:mm}.";
+        return (results, Report.Write(folder, "Beyond the training length", lead, results));
+    }
+}
