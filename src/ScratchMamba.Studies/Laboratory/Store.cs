@@ -19,7 +19,7 @@ public sealed class Store(string folder)
     public string ModelFolder(TrainingPlan plan) => Path.Combine(folder, "models", $"T{plan.Length}-N{plan.Config.StateSize}-seed{plan.Seed}-{Hash(plan.Settings)}");
 
     /// <summary>Where the model of a plan after some of its steps is, or will be.</summary>
-    public string ModelFolder(TrainingPlan plan, int step) => Path.Combine(ModelFolder(plan), $"step-{step}");
+    public string ModelFolder(TrainingPlan plan, int step) => $"{ModelFolder(plan)}-step{step}";
 
     /// <summary>The note beside a finished model, written last: where it is, the model is whole.</summary>
     public string NoteOf(TrainingPlan plan) => Path.Combine(ModelFolder(plan), "training.json");
