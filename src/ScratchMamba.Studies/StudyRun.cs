@@ -9,6 +9,11 @@ public static class StudyRun
     private static readonly (string Name, Func<StudyOptions, Subject, Study> Make)[] Known =
     [
         ("collapse", (options, subject) => new CollapseStudy(options, subject)),
+        ("retention", (options, subject) => new RetentionStudy(options, subject)),
+        ("recall", (options, subject) => new RecallStudy(options, subject)),
+        ("cures", (options, subject) => new CureStudy(options, subject)),
+        ("capacity", (options, subject) => new CapacityStudy(options, subject)),
+        ("remembrance", (options, subject) => new RemembranceStudy(options, subject)),
     ];
 
     /// <summary>The names of all studies, in the order of <c>all</c>.</summary>

@@ -9,6 +9,7 @@ namespace ScratchMamba.Studies.Data;
 /// <example>
 /// Keys k0…, values v0…; 3 pairs out of 8 keys and 8 values, seed 1, document 0:
 /// <code>
+/// &lt;s&gt; k1 v5 k0 v1 k4 v4 k1 v5* k0 v1* k4 v4*
 /// </code>
 /// </example>
 /// <param name="pairs">How many pairs a document has.</param>

@@ -9,6 +9,7 @@ namespace ScratchMamba.Studies.Data;
 /// <example>
 /// 4 symbols, concentration 0.2, seed 1, document 0:
 /// <code>
+/// s3 s1* s1* s2* s3* s3* s2* s1* s1* s2* s1* s2* s1* s1* s1* s1*
 /// </code>
 /// </example>
 /// <param name="symbols">How many symbols there are.</param>

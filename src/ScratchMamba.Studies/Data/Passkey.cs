@@ -46,8 +46,15 @@ public abstract class Passkey
 /// The passkey prompt of the paper (section 4.2 of its specification): a number of five digits in one line among a hundred that say nothing.
 /// </summary>
 /// <example>
-/// Seed 1, prompt 0, 600 bytes, depth 0.5:
+/// Seed 1, prompt 0, at most 500 bytes, depth 0.5:
 /// <code>
+/// There is an important piece of information hidden inside a lot of irrelevant text. Find it and memorize it. I will quiz you about it.
+///
+/// The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.
+/// The passkey is 89025. Remember it. 89025 is the passkey.
+/// The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.
+///
+/// What is the passkey? The passkey is
 /// </code>
 /// </example>
 public sealed class TextPasskey(Tokenizer tokenizer) : Passkey
@@ -101,6 +108,7 @@ public sealed class TextPasskey(Tokenizer tokenizer) : Passkey
 /// <example>
 /// 8 keys, 8 values, seed 1, prompt 0, 24 tokens, depth 0.5:
 /// <code>
+/// &lt;s&gt; k1 v5 k0 v1 k4 v4 k2 v5 k1 v5 k5 v7 k4 v4 k2 v5 k1 v5 k0 v1 k4 v4 k5
 /// </code>
 /// </example>
 public sealed class RecallPasskey(StreamingRecall data) : Passkey

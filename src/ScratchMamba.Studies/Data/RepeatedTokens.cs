@@ -10,6 +10,7 @@ namespace ScratchMamba.Studies.Data;
 /// <example>
 /// A pair of streaming recall with 4 keys and 4 values (first a write, then nothing but reads of it), seed 1, document 0:
 /// <code>
+/// &lt;s&gt; k3 v3 k3 v3* k3 v3* k3 v3*
 /// </code>
 /// </example>
 public sealed class RepeatedTokens : StudyData

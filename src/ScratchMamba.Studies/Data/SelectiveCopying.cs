@@ -9,6 +9,7 @@ namespace ScratchMamba.Studies.Data;
 /// <example>
 /// Blank is <c>_</c>, the mark <c>|</c>; 3 symbols of an alphabet of 8 in a context of 10, seed 1, document 0:
 /// <code>
+/// s4 _ s5 s7 _ _ _ _ _ _ | s4* s5* s7*
 /// </code>
 /// </example>
 /// <param name="context">Symbols and blanks together.</param>

@@ -17,8 +17,9 @@ public enum ReadDistance
 /// that was written last. Only the values of reads are scored; their distance is that of the last mention of the pair.
 /// </summary>
 /// <example>
-/// Keys k0…, values v0…; 4 keys, 4 values, seed 1, document 0:
+/// Keys k0…, values v0…; 4 keys, 4 values, seed 7, document 0:
 /// <code>
+/// &lt;s&gt; k3 v3 k1 v3 k0 v0 k1 v3* k0 v1 k1 v3* k3 v2 k3 v2*
 /// </code>
 /// </example>
 /// <param name="keys">How many keys there are.</param>

@@ -10,6 +10,7 @@ namespace ScratchMamba.Studies.Data;
 /// <example>
 /// The bytes of "to be or not to be", seed 1, document 0:
 /// <code>
+/// b e* t* o* ␣* b* e* ␣* o* r* ␣* n* o* t* ␣* t* o* ␣* b* e* t* o* ␣* b*
 /// </code>
 /// </example>
 /// <param name="name">What the text is.</param>

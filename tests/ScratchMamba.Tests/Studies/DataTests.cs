@@ -1,0 +1,196 @@
+using System.Xml.Linq;
+using ScratchMamba.Data;
+using ScratchMamba.Studies.Data;
+using ScratchMamba.Tokenizers;
+
+namespace ScratchMamba.Tests.Studies;
+
+/// <summary>The data of the studies are what they are said to be.</summary>
+public class DataTests
+{
+    private static readonly Dictionary<string, StudyData> All = new()
+    {
+        ["recall"] = new StreamingRecall(),
+        ["recent recall"] = new StreamingRecall(16, 8, 0.3, ReadDistance.LogUniform),
+        ["associative"] = new AssociativeRecall(20),
+        ["copying"] = new SelectiveCopying(50),
+        ["markov"] = new MarkovDocuments(),
+        ["text"] = new TextDocuments("text", "To be, or not to be, that is the question"u8, new ByteTokenizer()),
+        ["newlines"] = RepeatedTokens.Newlines(new ByteTokenizer()),
+        ["pair"] = RepeatedTokens.Pair(new StreamingRecall()),
+    };
+
+    public static TheoryData<string> Names => [.. All.Keys];
+
+    private static MarkedToken[] Take(StudyData data, ulong seed = 1, ulong number = 0, int count = 300) => [.. data.Document(seed, number).Take(count)];
+
+    [Theory, MemberData(nameof(Names))]
+    public void ADocumentDependsOnItsSeedAndNumberOnly(string name)
+    {
+        StudyData data = All[name];
+        MarkedToken[] first = Take(data, 5, 9);
+        Take(data, 5, 10);
+        Assert.Equal(first, Take(data, 5, 9));
+        Assert.Equal(first[..20], Take(data, 5, 9, 20));
+        if (name != "newlines")
+        {
+            Assert.Contains(Enumerable.Range(0, 5), other => !first.SequenceEqual(Take(data, 5, 10 + (ulong)other)));
+            Assert.Contains(Enumerable.Range(0, 5), other => !first.SequenceEqual(Take(data, 6 + (ulong)other, 9)));
+        }
+        Assert.All(first, token => Assert.InRange(token.Id, 0, data.VocabularySize - 1));
+        Assert.True(data.ChanceLoss <= Math.Log(data.VocabularySize) + 1e-12);
+    }
+
+    [Theory, InlineData("recall"), InlineData("recent recall"), InlineData("associative"), InlineData("copying"), InlineData("newlines"), InlineData("pair")]
+    public void WhatIsScoredStandsAtItsDistance(string name)
+    {
+        for (ulong number = 0; number < 5; number++)
+        {
+            MarkedToken[] tokens = Take(All[name], 3, number);
+            Assert.Contains(tokens, token => token.IsScored);
+            for (int i = 0; i < tokens.Length; i++)
+            {
+                if (tokens[i].IsScored)
+                    Assert.Equal(tokens[i].Id, tokens[i - tokens[i].Distance].Id);
+            }
+        }
+    }
+
+    [Theory, InlineData(ReadDistance.Uniform), InlineData(ReadDistance.LogUniform)]
+    public void AReadTellsTheLatestValueOfItsKey(ReadDistance reads)
+    {
+        var data = new StreamingRecall(6, 5, 0.5, reads);
+        MarkedToken[] tokens = Take(data, 1, 2, 2001);
+        var latest = new Dictionary<int, int>();
+        int readCount = 0;
+        for (int i = 1; i < tokens.Length; i += 2)
+        {
+            (int key, MarkedToken value) = (tokens[i].Id, tokens[i + 1]);
+            Assert.InRange(key, 1, 6);
+            Assert.InRange(value.Id, 7, 11);
+            if (value.IsScored)
+            {
+                readCount++;
+                Assert.Equal(latest[key], value.Id);
+                // Nothing between it and the last mention speaks of this key.
+                Assert.DoesNotContain(key, tokens[(i - value.Distance + 1)..i].Where((_, j) => j % 2 == 1).Select(token => token.Id));
+                Assert.Equal(key, tokens[i - value.Distance].Id);
+            }
+            latest[key] = value.Id;
+        }
+        // 1000 pairs, half of them reads: ±4 standard errors.
+        Assert.InRange(readCount, 437, 563);
+    }
+
+    [Fact]
+    public void LogUniformReadsAskForWhatIsRecent()
+    {
+        double Mean(ReadDistance reads) => Take(new StreamingRecall(64, 8, 0.5, reads), 1, 0, 4001).Where(token => token.IsScored).Average(token => token.Distance);
+        Assert.True(Mean(ReadDistance.LogUniform) < 0.6 * Mean(ReadDistance.Uniform));
+    }
+
+    [Fact]
+    public void EveryPairIsAskedForOnce()
+    {
+        MarkedToken[] tokens = Take(new AssociativeRecall(7, 10, 10));
+        Assert.Equal(1 + 4 * 7, tokens.Length);
+        int[] keys = [.. Enumerable.Range(0, 7).Select(i => tokens[1 + 2 * i].Id)], asked = [.. Enumerable.Range(7, 7).Select(i => tokens[1 + 2 * i].Id)];
+        Assert.Equal(7, keys.Distinct().Count());
+        Assert.Equal(keys.Order(), asked.Order());
+        Assert.Equal(7, tokens.Count(token => token.IsScored));
+    }
+
+    [Fact]
+    public void CopyingCopiesInOrder()
+    {
+        MarkedToken[] tokens = Take(new SelectiveCopying(40, 6, 9));
+        Assert.Equal(47, tokens.Length);
+        Assert.Equal(1, tokens[40].Id);
+        Assert.Equal(tokens[..40].Where(token => token.Id != 0).Select(token => token.Id), tokens[41..].Select(token => token.Id));
+    }
+
+    [Fact]
+    public void CountingPairsPredictsAMarkovDocument()
+    {
+        // Half a document teaches the chain of the other half, and not that of another document.
+        int[] Ids(ulong number) => [.. Take(new MarkovDocuments(16, 0.1), 1, number, 20_000).Select(token => token.Id)];
+        int[] own = Ids(0), other = Ids(1);
+        double Loss(int[] seen) => new NGramBaseline(seen, 16).Evaluate(own.AsSpan(10_000)).Bigram;
+        Assert.True(Loss(own[..10_000]) < 0.6 * Math.Log(16), $"{Loss(own[..10_000])}");
+        Assert.True(Loss(other) > 1.5 * Loss(own[..10_000]));
+    }
+
+    [Fact]
+    public void TextGoesRound()
+    {
+        string text = string.Concat(Take(new TextDocuments("text", "abcde"u8, new ByteTokenizer()), 1, 3, 12).Select(token => (char)token.Id));
+        Assert.Contains(text, "abcdeabcdeabcdeabcde", StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ABatchHoldsDocumentsAndWhatFollows()
+    {
+        var data = new StreamingRecall();
+        TokenBatch batch = data.Batch(seed: 4, step: 3, rows: 2, length: 10);
+        for (int row = 0; row < 2; row++)
+        {
+            int[] document = [.. Take(data, 4, (ulong)(6 + row), 11).Select(token => token.Id)];
+            Assert.Equal(document[..10], batch.Inputs[(row * 10)..(row * 10 + 10)]);
+            Assert.Equal(document[1..], batch.Labels[(row * 10)..(row * 10 + 10)]);
+        }
+        TokenBatch ended = new AssociativeRecall(1).Batch(1, 0, 1, 8);
+        Assert.Equal([-100, -100, -100, -100], ended.Labels[4..]);
+        Assert.All(ended.Labels[..4], label => Assert.True(label >= 0));
+    }
+
+    [Theory, InlineData(500, 0), InlineData(500, 0.5), InlineData(1000, 1), InlineData(4000, 0.3)]
+    public void APasskeyStandsWhereItShould(int length, double depth)
+    {
+        var passkey = new TextPasskey(new ByteTokenizer());
+        PasskeyPrompt prompt = passkey.Prompt(1, 2, length, depth);
+        Assert.Equal(prompt.Tokens, passkey.Prompt(1, 2, length, depth).Tokens);
+        Assert.InRange(prompt.Tokens.Length, length - 130, length);
+        string text = passkey.Decode(prompt.Tokens), rest = passkey.Decode(prompt.Tokens.AsSpan(^prompt.Distance..));
+        Assert.EndsWith("The passkey is", text, StringComparison.Ordinal);
+        Assert.StartsWith($"The passkey is {prompt.Answer}. Remember it. {prompt.Answer} is the passkey.\n", rest, StringComparison.Ordinal);
+        Assert.Equal(3, text.Split(prompt.Answer).Length);
+        Assert.Matches("^[0-9]{5}$", prompt.Answer);
+        Assert.True(passkey.Accepts(prompt, new ByteTokenizer().Encode(System.Text.Encoding.UTF8.GetBytes(" " + prompt.Answer))));
+        Assert.False(passkey.Accepts(prompt, new ByteTokenizer().Encode(" 0000"u8)));
+    }
+
+    [Theory, InlineData(16, 0), InlineData(17, 0.99), InlineData(300, 0.4)]
+    public void APasskeyOfPairsHasOneAnswer(int length, double depth)
+    {
+        var data = new StreamingRecall();
+        var passkey = new RecallPasskey(data);
+        PasskeyPrompt prompt = passkey.Prompt(7, 1, length, depth);
+        int query = prompt.Tokens[^1], place = prompt.Tokens.Length - prompt.Distance;
+        Assert.InRange(prompt.Tokens.Length, length - 1, length);
+        Assert.Equal(place, Array.IndexOf(prompt.Tokens, query));
+        Assert.Equal(prompt.Tokens.Length - 1, Array.IndexOf(prompt.Tokens, query, place + 1));
+        Assert.True(passkey.Accepts(prompt, prompt.Tokens.AsSpan(place + 1, 1)));
+        Assert.Equal((int)(depth * ((length - 2) / 2 - 1)), (place - 1) / 2);
+        Assert.Throws<ArgumentException>(() => passkey.Prompt(1, 0, 3, 0));
+    }
+
+    [Fact]
+    public void TheExamplesInTheDocumentationAreWhatIsPrinted()
+    {
+        XElement document = XElement.Load(Path.ChangeExtension(typeof(StudyData).Assembly.Location, ".xml"));
+        string Example(string type) => document.Descendants("member").Single(member => member.Attribute("name")!.Value == $"T:ScratchMamba.Studies.Data.{type}").Descendants("code").Single().Value;
+        void Is(string type, string printed) => Assert.Equal(Lines(printed), Lines(Example(type)));
+        static string[] Lines(string text) => [.. text.Split('\n').Select(line => line.Trim()).Where(line => line.Length > 0)];
+
+        Is(nameof(StreamingRecall), new StreamingRecall(4, 4).Print(7, 0, 17));
+        Is(nameof(AssociativeRecall), new AssociativeRecall(3, 8, 8).Print(1, 0, 100));
+        Is(nameof(SelectiveCopying), new SelectiveCopying(10, 3, 8).Print(1, 0, 100));
+        Is(nameof(MarkovDocuments), new MarkovDocuments(4, 0.2).Print(1, 0, 16));
+        Is(nameof(TextDocuments), new TextDocuments("", "to be or not to be"u8, new ByteTokenizer()).Print(1, 0, 24));
+        Is(nameof(RepeatedTokens), RepeatedTokens.Pair(new StreamingRecall(4, 4)).Print(1, 0, 9));
+        var text = new TextPasskey(new ByteTokenizer());
+        Is(nameof(TextPasskey), text.Decode(text.Prompt(1, 0, 500, 0.5).Tokens));
+        var pairs = new RecallPasskey(new StreamingRecall(8, 8));
+        Is(nameof(RecallPasskey), pairs.Decode(pairs.Prompt(1, 0, 24, 0.5).Tokens));
+    }
+}

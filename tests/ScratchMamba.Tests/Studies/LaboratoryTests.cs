@@ -1,0 +1,195 @@
+using ScratchMamba.Mamba2;
+using ScratchMamba.Mamba2.Cures;
+using ScratchMamba.Studies;
+using ScratchMamba.Studies.Data;
+using ScratchMamba.Studies.Laboratory;
+using ScratchMamba.Studies.Measures;
+using ScratchMamba.Studies.Reports;
+using ScratchMamba.Tensors.Cpu;
+
+namespace ScratchMamba.Tests.Studies;
+
+/// <summary>Work is done once, found again, and the same however it is divided; measurements measure what they say.</summary>
+public sealed class LaboratoryTests : IDisposable
+{
+    private static readonly StudyOptions Options = StudyOptions.Tiny with
+    {
+        Data = new StreamingRecall(8, 4), Width = 16, HeadSize = 8, StateSize = 4, Layers = 1, Length = 16, Steps = 8, TokensPerStep = 64, Seeds = 2, Prompts = 3, LengthFactor = 8, PasskeySamples = 10,
+        StreamLength = 512, CapacityStates = [2, 4], CapacityLengths = [8, 16], CapacityTokens = 128,
+    };
+
+    private readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    private static Scheduler Workers(int count, Action<StudyProgress>? report = null) => new(threads => new CpuBackend(threads), count, count, report ?? (_ => { }));
+
+    private static JobContext Context(CpuBackend cpu) => new(cpu, new Store(""), (_, _) => { }, CancellationToken.None);
+
+    private static Mamba2Model Model(CpuBackend cpu) => new(Options.Config(4), cpu, seed: 1);
+
+    private static ProfileSettings Settings(long length = 128) => new() { Data = Options.Data, TrainingLength = 16, Length = length, Prompts = 3 };
+
+    private string[] Files(string pattern) => [.. Directory.EnumerateFiles(folder.Path, pattern, SearchOption.AllDirectories).Order()];
+
+    [Fact]
+    public void EveryStudyRunsAndIsNotDoneAgain()
+    {
+        (IReadOnlyList<StudyResult> first, string report) = StudyRun.Run(StudyRun.Names, Options, Subject.Trained(Options), folder.Path, "study {0}", Workers(2), CancellationToken.None);
+        Assert.Equal(StudyRun.Names, first.Select(result => result.Name));
+        Assert.All(first, result => Assert.NotEmpty(result.Figures));
+        Assert.All(first, result => Assert.NotEmpty(result.Findings));
+        Assert.DoesNotContain("NaN", File.ReadAllText(report), StringComparison.Ordinal);
+        string[] names = [.. first.SelectMany(result => result.Figures).Select(figure => figure.Table.Name)];
+        Assert.Equal(names.Length, names.Distinct().Count());
+        Assert.All(names, name => Assert.True(File.Exists(folder.File(name + ".csv"))));
+        Dictionary<string, DateTime> written = Files("*.safetensors").Concat(Files("*.json").Where(file => file.Contains("results", StringComparison.Ordinal))).ToDictionary(file => file, File.GetLastWriteTimeUtc);
+
+        int reports = 0;
+        (IReadOnlyList<StudyResult> second, _) = StudyRun.Run(StudyRun.Names, Options, Subject.Trained(Options), folder.Path, "study {0}", Workers(1, _ => reports++), CancellationToken.None);
+        Assert.Equal(0, reports);
+        Assert.Equal(first.SelectMany(result => result.Findings), second.SelectMany(result => result.Findings));
+        Assert.All(written, entry => Assert.Equal(entry.Value, File.GetLastWriteTimeUtc(entry.Key)));
+    }
+
+    [Fact]
+    public void OnlyWhatChangesIsDoneAgain()
+    {
+        StudyRun.Run(["collapse"], Options, Subject.Trained(Options), folder.Path, "", Workers(2), CancellationToken.None);
+        int models = Files("training.json").Length, results = Files("*.json").Length;
+        StudyOptions longer = Options with { LengthFactor = 16 };
+        StudyRun.Run(["collapse"], longer, Subject.Trained(longer), folder.Path, "", Workers(2), CancellationToken.None);
+        Assert.Equal(models, Files("training.json").Length);
+        Assert.True(Files("*.json").Length > results);
+        StudyOptions other = Options with { Seeds = 3 };
+        StudyRun.Run(["collapse"], other, Subject.Trained(other), folder.Path, "", Workers(2), CancellationToken.None);
+        Assert.Equal(models + 1, Files("training.json").Length);
+    }
+
+    [Fact]
+    public void AStudyThatWasStoppedGoesOn()
+    {
+        using var stop = new CancellationTokenSource();
+        var scheduler = Workers(1, progress =>
+        {
+            if (progress.Share > 0.5)
+                stop.Cancel();
+        });
+        Assert.ThrowsAny<OperationCanceledException>(() => StudyRun.Run(["collapse"], Options, Subject.Trained(Options), folder.Path, "", scheduler, stop.Token));
+        string[] done = Files("training.json");
+        Assert.NotEmpty(done);
+        DateTime written = File.GetLastWriteTimeUtc(done[0]);
+        StudyRun.Run(["collapse"], Options, Subject.Trained(Options), folder.Path, "", Workers(1), CancellationToken.None);
+        Assert.Equal(written, File.GetLastWriteTimeUtc(done[0]));
+    }
+
+    [Fact]
+    public void AFaultInAWorkerIsTheCallers()
+    {
+        StudyOptions wrong = Options with { Width = 15 };
+        Assert.Throws<ArgumentException>(() => StudyRun.Run(["collapse"], wrong, Subject.Trained(wrong), folder.Path, "", Workers(2), CancellationToken.None));
+    }
+
+    [Fact]
+    public void ResultsDoNotDependOnTheNumberOfWorkers()
+    {
+        string[] Values(int workers, string name)
+        {
+            StudyRun.Run(["collapse"], Options, Subject.Trained(Options), folder.File(name), "", Workers(workers), CancellationToken.None);
+            return [File.ReadAllText(Path.Combine(folder.File(name), "collapse-loss.csv")), File.ReadAllText(Path.Combine(folder.File(name), "collapse-training.csv"))];
+        }
+        Assert.Equal(Values(1, "one"), Values(3, "three"));
+    }
+
+    [Fact]
+    public void AProfileIsThatOfReadingAtOnce()
+    {
+        using var cpu = new CpuBackend();
+        LengthProfile whole = LengthProfile.Measure(Model(cpu), Settings() with { TokensAtOnce = 100_000 }, Context(cpu)), pieces = LengthProfile.Measure(Model(cpu), Settings(), Context(cpu));
+        Assert.Equal([4, 8, 16, 32, 64, 128], whole.Ends);
+        for (int prompt = 0; prompt < 3; prompt++)
+        {
+            MarkedToken[] tokens = [.. Options.Data.Document(Settings().Seed, (ulong)prompt).Take(129)];
+            for (int bucket = 0; bucket < 6; bucket++)
+            {
+                int from = bucket == 0 ? 1 : (int)whole.Ends[bucket - 1] + 1;
+                Assert.Equal(tokens[from..((int)whole.Ends[bucket] + 1)].Count(token => token.IsScored), whole.All[prompt][bucket].Count);
+                Assert.Equal(tokens[from..((int)whole.Ends[bucket] + 1)].Count(token => token.Distance is >= 0 and <= 16), whole.Recent[prompt][bucket].Count);
+                Assert.Equal(whole.All[prompt][bucket].Loss, pieces.All[prompt][bucket].Loss, 1e-4);
+            }
+        }
+    }
+
+    [Theory, InlineData("none"), InlineData("window=16"), InlineData("retention=0.99,insertion=0.75")]
+    public void AStreamNeedsNoMoreMemoryThanAPiece(string cure)
+    {
+        using var cpu = new CpuBackend();
+        long Peak(long length)
+        {
+            Mamba2Model model = Model(cpu);
+            cpu.ResetPeak();
+            long before = cpu.LiveBytes;
+            LengthProfile.Measure(model, Settings(length) with { Prompts = 1, TokensAtOnce = 128, Cure = Cure.Parse(cure) }, Context(cpu));
+            return cpu.PeakBytes - before;
+        }
+        Peak(256);
+        Assert.Equal(Peak(512), Peak(8192));
+    }
+
+    [Fact]
+    public void TheTestOfForgettingComparesTheWorstBuckets()
+    {
+        Tally[] Prompt(params double[] losses) => [.. losses.Select(loss => new Tally(loss * 10, 0, 10))];
+        LengthProfile Of(params double[] losses) => new(16, [8, 16, 32, 64], [Prompt(losses), Prompt(losses), Prompt(losses)], [Prompt(losses), Prompt(losses), Prompt(losses)], 0);
+        LengthRule collapsed = LengthRule.Of(Of(0.2, 0.4, 0.7, 3)), forgets = LengthRule.Of(Of(0.5, 1, 1.2, 1.1));
+        Assert.Equal(7.5, collapsed.LossRatio.Estimate, 1e-12);
+        Assert.Equal(Math.Exp(2.6), collapsed.PerplexityRatio.Estimate, 1e-9);
+        Assert.Equal(Verdict.Fails, collapsed.Verdict);
+        Assert.Equal(1.2, forgets.LossRatio.Estimate, 1e-12);
+        Assert.Equal(Verdict.Holds, forgets.Verdict);
+    }
+
+    [Fact]
+    public void PasskeysAreAnsweredGreedily()
+    {
+        using var cpu = new CpuBackend();
+        var passkey = new RecallPasskey((StreamingRecall)Options.Data);
+        (int, double)[] places = [.. PasskeyTable.Even(16, 4), .. PasskeyTable.Even(40, 4)];
+        Mamba2Model model = Model(cpu);
+        PasskeyTable table = PasskeyTable.Measure(model, passkey, places, 1, Context(cpu));
+        Assert.Equal((4, 4), (table.Count(16).Count, table.Count(40).Count));
+        Assert.Equal(2, table.Count(40, 0.5).Count);
+        foreach ((PasskeyAnswer answer, int number) in table.Answers.OrderBy(answer => (answer.Length, answer.Depth)).Select((answer, i) => (answer, i)))
+        {
+            PasskeyPrompt prompt = passkey.Prompt(1, (ulong)number, answer.Length, answer.Depth);
+            (ScratchMamba.Tensors.Tensor logits, _) = model.Prefill(cpu.Tensor<int>([1, prompt.Tokens.Length], prompt.Tokens));
+            double[] values = logits.ToDoubles();
+            Assert.Equal(passkey.Accepts(prompt, [Array.IndexOf(values, values.Max())]), answer.Right);
+            Assert.Equal(prompt.Distance, answer.Distance);
+        }
+    }
+
+    [Fact]
+    public void ATraceSeesEveryHead()
+    {
+        using var cpu = new CpuBackend();
+        StateTrace trace = StateTrace.Measure(Model(cpu), Options.Data, 16, 64, 4, 2, 1, Context(cpu));
+        Assert.Equal(Enumerable.Range(1, 16).Select(i => 4L * i), trace.Positions);
+        Assert.Equal(4, trace.Heads.Length);
+        Assert.All(trace.Heads, head => Assert.Equal(0, head.KeyDrift[0]));
+        Assert.All(trace.Heads, head => Assert.True(head.LogRetention[^1] < head.LogRetention[0] && head.LogRetention[0] < 0));
+        Assert.All(trace.LateStates, state => Assert.Equal(8 * 4, state.Length));
+    }
+
+    [Fact]
+    public void AGivenModelIsStudiedAsItIs()
+    {
+        using var cpu = new CpuBackend();
+        ScratchMamba.Checkpoints.Checkpoint.Save(Model(cpu), folder.File("model"));
+        Subject subject = Subject.Given(folder.File("model"), Options.Data, 16);
+        (IReadOnlyList<StudyResult> results, _) = StudyRun.Run(["collapse", "cures"], Options, subject, folder.File("out"), "", Workers(1), CancellationToken.None);
+        Assert.Empty(Files("training.json"));
+        Assert.All(results.SelectMany(result => result.Findings), finding => Assert.DoesNotContain("E9", finding.Experiment, StringComparison.Ordinal));
+        Assert.Throws<ArgumentException>(() => Subject.Given(folder.File("model"), new StreamingRecall(), 16));
+    }
+}
