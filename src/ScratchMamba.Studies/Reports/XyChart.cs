@@ -200,7 +200,7 @@ public sealed class XyChart : Chart
 
         private static string Describe(string name, Datum point)
         {
-            string interval = double.IsFinite(point.Low) ? $" [{point.Low:0.###}, {point.High:0.###}]" : "";
+            string interval = double.IsFinite(point.Low) && double.IsFinite(point.High) ? $" [{point.Low:0.###}, {point.High:0.###}]" : "";
             return $"{name}: {point.X:0.###} → {point.Y:0.###}{interval}";
         }
     }

@@ -5,6 +5,7 @@ using ScratchMamba.Studies.Data;
 using ScratchMamba.Studies.Laboratory;
 using ScratchMamba.Studies.Measures;
 using ScratchMamba.Studies.Reports;
+using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Cpu;
 
 namespace ScratchMamba.Tests.Studies;
@@ -162,7 +163,7 @@ public sealed class LaboratoryTests : IDisposable
         foreach ((PasskeyAnswer answer, int number) in table.Answers.OrderBy(answer => (answer.Length, answer.Depth)).Select((answer, i) => (answer, i)))
         {
             PasskeyPrompt prompt = passkey.Prompt(1, (ulong)number, answer.Length, answer.Depth);
-            (ScratchMamba.Tensors.Tensor logits, _) = model.Prefill(cpu.Tensor<int>([1, prompt.Tokens.Length], prompt.Tokens));
+            (Tensor logits, _) = model.Prefill(cpu.Tensor<int>([1, prompt.Tokens.Length], prompt.Tokens));
             double[] values = logits.ToDoubles();
             Assert.Equal(passkey.Accepts(prompt, [Array.IndexOf(values, values.Max())]), answer.Right);
             Assert.Equal(prompt.Distance, answer.Distance);

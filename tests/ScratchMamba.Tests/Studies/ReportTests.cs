@@ -76,7 +76,7 @@ public sealed class ReportTests : IDisposable
         Assert.Equal(JsonValueKind.Null, values[1].GetProperty("value").ValueKind);
     }
 
-    [Theory, InlineData(0, 10, "0 2 4 6 8 10"), InlineData(0.1, 0.9, "0.0 0.2 0.4 0.6 0.8 1.0"), InlineData(-3, 3, "−4 −2 0 2 4"), InlineData(100, 103, "100.0 100.5 101.0 101.5 102.0 102.5 103.0")]
+    [Theory, InlineData(0, 10, "0 2 4 6 8 10"), InlineData(0.1, 0.9, "0.0 0.2 0.4 0.6 0.8 1.0"), InlineData(-3, 3, "−3 −2 −1 0 1 2 3"), InlineData(100, 103, "100.0 100.5 101.0 101.5 102.0 102.5 103.0")]
     public void TicksAreRound(double low, double high, string labels)
     {
         string[] wanted = [.. labels.Split(' ').Select(label => label == "0.0" ? "0" : label)];
