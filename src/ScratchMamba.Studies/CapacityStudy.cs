@@ -8,13 +8,15 @@ namespace ScratchMamba.Studies;
 
 /// <summary>
 /// How the training length from which a model forgets (T_forget, E10 and E11), and the length over which it recalls (T_recall, E12), grow with the size of its state:
-/// a model for every state size and training length, with equal tokens of training.
+/// a model for every state size and training length, with equal tokens of training; and all of it again after a short training with state passing.
 /// </summary>
 public sealed class CapacityStudy : Study
 {
     private const double Recalled = 0.95;
 
-    private sealed record Cell(int State, int Length, MeasurementJob<LengthProfile>[] Profiles, MeasurementJob<PasskeyTable>[] Passkeys, TrainingPlan Plan);
+    private sealed record Cell(int State, int Length, bool Passes, MeasurementJob<LengthProfile>[] Profiles, MeasurementJob<PasskeyTable>[] Passkeys, TrainingPlan[] Plans);
+
+    private sealed record Found(Cell Cell, LengthProfile[] Profiles, Interval Ratio, int Recall);
 
     private readonly Cell[] cells;
     private readonly int[] passkeyLengths;
@@ -32,12 +34,14 @@ public sealed class CapacityStudy : Study
         [
             .. from state in options.CapacityStates
                from trained in options.CapacityLengths
-               let models = Enumerable.Range(0, options.CapacitySeeds).Select(i => new ModelSource(new TrainingJob(options.CapacityPlan(state, trained, options.FirstSeed + (ulong)i)))).ToArray()
+               from passes in new[] { false, true }
+               let fresh = Enumerable.Range(0, options.CapacitySeeds).Select(i => options.CapacityPlan(state, trained, options.FirstSeed + (ulong)i))
+               let plans = fresh.Select(plan => passes ? StudyOptions.After(plan, TrainingMethod.StatePassing) : plan).ToArray()
+               let models = plans.Select(plan => new ModelSource(new TrainingJob(plan))).ToArray()
                select new Cell(
-                   state, trained,
+                   state, trained, passes,
                    [.. models.Select(model => Profile(model, subject.Data, Cure.None, $"N = {state}, T = {trained}", length, trainingLength: trained))],
-                   [.. models.Select(model => Ask(model, places, Cure.None, $"passkey, N = {state}, T = {trained}"))],
-                   models[0].Job!.Plan),
+                   [.. models.Select(model => Ask(model, places, Cure.None, "passkey at all depths"))], plans),
         ];
     }
 
@@ -53,37 +57,45 @@ public sealed class CapacityStudy : Study
         Origin origin = new(
             command, $"Mamba-2, width {Options.Width}, {Options.Layers} layers, N from {Options.CapacityStates.Min()} to {Options.CapacityStates.Max()}, {Options.CapacityTokens / 1e6:0.0} M tokens each", Subject.Data.Name,
             Options.CapacitySeeds == 1 ? $"seed {Options.FirstSeed}" : $"{Options.CapacitySeeds} seeds",
-            cells.Sum(cell => cell.Profiles.Sum(job => job.Seconds(store)) + cell.Passkeys.Sum(job => job.Seconds(store)) + store.Seconds(cell.Plan) * Options.CapacitySeeds));
-        var table = new Table("capacity", "state_size", "N", "T", "loss_inside", "rule_ratio", "ratio_low", "ratio_high", "near_ratio", "passes", "recall_length");
-        var measured = new List<(Cell Cell, LengthProfile[] Profiles, Interval Ratio, int Recall)>();
+            cells.Sum(cell => cell.Profiles.Sum(job => job.Seconds(store)) + cell.Passkeys.Sum(job => job.Seconds(store)) + cell.Plans.Sum(store.Seconds)));
+        var table = new Table("capacity", "state_size", "N", "T", "state_passing", "loss_inside", "near_ratio", "near_low", "near_high", "ratio", "ratio_low", "ratio_high", "passes", "recall_length");
+        var all = new List<Found>();
         foreach (Cell cell in cells)
         {
             LengthProfile[] profiles = [.. cell.Profiles.Select(job => job.Result(store))];
             PasskeyTable[] passkeys = [.. cell.Passkeys.Select(job => job.Result(store))];
-            Interval ratio = RuleRatio(profiles);
+            Interval near = RuleRatio(profiles, recent: HasNear), ratio = RuleRatio(profiles);
             int recall = passkeyLengths.TakeWhile(length => passkeys.Average(answers => answers.Count(length) is var (right, count) ? right / (double)count : 0) > Recalled).LastOrDefault();
-            measured.Add((cell, profiles, ratio, recall));
+            all.Add(new Found(cell, profiles, near, recall));
             table.Add(
-                SizeOf(cell.State), cell.State, cell.Length, Inside(profiles, tally => tally.MeanLoss).Estimate, ratio.Estimate, ratio.Low, ratio.High, RuleRatio(profiles, recent: true).Estimate,
-                ratio.Estimate <= LengthRule.Bound, recall);
+                SizeOf(cell.State), cell.State, cell.Length, cell.Passes, Inside(profiles, tally => tally.MeanLoss).Estimate, near.Estimate, near.Low, near.High, ratio.Estimate, ratio.Low, ratio.High,
+                near.Estimate <= LengthRule.Bound, recall);
         }
+        Found[] measured = [.. all.Where(found => !found.Cell.Passes)], passed = [.. all.Where(found => found.Cell.Passes)];
         var findings = new List<Finding>();
-        List<Figure> figures = [Sweep(measured, origin), Ratios(measured, table, origin)];
-        Threshold("E11", "T_forget", "the shortest training length at which the loss stays within twice its largest value inside", group => group.Where(entry => entry.Ratio.Estimate <= LengthRule.Bound).Select(entry => (double)entry.Cell.Length).DefaultIfEmpty(double.NaN).Min(), linear: true);
-        Threshold("E12", "T_recall", "the longest prompt with more than 95 % of the passkeys recalled, over the best training length", group => group.Max(entry => (double)entry.Recall), linear: false);
+        List<Figure> figures = [Sweep(measured, origin), Ratios(measured, "", table, origin)];
+        Threshold("E11", "T_forget", "the shortest training length at which the loss stays within twice its largest value inside", ShortestThatForgets, linear: true);
+        Threshold("E12", "T_recall", "the longest prompt with more than 95 % of the passkeys recalled, over the best training length", group => group.Max(found => (double)found.Recall), linear: false);
+        (int without, int with) = (measured.Count(found => found.Ratio.Estimate <= LengthRule.Bound), passed.Count(found => found.Ratio.Estimate <= LengthRule.Bound));
+        Interval change = Interval.Mean(measured.Zip(passed, (a, b) => Math.Log(b.Ratio.Estimate / a.Ratio.Estimate)));
+        findings.Add(Finding.Below(
+            "E14", "State passing lowers the threshold of forgetting (not in the paper).",
+            $"{without} of {measured.Length} models forget without it, {with} with it; change of the log of the ratio over all of them", change, 0));
+        figures.Add(Ratios(passed, " after state passing", Copy(table, "capacity-passing"), origin));
         return new StudyResult(
             Name, "State size and training length",
-            "Every cell of the grid is a model of its own. Models of long training lengths see fewer sequences of the same number of tokens and learn more slowly: the loss inside stands beside every ratio.",
+            "Every cell of the grid is a model of its own, with the same number of tokens of training. Those of long training lengths see fewer sequences and learn more slowly: the loss inside stands beside every ratio. "
+            + (HasNear ? "The test of forgetting is applied to reads of what was mentioned at most 16 tokens before: others become harder with the distance, forgetting or not." : ""),
             findings, figures);
 
-        void Threshold(string experiment, string symbol, string meaning, Func<IEnumerable<(Cell Cell, LengthProfile[] Profiles, Interval Ratio, int Recall)>, double> value, bool linear)
+        void Threshold(string experiment, string symbol, string meaning, Func<IEnumerable<Found>, double> value, bool linear)
         {
-            (double X, double Y)[] all = [.. measured.GroupBy(entry => entry.Cell.State).Select(group => (X: (double)SizeOf(group.Key), Y: value(group)))];
-            (double X, double Y)[] points = [.. all.Where(point => point.Y > 0)];
+            (double X, double Y)[] sizes = [.. measured.GroupBy(entry => entry.Cell.State).Select(group => (X: (double)SizeOf(group.Key), Y: value(group)))];
+            (double X, double Y)[] points = [.. sizes.Where(point => point.Y > 0)];
             var numbers = new Table($"capacity-{symbol}", "state_size", symbol);
-            foreach ((double x, double y) in all)
+            foreach ((double x, double y) in sizes)
                 numbers.Add(x, y);
-            string missing = points.Length < all.Length ? $" {all.Length - points.Length} of {all.Length} sizes reach none in this sweep." : "";
+            string missing = points.Length < sizes.Length ? $" {sizes.Length - points.Length} of {sizes.Length} sizes reach none in this sweep." : "";
             var series = new List<Series> { new(symbol, [.. points.Select(point => new Datum(point.X, point.Y))], Mark.Dots) };
             string fits = "";
             if (points.Length >= 3)
@@ -114,10 +126,23 @@ public sealed class CapacityStudy : Study
         }
     }
 
+    private bool HasNear => Subject.Data is Data.StreamingRecall;
+
+    private static double ShortestThatForgets(IEnumerable<Found> group) =>
+        group.Where(found => found.Ratio.Estimate <= LengthRule.Bound).Select(found => (double)found.Cell.Length).DefaultIfEmpty(double.NaN).Min();
+
+    private static Table Copy(Table table, string name)
+    {
+        var copy = new Table(name, [.. table.Columns]);
+        foreach (IReadOnlyList<object?> row in table.Rows)
+            copy.Add([.. row]);
+        return copy;
+    }
+
     /// <summary>The numbers of the recurrent state: H · P · N in every layer, without what the convolution carries.</summary>
     private int SizeOf(int state) => 2 * Options.Width * state * Options.Layers;
 
-    private Figure Sweep(List<(Cell Cell, LengthProfile[] Profiles, Interval Ratio, int Recall)> measured, Origin origin)
+    private Figure Sweep(Found[] measured, Origin origin)
     {
         int state = Options.CapacityStates.Contains(Options.StateSize) ? Options.StateSize : Options.CapacityStates[^1];
         var table = new Table("capacity-sweep", "T", "position", "loss", "low", "high", "n");
@@ -139,8 +164,8 @@ public sealed class CapacityStudy : Study
             table, origin);
     }
 
-    private Figure Ratios(List<(Cell Cell, LengthProfile[] Profiles, Interval Ratio, int Recall)> measured, Table table, Origin origin) => new(
-        "The test of forgetting", $"A model has learned to forget where its largest loss outside the training length is at most {LengthRule.Bound} times the largest inside.",
+    private Figure Ratios(Found[] measured, string when, Table table, Origin origin) => new(
+        $"The test of forgetting{when}", $"{measured.Count(found => found.Ratio.Estimate <= LengthRule.Bound)} of {measured.Length} models pass{when}. A model has learned to forget where its largest loss outside the training length is at most {LengthRule.Bound} times the largest inside.",
         new XyChart
         {
             Description = "Ratio of losses by training length and state size", X = new Axis("training length, tokens", Scale.Log2), Y = new Axis("largest loss outside / largest inside", Scale.Log2), IsOrdered = true,

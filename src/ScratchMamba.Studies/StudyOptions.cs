@@ -94,6 +94,13 @@ public sealed record StudyOptions
         Checkpoints = [.. new[] { Steps / 4, Steps / 2, Steps * 3 / 4 }.Where(step => step > 0).Distinct()],
     })];
 
+    /// <summary>The plan of a short training after another one: a tenth of its steps, at a third of its rate.</summary>
+    public static TrainingPlan After(TrainingPlan start, TrainingMethod method)
+    {
+        int steps = Math.Max(1, start.Steps / 10);
+        return start with { Start = start, Method = method, Steps = steps, Rate = start.Rate / 3, WarmUp = steps / 10, Checkpoints = [] };
+    }
+
     /// <summary>The plan of a model of the capacity study.</summary>
     public TrainingPlan CapacityPlan(int stateSize, int length, ulong seed)
     {

@@ -3,6 +3,8 @@ using ScratchMamba.Checkpoints;
 using ScratchMamba.Data;
 using ScratchMamba.Generation;
 using ScratchMamba.Mamba2;
+using ScratchMamba.Studies;
+using ScratchMamba.Studies.Data;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tokenizers;
 using ScratchMamba.Training;
@@ -66,6 +68,8 @@ internal static class QuickstartCommand
             new GenerateCommand.Continuation(tokenizer, []).Write(Prompt, prompt => new Generator(model, sampler).Continue(prompt, 300, cancellation), output);
             cancellation.ThrowIfCancellationRequested();
             output.WriteLine();
+            Study(run, corpus, parsed.GetValue(device)!, output, cancellation);
+            output.WriteLine();
             output.WriteLine($"Saved in {run.Folder}. Try next:");
             output.WriteLine($"  {Program} generate --model {run.Folder} --prompt \"/// <summary>\"");
             output.WriteLine($"  {Program} inspect --model {run.Folder}");
@@ -73,5 +77,16 @@ internal static class QuickstartCommand
             return Task.FromResult(CommandLine.Done);
         });
         return verb;
+    }
+
+    /// <summary>What the model does beyond its training length: seconds, on text that it has not seen.</summary>
+    private static void Study(TrainingRun run, TextCorpus corpus, string device, TextWriter output, CancellationToken cancellation)
+    {
+        var heldOut = new TextDocuments("held-out sources", corpus.HeldOut, new ByteTokenizer());
+        StudyOptions options = StudyOptions.Tiny with { Data = heldOut, Length = run.Length, Prompts = 4, LengthFactor = 16, StreamLength = 0 };
+        string folder = Path.Combine(run.Folder, "study");
+        output.WriteLine($"Beyond the {run.Length} tokens that it was trained on:");
+        StudyCommand.Run(
+            ["collapse"], options, Subject.Given(run.Folder, heldOut, run.Length), folder, $"scratchmamba study collapse --model {run.Folder} --length {run.Length} --data YOUR-TEXT", device, output, cancellation);
     }
 }

@@ -58,7 +58,9 @@ internal static class StudyCommand
             Subject subject = parsed.GetValue(model) is { } given ? Subject.Given(given, options.Data, options.Length) : Subject.Trained(options);
             string[] chosen = parsed.GetValue(names)!;
             string command = "scratchmamba study {0}" + string.Concat(parsed.Tokens.Skip(1).Select(token => token.Value).Where(word => !chosen.Contains(word)).Select(word => $" {word}"));
-            Run(chosen.Contains(All) ? StudyRun.Names : chosen, options, subject, parsed.GetValue(folder)!, command, parsed.GetValue(device)!, parsed.InvocationConfiguration.Output, cancellation);
+            // Of a model that is there, all is what can be done without training.
+            IReadOnlyList<string> all = subject.Models[0].Job is null ? [.. StudyRun.Names.Except(StudyRun.Training)] : StudyRun.Names;
+            Run(chosen.Contains(All) ? all : chosen, options, subject, parsed.GetValue(folder)!, command, parsed.GetValue(device)!, parsed.InvocationConfiguration.Output, cancellation);
             return Task.FromResult(CommandLine.Done);
         });
         return verb;

@@ -42,22 +42,25 @@ public abstract class StudyData
         string.Join(' ', Document(seed, number).Take(count).Select(token => Show(token.Id) + (token.IsScored ? "*" : "")));
 
     /// <summary>
-    /// The batch of a training step: row r holds the first <paramref name="length"/> tokens of document number <paramref name="step"/> · rows + r, labelled with what follows each.
+    /// The batch of a training step: row r holds the first <paramref name="length"/> tokens of document number <paramref name="step"/> · rows + r, labelled with what follows each; or a later
+    /// stretch of it, where several steps continue the same documents.
     /// A document that ends before is filled up with token 0, which nothing is learned from.
     /// </summary>
     /// <param name="seed">The documents' seed.</param>
     /// <param name="step">The number of the step.</param>
     /// <param name="rows">The number of documents.</param>
     /// <param name="length">Tokens of a row.</param>
-    public TokenBatch Batch(ulong seed, long step, int rows, int length)
+    /// <param name="segments">How many steps continue the same documents before there are new ones.</param>
+    public TokenBatch Batch(ulong seed, long step, int rows, int length, int segments = 1)
     {
+        (long chain, int segment) = (step / segments, (int)(step % segments));
         var inputs = new int[rows * length];
         var labels = new int[rows * length];
         Array.Fill(labels, Ignored);
         for (int row = 0; row < rows; row++)
         {
             int i = row * length, end = i + length;
-            foreach (MarkedToken token in Document(seed, checked((ulong)(step * rows + row))))
+            foreach (MarkedToken token in Document(seed, checked((ulong)(chain * rows + row))).Skip(segment * length))
             {
                 if (i > row * length)
                     labels[i - 1] = token.Id;

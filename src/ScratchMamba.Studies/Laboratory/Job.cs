@@ -48,7 +48,7 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
     public override string Settings => plan.Settings;
 
     /// <inheritdoc/>
-    public override string Title => $"train T = {plan.Length}, N = {plan.Config.StateSize}, seed {plan.Seed}{(plan.Start is null ? "" : ", further")}";
+    public override string Title => $"train T = {plan.Length}, N = {plan.Config.StateSize}, seed {plan.Seed}{(plan.Start is null ? "" : $", further, {plan.Method}")}";
 
     /// <inheritdoc/>
     public override double Cost => plan.Tokens;
@@ -71,7 +71,12 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
         var schedule = new LearningRateSchedule(plan.Rate, plan.Steps, plan.WarmUp, LearningRateDecay.WarmupStableDecay);
         // Documents of no other training: a model that is trained further goes on to new ones.
         ulong seed = plan.Start is null ? plan.Seed : ~plan.Seed;
-        var trainer = new Trainer(model, step => plan.Data.Batch(seed, step, plan.Rows, plan.Length), plan.Length, schedule);
+        using CarriedStates? carried = plan.Method is TrainingMethod.StatePassing or TrainingMethod.Truncated ? new CarriedStates(model, plan.EmptyShare, seed) : null;
+        var trainer = new Trainer(model, step => plan.Data.Batch(seed, step, plan.Rows, plan.Length, plan.Segments), plan.Length, schedule)
+        {
+            InitialStates = plan.Method == TrainingMethod.FittedNoise ? new FittedNoise(model, plan.EmptyShare, seed) : carried,
+            Penalty = plan.Method == TrainingMethod.Penalty ? new ForgettingPenalty(plan.PenaltyWeight) : null,
+        };
         var losses = new List<double>();
         while (trainer.StepsDone < plan.Steps)
         {

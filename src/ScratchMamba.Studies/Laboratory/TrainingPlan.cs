@@ -3,6 +3,25 @@ using ScratchMamba.Studies.Data;
 
 namespace ScratchMamba.Studies.Laboratory;
 
+/// <summary>What a training does, beside learning to predict, so that the model learns to forget.</summary>
+public enum TrainingMethod
+{
+    /// <summary>Nothing.</summary>
+    Plain,
+
+    /// <summary>State passing: sequences begin in the last states of the batch before, of other documents.</summary>
+    StatePassing,
+
+    /// <summary>Truncated backpropagation through time: batches continue each other's documents, and so do the states.</summary>
+    Truncated,
+
+    /// <summary>Sequences begin in normal numbers with the mean and deviation of each head's last states.</summary>
+    FittedNoise,
+
+    /// <summary>A penalty for heads that retain more than a fifth of the first token.</summary>
+    Penalty,
+}
+
 /// <summary>Everything that determines a trained model: the same plan gives the same parameters on the same backend, to the last bit.</summary>
 public sealed record TrainingPlan
 {
@@ -36,6 +55,18 @@ public sealed record TrainingPlan
     /// <summary>The plan whose model this one starts from; null for fresh parameters.</summary>
     public TrainingPlan? Start { get; init; }
 
+    /// <summary>What it does so that the model learns to forget.</summary>
+    public TrainingMethod Method { get; init; }
+
+    /// <summary>The share of rows that begin in the empty state all the same.</summary>
+    public double EmptyShare { get; init; } = 0.05;
+
+    /// <summary>The weight of the penalty.</summary>
+    public double PenaltyWeight { get; init; } = 0.03;
+
+    /// <summary>How many batches continue the same documents, where they do.</summary>
+    public int Segments => Method == TrainingMethod.Truncated ? 12 : 1;
+
     /// <summary>Rows of a batch.</summary>
     public int Rows => Math.Max(1, TokensPerStep / Length);
 
@@ -46,6 +77,7 @@ public sealed record TrainingPlan
     public string Settings =>
         $"{Data.Name}; d {Config.Width}, layers {Config.Layers}, P {Config.HeadSize}, N {Config.StateSize}, −A {(Config.DrawsDecayInLog ? "log-uniform" : "uniform")} {Config.DecayRange.Low}–{Config.DecayRange.High}; "
         + $"T {Length}, {Rows} rows, {Steps} steps, rate {Rate}, warm-up {WarmUp}, seed {Seed}{(Checkpoints.Count > 0 ? $", saved at {string.Join(' ', Checkpoints)}" : "")}"
+        + (Method == TrainingMethod.Plain ? "" : $"; {Method}, {(Method == TrainingMethod.Penalty ? $"weight {PenaltyWeight}" : $"empty {EmptyShare}")}")
         + (Start is null ? "" : $"; after [{Start.Settings}]");
 
     /// <summary>The model in a few words, for a report.</summary>

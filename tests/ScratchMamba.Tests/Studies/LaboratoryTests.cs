@@ -150,6 +150,26 @@ public sealed class LaboratoryTests : IDisposable
         Assert.Equal(Verdict.Holds, forgets.Verdict);
     }
 
+    [Theory, InlineData(TrainingMethod.StatePassing), InlineData(TrainingMethod.Truncated), InlineData(TrainingMethod.FittedNoise), InlineData(TrainingMethod.Penalty)]
+    public void EveryMethodOfTrainingIsAnotherPlan(TrainingMethod method)
+    {
+        TrainingPlan start = Options.Plans[0], plain = StudyOptions.After(start, TrainingMethod.Plain) with { Steps = 3 }, other = plain with { Method = method };
+        Assert.NotEqual(plain.Settings, other.Settings);
+        var store = new Store(folder.Path);
+        Workers(1).Run([new TrainingJob(plain), new TrainingJob(other)], store, CancellationToken.None);
+        byte[] Weights(TrainingPlan plan) => File.ReadAllBytes(Path.Combine(store.ModelFolder(plan), "model.safetensors"));
+        Assert.NotEqual(Weights(plain), Weights(other));
+        Assert.NotEqual(Weights(start), Weights(plain));
+    }
+
+    [Fact]
+    public void SegmentsContinueTheirDocuments()
+    {
+        StudyData data = Options.Data;
+        int[] whole = data.Batch(1, 2, 2, 30).Inputs, second = data.Batch(1, 7, 2, 10, segments: 3).Inputs;
+        Assert.Equal([.. whole[10..20], .. whole[40..50]], second);
+    }
+
     [Fact]
     public void PasskeysAreAnsweredGreedily()
     {
