@@ -34,7 +34,7 @@ public sealed class CapacityStudy : Study
         [
             .. from state in options.CapacityStates
                from trained in options.CapacityLengths
-               from passes in new[] { false, true }
+               from passes in Enumerable.Range(0, 2).Select(i => i == 1)
                let fresh = Enumerable.Range(0, options.CapacitySeeds).Select(i => options.CapacityPlan(state, trained, options.FirstSeed + (ulong)i))
                let plans = fresh.Select(plan => passes ? StudyOptions.After(plan, TrainingMethod.StatePassing) : plan).ToArray()
                let models = plans.Select(plan => new ModelSource(new TrainingJob(plan))).ToArray()
@@ -164,7 +164,7 @@ public sealed class CapacityStudy : Study
             table, origin);
     }
 
-    private Figure Ratios(Found[] measured, string when, Table table, Origin origin) => new(
+    private static Figure Ratios(Found[] measured, string when, Table table, Origin origin) => new(
         $"The test of forgetting{when}", $"{measured.Count(found => found.Ratio.Estimate <= LengthRule.Bound)} of {measured.Length} models pass{when}. A model has learned to forget where its largest loss outside the training length is at most {LengthRule.Bound} times the largest inside.",
         new XyChart
         {

@@ -137,7 +137,7 @@ public sealed class RecallStudy : Study
     }
 
     /// <summary>Answers of prompts with the passkey at about this distance: whole pieces of filling do not allow every one.</summary>
-    private (int Right, int Count) NearCount(PasskeyTable table, int length, int distance)
+    private static (int Right, int Count) NearCount(PasskeyTable table, int length, int distance)
     {
         PasskeyAnswer[] chosen = [.. table.Answers.Where(answer => answer.Length == length && Math.Abs(answer.Depth - (1 - (double)distance / length)) < 1e-9)];
         return (chosen.Count(answer => answer.Right), chosen.Length);
