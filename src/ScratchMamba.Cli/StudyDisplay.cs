@@ -5,7 +5,9 @@ using Spectre.Console;
 namespace ScratchMamba.Cli;
 
 /// <summary>Shows how studies go: one line that is redrawn on a terminal, a line now and then elsewhere.</summary>
-internal sealed class StudyDisplay(TextWriter output)
+/// <param name="output">Where.</param>
+/// <param name="isShort">Whether it takes seconds only: then a terminal alone is worth a line.</param>
+internal sealed class StudyDisplay(TextWriter output, bool isShort = false)
 {
     private readonly bool isTerminal = ReferenceEquals(output, Console.Out) && !Console.IsOutputRedirected && AnsiConsole.Profile.Capabilities.Ansi;
     private long shown;
@@ -24,7 +26,7 @@ internal sealed class StudyDisplay(TextWriter output)
             int width = Math.Max(1, AnsiConsole.Profile.Width - 1);
             output.Write("\r" + (text.Length > width ? text[..width] : text.PadRight(width)));
         }
-        else if (progress.Share >= shownShare + LineShare || shownShare < 0)
+        else if (!isShort && (progress.Share >= shownShare + LineShare || shownShare < 0))
         {
             shownShare = progress.Share;
             output.WriteLine(text);

@@ -76,7 +76,7 @@ public sealed class CollapseStudy : Study
             $"The loss is {inside} within the {Subject.TrainingLength} tokens of training and {end} at {found[0].Ends[^1]:#,0} tokens; {(Subject.Data is Data.StreamingRecall ? $"guessing costs {Subject.Data.ChanceLoss:0.00}." : "bands are 95 % intervals.")}",
             new XyChart
             {
-                Description = "Loss against position", X = Positions, Y = new Axis(LossLabel, Min: 0), Series = [new Series("all", Curve(found, tally => tally.MeanLoss))],
+                Description = "Loss against position", X = Positions, Y = new Axis(LossLabel, Min: 0), Series = [.. Curves("all", found, tally => tally.MeanLoss, 0)],
                 VerticalGuides = [new Guide(Subject.TrainingLength, "training length")],
                 HorizontalGuides = Subject.Data is Data.StreamingRecall ? [new Guide(Subject.Data.ChanceLoss, "guessing")] : [],
             },
@@ -90,14 +90,14 @@ public sealed class CollapseStudy : Study
         bool hasRecent = Subject.Data is Data.StreamingRecall;
         if (hasRecent)
             Tabulate(table, "recent", found, tally => tally.Accuracy, recent: true);
-        var all = new Series(hasRecent ? "all reads" : "all tokens", Curve(found, tally => tally.Accuracy));
+        IEnumerable<Series> all = Curves(hasRecent ? "all reads" : "all tokens", found, tally => tally.Accuracy, 0);
         return new Figure(
             "Accuracy against position",
             hasRecent ? "Reads of what was mentioned at most 16 tokens before, which the state still holds, fail beyond the training length too: it is not distance alone that makes recall fail." : "How often the most probable token was the one that came.",
             new XyChart
             {
                 Description = "Accuracy against position", X = Positions, Y = new Axis("accuracy", Min: 0, Max: 1),
-                Series = hasRecent ? [all, new Series("mentioned ≤ 16 tokens before", Curve(found, tally => tally.Accuracy, recent: true))] : [all],
+                Series = hasRecent ? [.. all, .. Curves("mentioned ≤ 16 tokens before", found, tally => tally.Accuracy, 1, recent: true)] : [.. all],
                 VerticalGuides = [new Guide(Subject.TrainingLength, "training length")],
             },
             table, OriginOf(command, store, profiles.Sum(job => job.Seconds(store))));
@@ -144,7 +144,7 @@ public sealed class CollapseStudy : Study
             $"Where nothing new comes, the largest loss outside the training length is {ratio} times the largest inside.",
             new XyChart
             {
-                Description = "Loss on a repeated prompt against position", X = Positions, Y = new Axis("loss, nats"), Series = [new Series(Subject.Repeated.Name, Curve(found, tally => tally.MeanLoss))],
+                Description = "Loss on a repeated prompt against position", X = Positions, Y = new Axis("loss, nats", Min: 0), Series = [.. Curves(Subject.Repeated.Name, found, tally => tally.MeanLoss, 0)],
                 VerticalGuides = [new Guide(Subject.TrainingLength, "training length")],
             },
             table, OriginOf(command, store, repeated.Sum(job => job.Seconds(store)), Subject.Repeated.Name)));
@@ -166,7 +166,7 @@ public sealed class CollapseStudy : Study
             new XyChart
             {
                 Description = "Loss against position over a long stream", X = Positions, Y = new Axis(LossLabel, Min: 0),
-                Series = [new Series("no cure", Curve(plain, tally => tally.MeanLoss)), new Series($"sliding window, {cure.Window}", Curve(windowed, tally => tally.MeanLoss))],
+                Series = [.. Curves("no cure", plain, tally => tally.MeanLoss, 0), .. Curves($"sliding window, {cure.Window}", windowed, tally => tally.MeanLoss, 1)],
                 VerticalGuides = [new Guide(Subject.TrainingLength, "training length")],
                 HorizontalGuides = Subject.Data is Data.StreamingRecall ? [new Guide(Subject.Data.ChanceLoss, "guessing")] : [],
             },

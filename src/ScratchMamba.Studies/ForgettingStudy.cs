@@ -76,12 +76,12 @@ public sealed class ForgettingStudy : Study
         };
         var figures = new List<Figure>
         {
-            new("Trained a little further", $"A tenth of the training more, in five ways; bands are 95 % intervals over models.", Chart(false, LossLabel), table, origin),
+            new("Trained a little further", $"A twentieth of the training more, in five ways; bands are 95 % intervals over models.", Chart(false, LossLabel), table, origin),
             new("Before and after", $"Loss inside the training length, and at {far} on {scored}: the first should stay, the second fall.",
                 new DotPlot { Description = "Losses by training", Axis = new Axis(LossLabel, Min: 0), Quantities = ["inside the training length", $"at {far}, {(hasNear ? "near reads" : "all")}"], Rows = dots }, compared, origin),
         };
         if (hasNear)
             figures.Insert(1, new Figure("Trained a little further: what was said just before", $"The loss on {scored}.", Chart(true, "loss on near reads, nats"), near, origin));
-        return new StudyResult(Name, "Learning to forget", "Trained models are trained a tenth longer, at a third of the learning rate, in ways that show them the states of longer texts.", findings, figures);
+        return new StudyResult(Name, "Learning to forget", "Trained models are trained a twentieth longer, at a third of the learning rate, in ways that show them the states of longer texts.", findings, figures);
     }
 }

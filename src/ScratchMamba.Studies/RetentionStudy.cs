@@ -51,11 +51,12 @@ public sealed class RetentionStudy : Study
 
         // The head whose state grows most, as a multiple of what it was at the end of training.
         static HeadTrace Growing(StateTrace trace, int from, int to) => trace.Heads.MaxBy(head => head.Variance[to] / Math.Max(1e-30, head.Variance[from]))!;
+        double Growth(StateTrace trace) => Growing(trace, at, last).Variance is var variance ? variance[last] / variance[at] : double.NaN;
         HeadTrace worst = Growing(first, at, last);
         Interval kept = Interval.Mean(found.Select(trace => trace.Heads.Max(head => Math.Exp(head.LogRetention[at]))));
-        Interval growth = Interval.Mean(found.Select(trace => Growing(trace, at, last)).Zip(found, (head, _) => head.Variance[last] / head.Variance[at]));
-        Interval growthStill = Interval.Mean(still.Select(trace => Growing(trace, at, last).Variance is var variance ? variance[last] / variance[at] : 0));
-        Interval typical = Interval.Mean(found.Select(trace => Median(trace.Heads.Select(head => head.Variance[last] / Math.Max(1e-30, head.Variance[at])))));
+        Interval growth = Interval.GeometricMean(found.Select(Growth));
+        Interval growthStill = Interval.GeometricMean(still.Select(Growth));
+        Interval typical = Interval.GeometricMean(found.Select(trace => Median(trace.Heads.Select(head => head.Variance[last] / Math.Max(1e-30, head.Variance[at])))));
         var findings = new List<Finding>
         {
             Finding.Above("E4", "Some heads retain nearly all of the first token over the training length.", $"largest α₁:ₜ of all heads at t = {trained}", kept, 0.5),

@@ -82,6 +82,10 @@ public abstract class Study(StudyOptions options, Subject subject)
     internal static Datum[] Curve(IReadOnlyList<LengthProfile> profiles, Func<Tally, double> value, bool recent = false) =>
         [.. Enumerable.Range(0, profiles[0].Ends.Length).Select(bucket => Point(profiles[0].Ends[bucket], At(profiles, bucket, value, recent)))];
 
+    /// <summary>The curve of a quantity against position, and thin ones for single models where there are several.</summary>
+    internal static IEnumerable<Series> Curves(string name, IReadOnlyList<LengthProfile> profiles, Func<Tally, double> value, int color, bool recent = false) =>
+        (profiles.Count > 1 ? profiles : []).Select(profile => new Series("", [.. Curve([profile], value, recent)], Mark.Curve, color)).Append(new Series(name, Curve(profiles, value, recent), Color: color));
+
     /// <summary>A value with its interval, at a place.</summary>
     internal static Datum Point(double x, Interval value) => new(x, value.Estimate, value.Low, value.High);
 
@@ -90,9 +94,9 @@ public abstract class Study(StudyOptions options, Subject subject)
         ? Interval.Mean(profiles.Select(profile => value(profile.WholeInside(profile.All))))
         : Interval.Mean(profiles[0].All.Select(prompt => value(profiles[0].Inside.Aggregate(default(Tally), (sum, bucket) => sum + prompt[bucket]))));
 
-    /// <summary>The ratio of the operational test: the mean over several models, or of one with its interval over prompts.</summary>
+    /// <summary>The ratio of the operational test: the geometric mean over several models, or of one with its interval over prompts.</summary>
     internal static Interval RuleRatio(IReadOnlyList<LengthProfile> profiles, bool recent = false) => profiles.Count > 1
-        ? Interval.Mean(profiles.Select(profile => LengthRule.Of(profile, recent).LossRatio.Estimate))
+        ? Interval.GeometricMean(profiles.Select(profile => LengthRule.Of(profile, recent).LossRatio.Estimate))
         : LengthRule.Of(profiles[0], recent).LossRatio;
 
     /// <summary>Adds a curve to a table with the columns name, position, value, low, high, n.</summary>

@@ -10,14 +10,14 @@ public sealed record StudyOptions
     /// <summary>Minutes on two cores.</summary>
     public static StudyOptions Tiny { get; } = new()
     {
-        Preset = "tiny", Steps = 1500, Prompts = 8, PasskeySamples = 40, StreamLength = 1 << 20,
+        Preset = "tiny", Steps = 2500, Prompts = 8, PasskeySamples = 40, StreamLength = 1 << 20,
         CapacityStates = [4, 16], CapacityLengths = [16, 64, 256], CapacityTokens = 1_000_000, CapacitySeeds = 1,
     };
 
     /// <summary>An hour on two cores, or minutes on a graphics card.</summary>
     public static StudyOptions Small { get; } = new()
     {
-        Preset = "small", Steps = 2500, Prompts = 32, PasskeySamples = 100, StreamLength = 1 << 20,
+        Preset = "small", Steps = 5000, Prompts = 32, PasskeySamples = 100, StreamLength = 1 << 20,
         CapacityStates = [2, 4, 8, 16, 32, 64], CapacityLengths = [16, 32, 64, 128, 256, 512], CapacityTokens = 4_000_000, CapacitySeeds = 1,
     };
 
@@ -94,10 +94,10 @@ public sealed record StudyOptions
         Checkpoints = [.. new[] { Steps / 4, Steps / 2, Steps * 3 / 4 }.Where(step => step > 0).Distinct()],
     })];
 
-    /// <summary>The plan of a short training after another one: a tenth of its steps, at a third of its rate.</summary>
+    /// <summary>The plan of a short training after another one: a twentieth of its steps, at a third of its rate.</summary>
     public static TrainingPlan After(TrainingPlan start, TrainingMethod method)
     {
-        int steps = Math.Max(1, start.Steps / 10);
+        int steps = Math.Max(1, start.Steps / 20);
         return start with { Start = start, Method = method, Steps = steps, Rate = start.Rate / 3, WarmUp = steps / 10, Checkpoints = [] };
     }
 

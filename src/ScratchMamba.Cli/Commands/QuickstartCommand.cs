@@ -87,6 +87,6 @@ internal static class QuickstartCommand
         string folder = Path.Combine(run.Folder, "study");
         output.WriteLine($"Beyond the {run.Length} tokens that it was trained on:");
         StudyCommand.Run(
-            ["collapse"], options, Subject.Given(run.Folder, heldOut, run.Length), folder, $"scratchmamba study collapse --model {run.Folder} --length {run.Length} --data YOUR-TEXT", device, output, cancellation);
+            ["collapse"], options, Subject.Given(run.Folder, heldOut, run.Length), folder, $"scratchmamba study collapse --model {run.Folder} --length {run.Length} --data YOUR-TEXT", device, output, cancellation, isShort: true);
     }
 }

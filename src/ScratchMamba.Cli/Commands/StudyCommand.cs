@@ -68,10 +68,10 @@ internal static class StudyCommand
 
     /// <summary>Runs studies, showing how they go, and says what was found and where the report is.</summary>
     public static void Run(
-        IReadOnlyList<string> names, StudyOptions options, Subject subject, string folder, string command, string device, TextWriter output, CancellationToken cancellation)
+        IReadOnlyList<string> names, StudyOptions options, Subject subject, string folder, string command, string device, TextWriter output, CancellationToken cancellation, bool isShort = false)
     {
         bool isCpu = device == "cpu";
-        var display = new StudyDisplay(output);
+        var display = new StudyDisplay(output, isShort);
         // On a graphics card one model at a time; on processors one on each core.
         var scheduler = new Scheduler(threads => isCpu ? new Tensors.Cpu.CpuBackend(threads) : Devices.Open(device), isCpu ? Environment.ProcessorCount : 1, Environment.ProcessorCount, display.Report);
         (IReadOnlyList<StudyResult> results, string report) = StudyRun.Run(names, options, subject, folder, command, scheduler, cancellation);

@@ -91,13 +91,7 @@ public sealed class TextPasskey(Tokenizer tokenizer) : Passkey
     }
 
     /// <inheritdoc/>
-    public override string Decode(ReadOnlySpan<int> tokens)
-    {
-        using var bytes = new MemoryStream();
-        foreach (int token in tokens)
-            bytes.Write(tokenizer.Decode(token).Span);
-        return Encoding.UTF8.GetString(bytes.ToArray());
-    }
+    public override string Decode(ReadOnlySpan<int> tokens) => Encoding.UTF8.GetString(tokenizer.Decode(tokens));
 
     private static int[] Encode(Tokenizer tokenizer, string text) => tokenizer.Encode(Encoding.UTF8.GetBytes(text));
 }

@@ -26,7 +26,7 @@ public enum Mark
 }
 
 /// <summary>Values under one name.</summary>
-/// <param name="Name">The name in the legend.</param>
+/// <param name="Name">The name in the legend; empty for none.</param>
 /// <param name="Points">The values, from left to right.</param>
 /// <param name="Mark">How they are drawn.</param>
 /// <param name="Color">Which of the style's colours, or the next one.</param>
@@ -64,7 +64,7 @@ public sealed class XyChart : Chart
     /// <inheritdoc/>
     public override XElement Draw()
     {
-        bool hasLegend = Series.Count > 1;
+        bool hasLegend = Series.Count(series => series.Name.Length > 0) > 1;
         double legendWidth = hasLegend ? Math.Clamp(Series.Max(series => Extent(series.Name)) + 30, 80, 330) : 12;
         double width = Width - Left - legendWidth - 8;
         AxisInUse x = X.Over(Series.SelectMany(series => series.Points).Select(point => point.X).Concat(VerticalGuides.Select(guide => guide.Value)));
@@ -90,7 +90,7 @@ public sealed class XyChart : Chart
         const double Pitch = 17;
         (int Index, double Y)[] entries =
         [
-            .. Series.Select((series, i) => (Index: i, Y: IsPlacedByEnd(series) ? frame.Y(series.Points[^1].Y) : double.NegativeInfinity)).OrderBy(entry => entry.Y),
+            .. Series.Index().Where(entry => entry.Item.Name.Length > 0).Select(entry => (entry.Index, Y: IsPlacedByEnd(entry.Item) ? frame.Y(entry.Item.Points[^1].Y) : double.NegativeInfinity)).OrderBy(entry => entry.Y),
         ];
         double next = Top + 6;
         for (int i = 0; i < entries.Length; i++)

@@ -29,6 +29,13 @@ public readonly record struct Interval(double Estimate, double Low, double High,
         return new Interval(mean, mean - half, mean + half, known.Length);
     }
 
+    /// <summary>The geometric mean of independent positive values: e to the mean of their logarithms, and so its interval. For ratios, which spread as logarithms do.</summary>
+    public static Interval GeometricMean(IEnumerable<double> values)
+    {
+        Interval logs = Mean(values.Select(value => value > 0 ? Math.Log(value) : double.NaN));
+        return new Interval(Math.Exp(logs.Estimate), Math.Exp(logs.Low), Math.Exp(logs.High), logs.Count);
+    }
+
     /// <summary>
     /// A share of successes, by Wilson's score: <c>(k + z²/2) / (n + z²) ± z / (n + z²) · √(k (n − k) / n + z²/4)</c>, which stays between 0 and 1 and is honest where all or none succeed.
     /// </summary>

@@ -10,10 +10,10 @@ public class InitializationTests
 {
     private static readonly Mamba2Config Config = new() { VocabularySize = 256, Width = 128, Layers = 4, StateSize = 64, HeadSize = 2, TiedEmbeddings = false };
 
-    private static double[] Values(string name, ulong seed = 0)
+    private static double[] Values(string name, ulong seed = 0, Mamba2Config? config = null)
     {
         using var cpu = new CpuBackend();
-        return new Mamba2Model(Config, cpu, seed: seed).Parameters().Single(entry => entry.Path.EndsWith(name, StringComparison.Ordinal)).Parameter.Value.ToDoubles();
+        return new Mamba2Model(config ?? Config, cpu, seed: seed).Parameters().Single(entry => entry.Path.EndsWith(name, StringComparison.Ordinal)).Parameter.Value.ToDoubles();
     }
 
     [Fact]
@@ -33,6 +33,15 @@ public class InitializationTests
         double[] decays = Array.ConvertAll(Values("layers.1.mixer.A_log"), Math.Exp);
         Assert.All(decays, decay => Assert.InRange(decay, 1 - 1e-5, 16 + 1e-4));
         Assert.InRange(decays.Average(), 8.5 - 4 * 15 / Math.Sqrt(12 * 128), 8.5 + 4 * 15 / Math.Sqrt(12 * 128));
+    }
+
+    [Fact]
+    public void DecaysAreLogUniformWhereTheyAreToBe()
+    {
+        double[] logs = Values("layers.1.mixer.A_log", config: Config with { DecayRange = (0.05, 1), DrawsDecayInLog = true });
+        double width = Math.Log(20);
+        Assert.All(logs, log => Assert.InRange(log, -width - 1e-5, 1e-5));
+        Assert.InRange(logs.Average(), -width / 2 - 4 * width / Math.Sqrt(12 * 128), -width / 2 + 4 * width / Math.Sqrt(12 * 128));
     }
 
     [Fact]

@@ -26,6 +26,15 @@ public class StatisticsTests
     }
 
     [Fact]
+    public void RatiosSpreadAsLogarithmsDo()
+    {
+        Interval interval = Interval.GeometricMean([1, 2, 4]);
+        Assert.Equal(2, interval.Estimate, 1e-12);
+        Assert.Equal(4, interval.Low * interval.High, 1e-9);
+        Assert.True(interval.Low > 0);
+    }
+
+    [Fact]
     public void SharesAreHonestAtTheEnds()
     {
         Assert.Equal((0, 0.2775), (Interval.Share(0, 10).Low, Math.Round(Interval.Share(0, 10).High, 4)));
