@@ -20,10 +20,10 @@ public sealed class RecallStudy : Study
     /// <summary>The study of these models.</summary>
     public RecallStudy(StudyOptions options, Subject subject) : base(options, subject)
     {
-        // A prompt of text needs room for the question.
-        int trained = subject.TrainingLength, least = subject.Passkey is Data.RecallPasskey ? 16 : 400;
-        lengths = [.. new[] { trained / 2, trained, trained * 2, trained * 4, trained * 8, trained * 16, trained * 32 }.Where(length => length >= least)];
-        distances = [.. new[] { trained / 8, trained / 4, trained / 2, trained }.Where(distance => distance >= least / 4)];
+        // A prompt of text needs room for the question, however short the training was.
+        int least = subject.Passkey is Data.RecallPasskey ? 16 : 400, unit = Math.Max(subject.TrainingLength, least);
+        lengths = [.. new[] { unit / 2, unit, unit * 2, unit * 4, unit * 8, unit * 16, unit * 32 }.Where(length => length >= least)];
+        distances = [.. new[] { unit / 8, unit / 4, unit / 2, unit }.Where(distance => distance >= least / 4)];
         (int, double)[] all = [.. lengths.SelectMany(length => PasskeyTable.Even(length, options.PasskeySamples))];
         (int, double)[] close = [.. lengths.SelectMany(length => distances.Where(distance => distance <= length).SelectMany(distance => Enumerable.Repeat((length, 1 - (double)distance / length), options.PasskeySamples)))];
         (int, double)[] some = [.. lengths.Where((_, i) => i % 2 == 1).SelectMany(length => PasskeyTable.Even(length, options.PasskeySamples))];
@@ -145,7 +145,7 @@ public sealed class RecallStudy : Study
 
     /// <summary>The mean over several models, or of one with Wilson's interval over prompts.</summary>
     private static Interval Accuracy(PasskeyTable[] tables, Func<PasskeyTable, (int Right, int Count)> count) => tables.Length > 1
-        ? Interval.Mean(tables.Select(table => Share(count(table))))
+        ? Interval.Mean(tables.Select(table => Share(count(table)))).Within(0, 1)
         : Interval.Share(count(tables[0]).Right, count(tables[0]).Count);
 
     private static double Share((int Right, int Count) count) => count.Count == 0 ? double.NaN : count.Right / (double)count.Count;

@@ -21,7 +21,7 @@ public sealed record Subject(IReadOnlyList<ModelSource> Models, StudyData Data, 
     {
         IReadOnlyList<TrainingPlan> plans = options.Plans;
         string seeds = plans.Count == 1 ? $"seed {plans[0].Seed}" : $"seeds {plans[0].Seed} to {plans[^1].Seed}";
-        (RepeatedTokens repeated, Passkey passkey) = Prompts(options.Data);
+        (RepeatedTokens repeated, Passkey passkey) = Prompts(options.Data, new ByteTokenizer());
         return new Subject([.. plans.Select(plan => new ModelSource(new TrainingJob(plan)))], options.Data, repeated, passkey, options.Length, plans[0].Model, seeds);
     }
 
@@ -29,19 +29,20 @@ public sealed record Subject(IReadOnlyList<ModelSource> Models, StudyData Data, 
     /// <param name="folder">Its checkpoint.</param>
     /// <param name="data">What it reads.</param>
     /// <param name="trainingLength">The length that it was trained on.</param>
+    /// <param name="tokenizer">What makes tokens of text; bytes by default.</param>
     /// <exception cref="CheckpointException">There is none.</exception>
     /// <exception cref="ArgumentException">Its vocabulary is smaller than that of the data.</exception>
-    public static Subject Given(string folder, StudyData data, int trainingLength)
+    public static Subject Given(string folder, StudyData data, int trainingLength, Tokenizer? tokenizer = null)
     {
         Mamba2Config config = Checkpoint.LoadConfig(folder);
         if (config.VocabularySize < data.VocabularySize)
             throw new ArgumentException($"The model's vocabulary has {config.VocabularySize} tokens; {data.Name} needs {data.VocabularySize}.");
-        (RepeatedTokens repeated, Passkey passkey) = Prompts(data);
+        (RepeatedTokens repeated, Passkey passkey) = Prompts(data, tokenizer ?? new ByteTokenizer());
         string model = $"{folder}, {config.ParameterCount:#,0} parameters, {config.Layers} layers, width {config.Width}, N = {config.StateSize}, T = {trainingLength}";
         return new Subject([new ModelSource(null, Path: folder)], data, repeated, passkey, trainingLength, model, "one model");
     }
 
-    private static (RepeatedTokens, Passkey) Prompts(StudyData data) => data is StreamingRecall recall
+    private static (RepeatedTokens, Passkey) Prompts(StudyData data, Tokenizer tokenizer) => data is StreamingRecall recall
         ? (RepeatedTokens.Pair(recall), new RecallPasskey(recall))
-        : (RepeatedTokens.Newlines(new ByteTokenizer()), new TextPasskey(new ByteTokenizer()));
+        : (RepeatedTokens.Newlines(tokenizer), new TextPasskey(tokenizer));
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using ScratchMamba.Checkpoints;
 using ScratchMamba.Data;
 using ScratchMamba.Studies;
 using ScratchMamba.Studies.Data;
@@ -51,11 +52,13 @@ internal static class StudyCommand
                 StreamLength = parsed.GetValue(stream) ?? options.StreamLength,
                 FirstSeed = parsed.GetValue(seed),
             };
-            if (parsed.GetValue(data) is { Length: > 0 } paths)
-                options = options with { Data = new TextDocuments(string.Join(" ", paths.Select(path => Path.GetFileName(Path.TrimEndingDirectorySeparator(path)))), TextCorpus.ReadFiles(paths), new ByteTokenizer()) };
-            if (parsed.GetValue(model) is not null && parsed.GetValue(length) is null)
+            string? given = parsed.GetValue(model);
+            if (given is not null && parsed.GetValue(length) is null)
                 throw new MisuseException("--model needs --length too: the length that the model was trained on.");
-            Subject subject = parsed.GetValue(model) is { } given ? Subject.Given(given, options.Data, options.Length) : Subject.Trained(options);
+            Tokenizer tokenizer = given is null ? new ByteTokenizer() : Checkpoint.LoadTokenizer(given, Checkpoint.LoadConfig(given));
+            if (parsed.GetValue(data) is { Length: > 0 } paths)
+                options = options with { Data = new TextDocuments(string.Join(" ", paths.Select(path => Path.GetFileName(Path.TrimEndingDirectorySeparator(path)))), TextCorpus.ReadFiles(paths), tokenizer) };
+            Subject subject = given is null ? Subject.Trained(options) : Subject.Given(given, options.Data, options.Length, tokenizer);
             string[] chosen = parsed.GetValue(names)!;
             string command = "scratchmamba study {0}" + string.Concat(parsed.Tokens.Skip(1).Select(token => token.Value).Where(word => !chosen.Contains(word)).Select(word => $" {word}"));
             // Of a model that is there, all is what can be done without training.

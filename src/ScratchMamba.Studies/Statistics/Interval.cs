@@ -29,6 +29,9 @@ public readonly record struct Interval(double Estimate, double Low, double High,
         return new Interval(mean, mean - half, mean + half, known.Length);
     }
 
+    /// <summary>The part of the interval that values can have at all: a share is neither below 0 nor above 1.</summary>
+    public Interval Within(double least, double most) => this with { Low = Math.Max(least, Low), High = Math.Min(most, High) };
+
     /// <summary>The geometric mean of independent positive values: e to the mean of their logarithms, and so its interval. For ratios, which spread as logarithms do.</summary>
     public static Interval GeometricMean(IEnumerable<double> values)
     {

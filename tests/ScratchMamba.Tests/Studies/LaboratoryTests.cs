@@ -203,6 +203,18 @@ public sealed class LaboratoryTests : IDisposable
     }
 
     [Fact]
+    public void AModelOfTextIsAskedInText()
+    {
+        using var cpu = new CpuBackend();
+        var text = new TextDocuments("text", "To be, or not to be, that is the question. "u8, new ScratchMamba.Tokenizers.ByteTokenizer());
+        StudyOptions options = Options with { Data = text, PasskeySamples = 1, Prompts = 2 };
+        ScratchMamba.Checkpoints.Checkpoint.Save(new Mamba2Model(options.Config(2), cpu, seed: 1), folder.File("model"));
+        Subject subject = Subject.Given(folder.File("model"), text, 16);
+        (IReadOnlyList<StudyResult> results, _) = StudyRun.Run(["retention", "recall", "remembrance"], options, subject, folder.File("out"), "", Workers(1), CancellationToken.None);
+        Assert.All(results, result => Assert.NotEmpty(result.Figures));
+    }
+
+    [Fact]
     public void AGivenModelIsStudiedAsItIs()
     {
         using var cpu = new CpuBackend();
