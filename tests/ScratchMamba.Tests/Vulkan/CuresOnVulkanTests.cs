@@ -53,6 +53,7 @@ public sealed class CuresOnVulkanTests(VulkanFixture fixture)
     public void ACapturedContinuationKeepsItsCure()
     {
         // Factors are part of what is captured; a window moves, and is not captured.
+        using var home = new Scope();
         Mamba2Model model = Samples.Model("plain", fixture.Backend, DType.F32);
         foreach (string text in new[] { "retention=0.8,insertion=0.5", "window=3" })
         {
