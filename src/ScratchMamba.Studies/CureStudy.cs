@@ -115,7 +115,7 @@ public sealed class CureStudy : Study
         Interval inside = Interval.Mean(found[0].Select(profile => profile.WholeInside(profile.Recent).Accuracy));
         return new Figure(
             "What was said just before", $"Accuracy on reads of what was mentioned at most 16 tokens before, at {far}; inside the training length it is {inside}.",
-            new DotPlot { Description = "Accuracy on recent reads by cure", Axis = new Axis("accuracy", Max: 1), Quantities = [$"at {far}"], Rows = compared, Guides = [new Guide(inside.Estimate, "inside the training length")] },
+            new DotPlot { Description = "Accuracy on recent reads by cure", Axis = new Axis("accuracy", Min: 0, Max: 1), Quantities = [$"at {far}"], Rows = compared, Guides = [new Guide(inside.Estimate, "inside the training length")] },
             table, origin);
     }
 

@@ -6,7 +6,7 @@ namespace ScratchMamba.Studies.Reports;
 /// <summary>Named things compared: a row each, with a dot and its interval for every quantity.</summary>
 public sealed class DotPlot : Chart
 {
-    private const double Top = 26, RowHeight = 24, Below = 46;
+    private const double Top = 38, RowHeight = 24, Below = 46;
 
     /// <summary>The axis of the quantities.</summary>
     public required Axis Axis { get; init; }
@@ -39,7 +39,8 @@ public sealed class DotPlot : Chart
         foreach (Guide guide in Guides)
         {
             yield return Line(X(guide.Value), Top, X(guide.Value), Top + height, "guide");
-            yield return Text(X(guide.Value) + 4, Top + height - 5, guide.Label, "note");
+            bool isLeft = X(guide.Value) + Extent(guide.Label) > left + width;
+            yield return Text(X(guide.Value) + (isLeft ? -4 : 4), Top - 4, guide.Label, "note", isLeft ? "end" : "start");
         }
         yield return Line(left, Top + height, left + width, Top + height, "axis");
         yield return Text(left + width / 2, Top + height + 39, Axis.Label, "label", "middle");
