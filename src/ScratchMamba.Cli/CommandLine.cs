@@ -22,7 +22,7 @@ public static partial class CommandLine
     internal static IReadOnlyList<Verb> Verbs { get; } =
     [
         QuickstartCommand.Create(), TrainCommand.Create(), GenerateCommand.Create(), EvaluateCommand.Create(), InspectCommand.Create(), VerifyCommand.Create(),
-        TokenizerCommand.Create(), StudyCommand.Create(), BenchCommand.Create(), DevicesCommand.Create(),
+        ConvertCommand.Create(), TokenizerCommand.Create(), StudyCommand.Create(), BenchCommand.Create(), DevicesCommand.Create(),
     ];
 
     private static readonly RootCommand Root = CreateRoot();

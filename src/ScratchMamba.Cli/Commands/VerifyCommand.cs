@@ -38,7 +38,7 @@ internal static class VerifyCommand
         {
             string folder = parsed.GetValue(model)!;
             DType type = parsed.GetValue(precision) == "f64" ? DType.F64 : DType.F32;
-            using var file = new SafetensorsFile(parsed.GetValue(expected) ?? Path.Combine(folder, "expected.safetensors"));
+            using var file = new SafetensorsFile(parsed.GetValue(expected) ?? Path.Combine(File.Exists(folder) ? Path.GetDirectoryName(folder)! : folder, "expected.safetensors"));
             using Backend opened = Devices.Open(parsed, device, parsed.GetValue(lockstep));
             using var traced = new Trace(opened, parsed.GetValue(trace), parsed.InvocationConfiguration.Output);
             Backend backend = traced.Backend;
@@ -99,10 +99,11 @@ internal static class VerifyCommand
             if (!file.Names.Any(name => name.StartsWith("grad.", StringComparison.Ordinal)))
                 return;
             Gradients gradients = loss.Backward();
-            foreach ((string path, Parameter parameter) in model.Parameters())
+            Dictionary<string, Parameter> parameters = model.Parameters().ToDictionary(entry => entry.Path, entry => entry.Parameter);
+            foreach (string name in file.Names.Where(name => name.StartsWith("grad.", StringComparison.Ordinal)))
             {
-                string name = "grad." + path;
-                if (file.Contains(name))
+                // The names in the file are those of whoever made it. The gradient of a tied head is part of the embedding's.
+                if (parameters.TryGetValue(Checkpoint.ParameterPath(name["grad.".Length..]), out Parameter? parameter))
                     Compare(name, gradients[parameter.Value].ToDoubles(), known);
             }
         }

@@ -8,23 +8,38 @@ using ScratchMamba.Tokenizers;
 namespace ScratchMamba.Checkpoints;
 
 /// <summary>
-/// Models in folders as Hugging Face's <c>Mamba2ForCausalLM</c> has them: <c>config.json</c> beside <c>model.safetensors</c>, or beside an index and shards.
+/// Models in the forms they are published in: folders of Hugging Face's <c>Mamba2ForCausalLM</c> or of mamba_ssm, and GGUF files. They are told apart by what is in them.
+/// Models are saved as Hugging Face has them; <see cref="Conversion"/> writes the other forms.
 /// </summary>
 public static class Checkpoint
 {
-    private const string ConfigFile = "config.json";
+    internal const string ConfigFile = "config.json";
 
-    /// <summary>Reads the configuration from a folder, or from a <c>config.json</c> itself.</summary>
+    /// <summary>Reads the configuration of a model: from its folder, from a <c>config.json</c> or <c>params.json</c> itself, from a GGUF file, or from beside a file of weights.</summary>
     /// <exception cref="CheckpointException">It is missing, damaged, or not one of Mamba-2; the message names the file and, where there is one, the line.</exception>
     public static Mamba2Config LoadConfig(string path)
     {
         // A save that was killed between its two renames left the previous checkpoint aside.
         path = AtomicFolder.Current(path);
         if (Directory.Exists(path))
-            path = Path.Combine(path, ConfigFile);
-        else if (!File.Exists(path))
+        {
+            string config = Path.Combine(path, ConfigFile), parameters = Path.Combine(path, "params.json");
+            if (!File.Exists(config) && Directory.GetFiles(path, "*.gguf") is [var only])
+                return LoadConfig(only);
+            return ReadConfig(File.Exists(config) || !File.Exists(parameters) ? config : parameters);
+        }
+        if (!File.Exists(path))
             throw new CheckpointException($"{path}: there is no such file or folder");
-        return HuggingFaceConfig.Read(TolerantJson.Read(path));
+        if (path.EndsWith(".json", StringComparison.OrdinalIgnoreCase) && !path.EndsWith(".index.json", StringComparison.OrdinalIgnoreCase))
+            return ReadConfig(path);
+        using WeightSource source = WeightSource.Open(path);
+        return source is GgufFile gguf ? GgufModel.Config(gguf) : ReadConfig(Path.Combine(Path.GetDirectoryName(path) ?? "", ConfigFile));
+    }
+
+    private static Mamba2Config ReadConfig(string path)
+    {
+        TolerantJson json = TolerantJson.Read(path);
+        return json.Text("model_type", "") != HuggingFaceConfig.ModelType && MambaSsmConfig.Recognizes(json) ? MambaSsmConfig.Read(json) : HuggingFaceConfig.Read(json);
     }
 
     /// <summary>Reads a model. F16 and BF16 weights are widened; F64 ones are rounded unless <paramref name="type"/> is F64.</summary>
@@ -37,30 +52,34 @@ public static class Checkpoint
     {
         folder = AtomicFolder.Current(folder);
         Mamba2Config config = LoadConfig(folder);
-        using WeightSource source = WeightSource.Open(folder);
-        Dictionary<string, string> stored = Match(source, config);
+        using var stored = new StoredModel(folder, config);
         var model = new Mamba2Model(config, backend, type, seed: null, weights);
         foreach ((string path, Parameter parameter) in model.Parameters())
         {
             if (type == DType.F64)
-                Fill<double>(source, stored[path], parameter);
+                Fill<double>(stored, path, parameter);
             else
-                Fill<float>(source, stored[path], parameter);
+                Fill<float>(stored, path, parameter);
         }
         return model;
     }
 
-    /// <summary>The tokenizer of a model: the <c>tokenizer.json</c> in its folder, or bytes where there is none. A <c>tokenizer.json</c> itself will do, too.</summary>
+    /// <summary>The tokenizer of a model: the <c>tokenizer.json</c> in its folder, the one inside a GGUF file, or bytes where there is none. A <c>tokenizer.json</c> itself will do, too.</summary>
     /// <exception cref="CheckpointException">It is damaged, or of a kind that is not supported.</exception>
     public static Tokenizer LoadTokenizer(string path)
     {
         path = AtomicFolder.Current(path);
         if (Directory.Exists(path))
         {
-            path = Path.Combine(path, TokenizerJson.FileName);
-            return File.Exists(path) ? BpeTokenizer.Load(path) : new ByteTokenizer();
+            string json = Path.Combine(path, TokenizerJson.FileName);
+            if (File.Exists(json))
+                return BpeTokenizer.Load(json);
+            return Directory.GetFiles(path, "*.gguf") is [var only] && !File.Exists(Path.Combine(path, ConfigFile)) ? LoadTokenizer(only) : new ByteTokenizer();
         }
-        return BpeTokenizer.Load(path);
+        if (!File.Exists(path) || InputFile.Beginning(path, 1) is [(byte)'{'])
+            return BpeTokenizer.Load(path);
+        using WeightSource source = WeightSource.Open(path);
+        return source is GgufFile gguf ? GgufTokenizer.Read(gguf) ?? new ByteTokenizer() : LoadTokenizer(Path.GetFullPath(Path.Combine(path, "..")));
     }
 
     /// <summary>The tokenizer of a model, as <see cref="LoadTokenizer(string)"/> finds it.</summary>
@@ -75,12 +94,14 @@ public static class Checkpoint
             : $"{path}: the tokenizer has {tokenizer.VocabularySize} tokens, more than the model's {config.VocabularySize}");
     }
 
+    /// <summary>The path of the parameter that a tensor's name stands for, in any of the forms of checkpoints: they differ by a prefix and by a plural.</summary>
+    public static string ParameterPath(string tensor) => StoredModel.PathOf(tensor);
+
     /// <summary>Checks the names and shapes of a folder's tensors against a configuration, without reading their elements.</summary>
     /// <exception cref="CheckpointException">They do not fit.</exception>
     public static void CheckWeights(string folder, Mamba2Config config)
     {
-        using WeightSource source = WeightSource.Open(AtomicFolder.Current(folder));
-        Match(source, config);
+        using var stored = new StoredModel(AtomicFolder.Current(folder), config);
     }
 
     /// <summary>
@@ -96,7 +117,7 @@ public static class Checkpoint
         CheckTarget(folder);
         AtomicFolder.Write(folder, partial =>
         {
-            WriteConfig(model, Path.Combine(partial, ConfigFile));
+            WriteJson(HuggingFaceConfig.Write(model.Config, model.DType == DType.F64 ? "float64" : "float32"), Path.Combine(partial, ConfigFile));
             WeightToSave[] weights = [.. model.Parameters().Select(entry => WeightToSave.Of(entry.Path, entry.Parameter.Value))];
             SafetensorsWriter.WriteFolder(partial, weights, new Dictionary<string, string> { ["format"] = "pt" }, shardBytes);
             (tokenizer as BpeTokenizer)?.Save(Path.Combine(partial, TokenizerJson.FileName));
@@ -128,22 +149,22 @@ public static class Checkpoint
         }
     }
 
-    private static void WriteConfig(Mamba2Model model, string path)
+    internal static void WriteJson(System.Text.Json.Nodes.JsonObject json, string path)
     {
         using var stream = new FileStream(path, FileMode.CreateNew, FileAccess.Write);
         using var writer = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true });
-        HuggingFaceConfig.Write(model.Config, model.DType == DType.F64 ? "float64" : "float32").WriteTo(writer);
+        json.WriteTo(writer);
     }
 
     /// <summary>A tokenizer, notes, a generation_config.json: whatever else stood beside the weights.</summary>
-    private static void KeepOthers(string folder, string partial, bool keepsTokenizer)
+    internal static void KeepOthers(string folder, string partial, bool keepsTokenizer)
     {
         if (!Directory.Exists(folder))
             return;
         foreach (string file in Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories))
         {
             string relative = Path.GetRelativePath(folder, file), target = Path.Combine(partial, relative);
-            bool isOldWeights = relative.StartsWith("model", StringComparison.Ordinal) && (relative.EndsWith(".safetensors", StringComparison.Ordinal) || relative == WeightSource.IndexFile);
+            bool isOldWeights = relative is "pytorch_model.bin" || (relative.StartsWith("model", StringComparison.Ordinal) && (relative.EndsWith(".safetensors", StringComparison.Ordinal) || relative == WeightSource.IndexFile));
             bool isOldTokenizer = !keepsTokenizer && relative.StartsWith("tokenizer", StringComparison.Ordinal);
             if (isOldWeights || isOldTokenizer || File.Exists(target))
                 continue;
@@ -152,53 +173,20 @@ public static class Checkpoint
         }
     }
 
-    /// <summary>The stored name of every parameter.</summary>
-    private static Dictionary<string, string> Match(WeightSource source, Mamba2Config config)
-    {
-        var stored = new Dictionary<string, string>();
-        foreach (string name in source.Names)
-        {
-            if (!stored.TryAdd(Canonical(name), name))
-                throw new CheckpointException($"{source.Path}: {CheckpointException.Shown(name)} and {CheckpointException.Shown(stored[Canonical(name)])} are the same tensor");
-        }
-        // A tied head may be stored all the same; it is the embedding again.
-        if (config.TiedEmbeddings)
-            stored.Remove("lm_head.weight");
-        using var shapes = new Tensors.Backends.NullBackend();
-        var expected = new Mamba2Model(config, shapes, seed: null).Parameters().ToDictionary(entry => entry.Path, entry => entry.Parameter.Shape);
-        foreach ((string path, Shape shape) in expected)
-        {
-            if (!stored.TryGetValue(path, out string? name))
-                throw new CheckpointException($"{source.Path}: tensor {path} is missing");
-            if (source.Entry(name).Shape != shape)
-                throw new CheckpointException($"{source.Path}: tensor {name} has shape {source.Entry(name).Shape}; the configuration asks for {shape}");
-        }
-        if (stored.Keys.FirstOrDefault(name => !expected.ContainsKey(name)) is { } unknown)
-            throw new CheckpointException($"{source.Path}: tensor {CheckpointException.Shown(stored[unknown])} has no place in a model of this configuration");
-        return stored;
-    }
-
-    /// <summary>Names differ by a prefix (Codestral) and by a plural (mamba_ssm).</summary>
-    private static string Canonical(string name)
-    {
-        name = name.StartsWith("model.", StringComparison.Ordinal) ? name["model.".Length..] : name;
-        return name == "backbone.embedding.weight" ? "backbone.embeddings.weight" : name;
-    }
-
-    private static void Fill<T>(WeightSource source, string name, Parameter parameter) where T : unmanaged, System.Numerics.IFloatingPointIeee754<T>
+    private static void Fill<T>(StoredModel stored, string path, Parameter parameter) where T : unmanaged, System.Numerics.IFloatingPointIeee754<T>
     {
         var values = new T[parameter.Count];
-        source.Read<T>(name, values);
+        stored.Read<T>(path, values);
         if (!T.IsFinite(TensorPrimitives.SumOfMagnitudes<T>(values)))
         {
             int at = Array.FindIndex(values, value => !T.IsFinite(value));
             if (at >= 0)
-                throw new CheckpointException($"{source.Path}: tensor {name} holds {values[at]} at element {at}; a model with such weights computes nothing");
+                throw new CheckpointException($"{stored.Source.Path}: tensor {stored.Entry(path).Name} holds {values[at]} at element {at}; a model with such weights computes nothing");
         }
-        Write<T>(source, name, parameter.Value, values);
+        Write<T>(stored, path, parameter.Value, values);
     }
 
-    private static void Write<T>(WeightSource source, string name, Tensors.Tensor parameter, T[] values) where T : unmanaged, System.Numerics.IFloatingPointIeee754<T>
+    private static void Write<T>(StoredModel stored, string path, Tensors.Tensor parameter, T[] values) where T : unmanaged, System.Numerics.IFloatingPointIeee754<T>
     {
         if (!parameter.DType.IsNarrow())
         {
@@ -213,7 +201,7 @@ public static class Checkpoint
         Half[] halves = Array.ConvertAll(values, value => Half.CreateTruncating(value));
         int at = Array.FindIndex(halves, value => !Half.IsFinite(value));
         if (at >= 0)
-            throw new CheckpointException($"{source.Path}: tensor {name} holds {values[at]} at element {at}, too large for F16; hold the weights in BF16");
+            throw new CheckpointException($"{stored.Source.Path}: tensor {stored.Entry(path).Name} holds {values[at]} at element {at}, too large for F16; hold the weights in BF16");
         parameter.Write<Half>(halves);
     }
 }

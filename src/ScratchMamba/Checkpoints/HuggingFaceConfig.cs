@@ -9,7 +9,8 @@ namespace ScratchMamba.Checkpoints;
 /// </summary>
 internal static class HuggingFaceConfig
 {
-    private const string ModelType = "mamba2";
+    /// <summary>What <c>model_type</c> says of a configuration of this kind.</summary>
+    public const string ModelType = "mamba2";
     private const string Own = "scratchmamba";
 
     /// <summary>Reads a configuration.</summary>
@@ -48,7 +49,7 @@ internal static class HuggingFaceConfig
             ConvolutionBias = json.Flag("use_conv_bias", true),
             NormEpsilon = json.Number("layer_norm_epsilon", 1e-5),
             EmbeddingDeviation = json.Number("initializer_range", 0.1),
-            RescalesOutput = json.Flag("rescale_prenorm_residual", false),
+            RescalesOutput = own?.Flag("rescales_output", false) is true || json.Flag("rescale_prenorm_residual", false),
             TiedEmbeddings = json.Flag("tie_word_embeddings", false),
             NormPerGroup = own?.Flag("norm_per_group", false) ?? false,
             NormBeforeGate = own?.Flag("norm_before_gate", false) ?? false,
@@ -89,7 +90,8 @@ internal static class HuggingFaceConfig
             ["use_conv_bias"] = config.ConvolutionBias,
             ["layer_norm_epsilon"] = config.NormEpsilon,
             ["initializer_range"] = config.EmbeddingDeviation,
-            ["rescale_prenorm_residual"] = config.RescalesOutput,
+            // Where this is true, transformers (5.12) divides out_proj by √layers once more after loading it.
+            ["rescale_prenorm_residual"] = false,
             ["residual_in_fp32"] = true,
             ["rms_norm"] = true,
             ["time_step_min"] = config.TimeStepMin,
@@ -109,6 +111,7 @@ internal static class HuggingFaceConfig
         if (!config.GatedNorm)
             own["gated_norm"] = false;
         Put("skip_per_channel", config.SkipPerChannel);
+        Put("rescales_output", config.RescalesOutput);
         Put("learns_initial_state", config.LearnsInitialState);
         if (own.Count > 0)
             json[Own] = own;

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Text.Json;
-using Microsoft.Win32.SafeHandles;
 using ScratchMamba.Tensors;
 
 namespace ScratchMamba.Checkpoints;
@@ -14,7 +13,9 @@ public sealed class SafetensorsFile : WeightSource
     /// <summary>The longest header that is read.</summary>
     public const int MaxHeaderBytes = 100_000_000;
 
-    private readonly SafeFileHandle file;
+    private static readonly StoredType[] Plain = [.. Enum.GetValues<StoredType>().Where(type => type.BlockElements() == 1)];
+
+    private readonly InputFile file;
     private readonly long dataStart;
     private readonly Dictionary<string, (StoredTensor Tensor, long Begin, long End)> entries = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> metadata = new(StringComparer.Ordinal);
@@ -25,17 +26,10 @@ public sealed class SafetensorsFile : WeightSource
     public SafetensorsFile(string path)
     {
         Path = path;
+        file = new InputFile(path);
         try
         {
-            file = File.OpenHandle(path);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new CheckpointException($"{path}: cannot be opened: {error.Message}", error);
-        }
-        try
-        {
-            long length = RandomAccess.GetLength(file);
+            long length = file.Length;
             byte[] header = ReadHeader(length);
             dataStart = 8 + header.Length;
             ParseHeader(header);
@@ -67,36 +61,24 @@ public sealed class SafetensorsFile : WeightSource
 
     /// <inheritdoc/>
     protected internal override void ReadBytes(StoredTensor entry, long start, Span<byte> destination) =>
-        ReadAll(dataStart + entries[entry.Name].Begin + start, destination);
+        file.Read(dataStart + entries[entry.Name].Begin + start, destination);
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing) => file.Dispose();
-
-    private void ReadAll(long offset, Span<byte> destination)
-    {
-        while (!destination.IsEmpty)
-        {
-            int count = RandomAccess.Read(file, destination, offset);
-            if (count == 0)
-                throw new CheckpointException($"{Path}: the file became shorter while it was open");
-            destination = destination[count..];
-            offset += count;
-        }
-    }
 
     private byte[] ReadHeader(long fileLength)
     {
         if (fileLength < 8)
             throw new CheckpointException($"{Path}: {fileLength} bytes are too short for a safetensors file");
         Span<byte> prefix = stackalloc byte[8];
-        ReadAll(0, prefix);
+        file.Read(0, prefix);
         ulong length = BinaryPrimitives.ReadUInt64LittleEndian(prefix);
         if (length > (ulong)(fileLength - 8))
             throw new CheckpointException($"{Path}: the header would have {length:N0} bytes, but the file has {fileLength:N0}; it is cut short, or not a safetensors file");
         if (length > MaxHeaderBytes)
             throw new CheckpointException($"{Path}: the header has {length:N0} bytes, more than the {MaxHeaderBytes:N0} allowed");
         var header = new byte[length];
-        ReadAll(8, header);
+        file.Read(8, header);
         return header;
     }
 
@@ -160,8 +142,8 @@ public sealed class SafetensorsFile : WeightSource
         if (type is null || shape is null || offsets is null)
             throw Fault(name, "its description lacks dtype, shape or data_offsets");
         string typeName = type.Value.ValueKind == JsonValueKind.String ? type.Value.GetString()! : type.Value.GetRawText();
-        if (!Enum.TryParse(typeName, out StoredType stored) || !Enum.IsDefined(stored) || stored.ToString() != typeName)
-            throw Fault(name, $"dtype {CheckpointException.Shown(typeName)} is not one of {string.Join(", ", Enum.GetNames<StoredType>())}");
+        if (!Enum.TryParse(typeName, out StoredType stored) || !Plain.Contains(stored) || stored.ToString() != typeName)
+            throw Fault(name, $"dtype {CheckpointException.Shown(typeName)} is not one of {string.Join(", ", Plain)}");
         StoredTensor tensor = new(name, stored, ParseShape(name, shape.Value));
         (long begin, long end) = ParseOffsets(name, offsets.Value);
         long bytes;

@@ -27,8 +27,8 @@ public static class SafetensorsWriter
             {
                 long start = stream.Position;
                 weight.Write(stream);
-                if (stream.Position - start != weight.Type.Bytes)
-                    throw new ArgumentException($"{weight.Name}, {weight.Type}, has {weight.Type.Bytes} bytes; {stream.Position - start} were written.", nameof(weights));
+                if (stream.Position - start != weight.Bytes)
+                    throw new ArgumentException($"{weight.Name}, {weight.Type} {weight.Shape}, has {weight.Bytes} bytes; {stream.Position - start} were written.", nameof(weights));
             }
         });
     }
@@ -68,13 +68,13 @@ public static class SafetensorsWriter
         long size = 0;
         foreach (WeightToSave weight in weights)
         {
-            if (shards[^1].Count > 0 && size + weight.Type.Bytes > shardBytes)
+            if (shards[^1].Count > 0 && size + weight.Bytes > shardBytes)
             {
                 shards.Add([]);
                 size = 0;
             }
             shards[^1].Add(weight);
-            size += weight.Type.Bytes;
+            size += weight.Bytes;
         }
         return shards;
     }
@@ -84,7 +84,7 @@ public static class SafetensorsWriter
         using var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true });
         json.WriteStartObject();
         json.WriteStartObject("metadata");
-        json.WriteNumber("total_size", shards.Sum(shard => shard.Sum(weight => weight.Type.Bytes)));
+        json.WriteNumber("total_size", shards.Sum(shard => shard.Sum(weight => weight.Bytes)));
         json.WriteEndObject();
         json.WriteStartObject("weight_map");
         for (int i = 0; i < names.Length; i++)
@@ -114,14 +114,14 @@ public static class SafetensorsWriter
             foreach (WeightToSave weight in weights)
             {
                 json.WriteStartObject(weight.Name);
-                json.WriteString("dtype", weight.Type.DType.ToString());
+                json.WriteString("dtype", weight.Type.ToString());
                 json.WriteStartArray("shape");
-                foreach (int extent in weight.Type.Shape)
+                foreach (int extent in weight.Shape)
                     json.WriteNumberValue(extent);
                 json.WriteEndArray();
                 json.WriteStartArray("data_offsets");
                 json.WriteNumberValue(offset);
-                json.WriteNumberValue(offset += weight.Type.Bytes);
+                json.WriteNumberValue(offset += weight.Bytes);
                 json.WriteEndArray();
                 json.WriteEndObject();
             }

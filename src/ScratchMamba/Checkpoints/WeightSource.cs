@@ -24,18 +24,33 @@ public abstract class WeightSource : IDisposable
     /// <summary>The names of all tensors, in the order they are stored in.</summary>
     public abstract IReadOnlyList<string> Names { get; }
 
-    /// <summary>Opens a safetensors file, a shard index, or the folder that holds either.</summary>
+    /// <summary>Opens a file of weights of any supported format, a shard index, or the folder that holds one of them. The content decides, not the name.</summary>
     /// <exception cref="CheckpointException">There is no such file, or it is damaged.</exception>
     public static WeightSource Open(string path)
     {
         if (Directory.Exists(path))
+            path = FindIn(path);
+        byte[] beginning = InputFile.Beginning(path, 9);
+        return beginning switch
         {
-            string single = System.IO.Path.Combine(path, SingleFile), index = System.IO.Path.Combine(path, IndexFile);
-            if (File.Exists(single))
-                return new SafetensorsFile(single);
-            return File.Exists(index) ? new ShardedSafetensors(index) : throw new CheckpointException($"{path}: the folder holds neither {SingleFile} nor {IndexFile}");
-        }
-        return path.EndsWith(".json", StringComparison.OrdinalIgnoreCase) ? new ShardedSafetensors(path) : new SafetensorsFile(path);
+            [(byte)'G', (byte)'G', (byte)'U', (byte)'F', ..] => new GgufFile(path),
+            [(byte)'P', (byte)'K', ..] => new TorchFile(path),
+            // A pickle, or a tar: how PyTorch saved before version 1.6.
+            [0x80, >= 2 and <= 5, ..] => throw new CheckpointException($"{path}: is a file of PyTorch before 1.6, which is not read; save it again with a newer version"),
+            // After eight bytes of length, a safetensors header; an index begins with its brace at once.
+            [_, _, _, _, _, _, _, _, (byte)'{'] => new SafetensorsFile(path),
+            [(byte)'{' or (byte)' ' or (byte)'\n' or (byte)'\r' or (byte)'\t', ..] => new ShardedWeights(path),
+            _ => new SafetensorsFile(path),
+        };
+    }
+
+    private static string FindIn(string folder)
+    {
+        string[] known = [SingleFile, IndexFile, "pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.safetensors"];
+        if (known.Select(name => System.IO.Path.Combine(folder, name)).FirstOrDefault(File.Exists) is { } found)
+            return found;
+        string[] others = Directory.GetFiles(folder, "*.gguf");
+        return others.Length == 1 ? others[0] : throw new CheckpointException($"{folder}: the folder holds neither {string.Join(" nor ", known)} nor one .gguf file");
     }
 
     /// <summary>Whether there is a tensor of this name.</summary>
@@ -59,15 +74,20 @@ public abstract class WeightSource : IDisposable
         bool integers = entry.Type is StoredType.I32 or StoredType.I64;
         if (integers != (typeof(T) == typeof(int)) || (!integers && typeof(T) != typeof(float) && typeof(T) != typeof(double)))
             throw new CheckpointException($"{Path}: tensor {CheckpointException.Shown(name)} holds {entry.Type}, which is not read as {typeof(T).Name}");
-        int size = StoredTensor.SizeOf(entry.Type), perBlock = BlockBytes / size;
+        if (BitConverter.IsLittleEndian && typeof(T) == typeof(float) && entry.Type == StoredType.F32)
+        {
+            ReadPlain(entry, MemoryMarshal.Cast<T, float>(destination));
+            return;
+        }
+        int elements = entry.Type.BlockElements(), size = entry.Type.BlockBytes(), perBlock = BlockBytes / size * elements;
         byte[] block = ArrayPool<byte>.Shared.Rent(BlockBytes);
         try
         {
             for (int start = 0; start < destination.Length; start += perBlock)
             {
                 Span<T> part = destination.Slice(start, Math.Min(perBlock, destination.Length - start));
-                Span<byte> bytes = block.AsSpan(0, part.Length * size);
-                ReadBytes(entry, (long)start * size, bytes);
+                Span<byte> bytes = block.AsSpan(0, part.Length / elements * size);
+                ReadBytes(entry, (long)start / elements * size, bytes);
                 Convert(entry, bytes, part);
             }
         }
@@ -102,6 +122,18 @@ public abstract class WeightSource : IDisposable
     /// <summary>Reads stored bytes of a tensor, in row-major order, little-endian, from byte <paramref name="start"/> of the tensor on.</summary>
     protected internal abstract void ReadBytes(StoredTensor entry, long start, Span<byte> destination);
 
+    /// <summary>Values that are stored as they are wanted go straight to their place.</summary>
+    private void ReadPlain(StoredTensor entry, Span<float> destination)
+    {
+        // In pieces: more than 2 GiB of bytes do not fit one span.
+        const int Piece = 1 << 28;
+        for (int start = 0; start < destination.Length; start += Piece)
+        {
+            Span<float> part = destination.Slice(start, Math.Min(Piece, destination.Length - start));
+            ReadBytes(entry, (long)start * sizeof(float), MemoryMarshal.AsBytes(part));
+        }
+    }
+
     private T[] ReadArray<T>(string name) where T : unmanaged
     {
         long count = Entry(name).Count;
@@ -114,7 +146,8 @@ public abstract class WeightSource : IDisposable
 
     private void Convert<T>(StoredTensor entry, Span<byte> bytes, Span<T> values) where T : unmanaged
     {
-        ToNativeOrder(bytes, StoredTensor.SizeOf(entry.Type));
+        if (entry.Type.BlockElements() == 1)
+            ToNativeOrder(bytes, entry.Type.BlockBytes());
         if (typeof(T) == typeof(float))
             Convert(entry.Type, bytes, MemoryMarshal.Cast<T, float>(values));
         else if (typeof(T) == typeof(double))
@@ -135,6 +168,9 @@ public abstract class WeightSource : IDisposable
                 break;
             case StoredType.F16:
                 TensorPrimitives.ConvertTruncating<Half, float>(MemoryMarshal.Cast<byte, Half>(bytes), values);
+                break;
+            case not StoredType.BF16:
+                Quantization.Expand(type, bytes, values);
                 break;
             default:
                 ReadOnlySpan<ushort> halves = MemoryMarshal.Cast<byte, ushort>(bytes);

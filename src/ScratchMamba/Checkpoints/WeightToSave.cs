@@ -5,12 +5,18 @@ namespace ScratchMamba.Checkpoints;
 
 /// <summary>One tensor to be stored: its name and type, and how to write its elements when its turn comes.</summary>
 /// <param name="Name">Unique in its checkpoint.</param>
-/// <param name="Type">The type of the elements, and the shape.</param>
-/// <param name="Write">Writes the elements in row-major order, little-endian: exactly <see cref="TensorType.Bytes"/> of <paramref name="Type"/>.</param>
-public sealed record WeightToSave(string Name, TensorType Type, Action<Stream> Write)
+/// <param name="Type">The type of the elements as they are stored.</param>
+/// <param name="Shape">The extents.</param>
+/// <param name="Write">Writes the elements in row-major order, little-endian: exactly <see cref="Bytes"/>.</param>
+public sealed record WeightToSave(string Name, StoredType Type, Shape Shape, Action<Stream> Write)
 {
+    private const int BlockElements = 1 << 14;
+
+    /// <summary>The size of the stored elements in bytes.</summary>
+    public long Bytes => new StoredTensor(Name, Type, Shape).Bytes;
+
     /// <summary>A tensor, read from its backend when its turn comes.</summary>
-    public static WeightToSave Of(string name, Tensor tensor) => new(name, tensor.Type, stream =>
+    public static WeightToSave Of(string name, Tensor tensor) => new(name, Stored(tensor.DType), tensor.Shape, stream =>
     {
         switch (tensor.DType)
         {
@@ -38,7 +44,50 @@ public sealed record WeightToSave(string Name, TensorType Type, Action<Stream> W
     {
         if (values.Length != shape.Count)
             throw new ArgumentException($"{name} of shape {shape} has {shape.Count} elements; got {values.Length} values.", nameof(values));
-        return new(name, new TensorType(DTypes.Of<T>(), shape), stream => WriteElements(stream, values.Span));
+        return new(name, Stored(DTypes.Of<T>()), shape, stream => WriteElements(stream, values.Span));
+    }
+
+    /// <summary>A stored tensor, of another type where <paramref name="type"/> is not its own. Elements pass through memory a block at a time.</summary>
+    /// <param name="name">Its new name.</param>
+    /// <param name="source">Where it is read from, which must stay open.</param>
+    /// <param name="entry">The tensor there.</param>
+    /// <param name="type">How its elements are stored.</param>
+    /// <param name="shape">Its new shape, of as many elements.</param>
+    public static WeightToSave Of(string name, WeightSource source, StoredTensor entry, StoredType type, Shape shape) => new(name, type, shape, stream =>
+    {
+        if (type == entry.Type)
+        {
+            Copy(source, entry, stream);
+            return;
+        }
+        if (type == StoredType.F64)
+        {
+            WriteElements<double>(stream, source.ReadDoubles(entry.Name));
+            return;
+        }
+        float[] values = source.ReadFloats(entry.Name);
+        int most = BlockElements / type.BlockElements() * type.BlockElements();
+        var bytes = new byte[most / type.BlockElements() * type.BlockBytes()];
+        for (int start = 0; start < values.Length; start += most)
+        {
+            ReadOnlySpan<float> part = values.AsSpan(start, Math.Min(most, values.Length - start));
+            Span<byte> target = bytes.AsSpan(0, part.Length / type.BlockElements() * type.BlockBytes());
+            Quantization.Store(type, part, target);
+            stream.Write(target);
+        }
+    });
+
+    private static StoredType Stored(DType type) => Enum.Parse<StoredType>(type.ToString());
+
+    private static void Copy(WeightSource source, StoredTensor entry, Stream stream)
+    {
+        var bytes = new byte[1 << 16];
+        for (long start = 0; start < entry.Bytes; start += bytes.Length)
+        {
+            Span<byte> part = bytes.AsSpan(0, (int)Math.Min(bytes.Length, entry.Bytes - start));
+            source.ReadBytes(entry, start, part);
+            stream.Write(part);
+        }
     }
 
     private static unsafe void WriteElements<T>(Stream stream, ReadOnlySpan<T> values) where T : unmanaged

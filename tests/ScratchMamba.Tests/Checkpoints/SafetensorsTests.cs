@@ -150,10 +150,10 @@ public sealed class SafetensorsTests : IDisposable
     {
         Save(WeightToSave.Of<float>("a", [1], new[] { 5f })).Dispose();
         string path = folder.File("model.safetensors");
-        var full = new WeightToSave("b", new TensorType(DType.F32, [1]), _ => throw new IOException("No space left on device"));
+        var full = new WeightToSave("b", StoredType.F32, [1], _ => throw new IOException("No space left on device"));
         CheckpointException error = Assert.Throws<CheckpointException>(() => SafetensorsWriter.Write(path, [full]));
         Assert.Contains("No space left on device", error.Message, StringComparison.Ordinal);
-        var shorter = new WeightToSave("b", new TensorType(DType.F32, [2]), stream => stream.Write(new byte[7]));
+        var shorter = new WeightToSave("b", StoredType.F32, [2], stream => stream.Write(new byte[7]));
         Assert.Contains("has 8 bytes; 7 were written", Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write(path, [shorter])).Message, StringComparison.Ordinal);
         WeightToSave one = WeightToSave.Of<float>("a", [1], new float[1]);
         Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write(path, [one, one]));
@@ -239,8 +239,8 @@ public sealed class SafetensorsTests : IDisposable
         Assert.Equal(weights.Select(weight => weight.Name), file.Names);
         foreach (WeightToSave weight in weights)
         {
-            Assert.Equal(weight.Type.Shape, file.Entry(weight.Name).Shape);
-            Assert.Equal(expected[weight.Name], weight.Type.DType == DType.F64 ? file.ReadDoubles(weight.Name) : Array.ConvertAll(file.ReadInts(weight.Name), x => (double)x));
+            Assert.Equal(weight.Shape, file.Entry(weight.Name).Shape);
+            Assert.Equal(expected[weight.Name], weight.Type == StoredType.F64 ? file.ReadDoubles(weight.Name) : Array.ConvertAll(file.ReadInts(weight.Name), x => (double)x));
         }
     });
 

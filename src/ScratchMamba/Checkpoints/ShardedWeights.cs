@@ -2,17 +2,17 @@ using System.Text.Json;
 
 namespace ScratchMamba.Checkpoints;
 
-/// <summary>Several safetensors files in one folder, and the index that says which of them holds which tensor.</summary>
-public sealed class ShardedSafetensors : WeightSource
+/// <summary>Several files of weights in one folder, and the index that says which of them holds which tensor.</summary>
+public sealed class ShardedWeights : WeightSource
 {
-    private readonly Dictionary<string, SafetensorsFile> shards = new(StringComparer.Ordinal);
-    private readonly Dictionary<string, SafetensorsFile> places = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, WeightSource> shards = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, WeightSource> places = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> metadata = new(StringComparer.Ordinal);
     private readonly List<string> names = [];
 
     /// <summary>Opens an index and every file it names.</summary>
     /// <exception cref="CheckpointException">The index or a file is damaged, or a file lacks a tensor that the index places there.</exception>
-    public ShardedSafetensors(string indexPath)
+    public ShardedWeights(string indexPath)
     {
         Path = indexPath;
         try
@@ -48,7 +48,7 @@ public sealed class ShardedSafetensors : WeightSource
     public override bool Contains(string name) => places.ContainsKey(name);
 
     /// <inheritdoc/>
-    public override StoredTensor Entry(string name) => places.TryGetValue(name, out SafetensorsFile? shard)
+    public override StoredTensor Entry(string name) => places.TryGetValue(name, out WeightSource? shard)
         ? shard.Entry(name)
         : throw new CheckpointException($"{Path}: there is no tensor {CheckpointException.Shown(name)}");
 
@@ -58,7 +58,7 @@ public sealed class ShardedSafetensors : WeightSource
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        foreach (SafetensorsFile shard in shards.Values)
+        foreach (WeightSource shard in shards.Values)
             shard.Dispose();
     }
 
@@ -68,8 +68,8 @@ public sealed class ShardedSafetensors : WeightSource
         // Nothing outside the folder is opened, whatever the index says.
         if (file.Length == 0 || file is "." or ".." || file.IndexOfAny(['/', '\\', ':', '\0']) >= 0)
             throw new CheckpointException($"{Path}: tensor {CheckpointException.Shown(name)}: {CheckpointException.Shown(value.GetRawText())} is not the name of a file in this folder");
-        if (!shards.TryGetValue(file, out SafetensorsFile? shard))
-            shards.Add(file, shard = new SafetensorsFile(System.IO.Path.Combine(System.IO.Path.GetDirectoryName(Path) ?? "", file)));
+        if (!shards.TryGetValue(file, out WeightSource? shard))
+            shards.Add(file, shard = Open(System.IO.Path.Combine(System.IO.Path.GetDirectoryName(Path) ?? "", file)));
         if (!shard.Contains(name))
             throw new CheckpointException($"{Path}: tensor {CheckpointException.Shown(name)} should be in {file}, but is not");
         places.Add(name, shard);
