@@ -69,7 +69,7 @@ public sealed class ShardedWeights : WeightSource
         if (file.Length == 0 || file is "." or ".." || file.IndexOfAny(['/', '\\', ':', '\0']) >= 0)
             throw new CheckpointException($"{Path}: tensor {CheckpointException.Shown(name)}: {CheckpointException.Shown(value.GetRawText())} is not the name of a file in this folder");
         if (!shards.TryGetValue(file, out WeightSource? shard))
-            shards.Add(file, shard = Open(System.IO.Path.Combine(System.IO.Path.GetDirectoryName(Path) ?? "", file)));
+            shards.Add(file, shard = OpenFile(System.IO.Path.Combine(System.IO.Path.GetDirectoryName(Path) ?? "", file)));
         if (!shard.Contains(name))
             throw new CheckpointException($"{Path}: tensor {CheckpointException.Shown(name)} should be in {file}, but is not");
         places.Add(name, shard);

@@ -30,19 +30,22 @@ public abstract class WeightSource : IDisposable
     {
         if (Directory.Exists(path))
             path = FindIn(path);
-        byte[] beginning = InputFile.Beginning(path, 9);
-        return beginning switch
-        {
-            [(byte)'G', (byte)'G', (byte)'U', (byte)'F', ..] => new GgufFile(path),
-            [(byte)'P', (byte)'K', ..] => new TorchFile(path),
-            // A pickle, or a tar: how PyTorch saved before version 1.6.
-            [0x80, >= 2 and <= 5, ..] => throw new CheckpointException($"{path}: is a file of PyTorch before 1.6, which is not read; save it again with a newer version"),
-            // After eight bytes of length, a safetensors header; an index begins with its brace at once.
-            [_, _, _, _, _, _, _, _, (byte)'{'] => new SafetensorsFile(path),
-            [(byte)'{' or (byte)' ' or (byte)'\n' or (byte)'\r' or (byte)'\t', ..] => new ShardedWeights(path),
-            _ => new SafetensorsFile(path),
-        };
+        // A safetensors header begins after eight bytes of length, an index with its brace at once.
+        return InputFile.Beginning(path, 9) is [(byte)'{', ..] and not [_, _, _, _, _, _, _, _, (byte)'{'] ? new ShardedWeights(path) : OpenFile(path);
     }
+
+    /// <summary>Opens one file of weights of any supported format.</summary>
+    internal static WeightSource OpenFile(string path) => InputFile.Beginning(path, 9) switch
+    {
+        // As the length of a safetensors header that would be a gigabyte, more than is allowed.
+        [(byte)'G', (byte)'G', (byte)'U', (byte)'F', ..] => new GgufFile(path),
+        // Any other magic number may be the length of a header.
+        [_, _, _, _, _, _, _, _, (byte)'{'] => new SafetensorsFile(path),
+        [(byte)'P', (byte)'K', 3 or 5, 4 or 6, ..] => new TorchFile(path),
+        // A pickle: how PyTorch saved before version 1.6.
+        [0x80, >= 2 and <= 5, ..] => throw new CheckpointException($"{path}: is a file of PyTorch before 1.6, which is not read; save it again with a newer version"),
+        _ => new SafetensorsFile(path),
+    };
 
     private static string FindIn(string folder)
     {

@@ -59,6 +59,17 @@ public sealed class SafetensorsTests : IDisposable
         AssertFault(Bytes((ulong)OneTensor.Length, OneTensor, 8)[..40], "the header would have");
     }
 
+    [Theory, InlineData(0x0280), InlineData(0x0580), InlineData(0x4B50), InlineData(0x7B), InlineData(0x20)]
+    public void ALengthThatLooksLikeAnotherFormatIsALength(int length)
+    {
+        string path = folder.File("model.safetensors"), header = OneTensor.PadRight(length);
+        if (length < OneTensor.Length)
+            header = "{}".PadRight(length);
+        File.WriteAllBytes(path, Bytes((ulong)length, header, length < OneTensor.Length ? 0 : 8));
+        using WeightSource file = WeightSource.Open(path);
+        Assert.IsType<SafetensorsFile>(file);
+    }
+
     [Fact]
     public void AnEnormousHeaderIsRefused()
     {
@@ -209,6 +220,7 @@ public sealed class SafetensorsTests : IDisposable
     [InlineData("""{"weight_map":{"a":"none.safetensors"}}""", "none.safetensors: cannot be opened")]
     [InlineData("""{"weight_map":{"b":"model.safetensors"}}""", "tensor b should be in model.safetensors, but is not")]
     [InlineData("""{"weight_map":{"a":"model.safetensors","a":"model.safetensors"}}""", "line 1")]
+    [InlineData("""{"weight_map":{"a":"model.safetensors.index.json"}}""", "the header would have")]
     [InlineData("""{"weights":{}}""", "there is no weight_map")]
     [InlineData("{\n\n", "line 3")]
     public void AFaultyIndexIsRefused(string index, string message)
