@@ -106,8 +106,12 @@ internal static class TrainCommand
         return verb;
     }
 
-    private static Tokenizer TokenizerFor(string? given, string folder) =>
-        given is not null ? Checkpoint.LoadTokenizer(given) : Directory.Exists(folder) ? Checkpoint.LoadTokenizer(folder) : new ByteTokenizer();
+    private static Tokenizer TokenizerFor(string? given, string folder)
+    {
+        if (given is null)
+            return Directory.Exists(folder) ? Checkpoint.LoadTokenizer(folder) : new ByteTokenizer();
+        return Checkpoint.LoadTokenizer(given) is BpeTokenizer tokenizer ? tokenizer : throw new MisuseException($"--tokenizer {given} has no tokenizer.json.");
+    }
 
     private static void Check(Mamba2Config sizes)
     {

@@ -106,6 +106,7 @@ public sealed partial class VerbTests(SmallModel small) : IClassFixture<SmallMod
 
         string[] train = ["train", "--data", small.Text, "--out", model, .. SmallModel.Tiny, "--steps", "3"];
         Assert.Contains("bits per byte", Run.Of([.. train, "--tokenizer", tokenizer]).Succeeds().Output, StringComparison.Ordinal);
+        Run.Of([.. train, "--tokenizer", small.Model]).IsMisuseSaying("--tokenizer", "no tokenizer.json");
         Assert.Equal(304, Checkpoint.LoadConfig(model).VocabularySize);
         Assert.Equal(File.ReadAllBytes(tokenizer), File.ReadAllBytes(Path.Combine(model, "tokenizer.json")));
         Run.Of(train).Succeeds();
