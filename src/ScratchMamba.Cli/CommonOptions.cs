@@ -31,7 +31,7 @@ internal static class CommonOptions
     public static Option<string> WeightType() =>
         new Option<string>("--type")
         {
-            Description = "What weight matrices are held in, on the CPU: f32, or bf16 or f16 for half the memory and twice the speed of writing; everything is computed in float32.",
+            Description = "What weight matrices are held in, on the CPU: f32, or bf16 or f16 for half the memory and faster writing; everything is computed in float32.",
             DefaultValueFactory = _ => "f32",
         }.AcceptOnlyFromAmong("f32", "bf16", "f16");
 

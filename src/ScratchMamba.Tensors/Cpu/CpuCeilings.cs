@@ -10,6 +10,9 @@ public static unsafe class CpuCeilings
 {
     private const int Samples = 12, Chains = 12, FusedPerPart = 200_000;
 
+    // New threads first share a core with the one that made them, until the system moves them.
+    private static readonly TimeSpan Least = TimeSpan.FromMilliseconds(100);
+
     // What one sample reads: a small buffer is read again and again.
     private const long LeastBytes = 32 << 20;
 
@@ -51,7 +54,8 @@ public static unsafe class CpuCeilings
         body.Sink = sink;
         body.VectorBits = backend.VectorBits;
         double best = 0;
-        for (int i = 0; i < Samples; i++)
+        long begun = Stopwatch.GetTimestamp();
+        for (int i = 0; i < Samples || Stopwatch.GetElapsedTime(begun) < Least; i++)
         {
             long start = Stopwatch.GetTimestamp();
             CpuParallel.For(backend.Threads, parts, 1_000_000, body);

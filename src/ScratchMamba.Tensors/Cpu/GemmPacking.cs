@@ -6,8 +6,8 @@ using System.Runtime.Intrinsics.X86;
 namespace ScratchMamba.Tensors.Cpu;
 
 /// <summary>
-/// Copies strips of a matrix into panels, in the order in which a <see cref="IGemmKernel{T}"/> reads them: half a cycle per element, against one cycle
-/// for 16 multiply-adds.
+/// Copies strips of a matrix into panels, in the order in which a <see cref="IGemmKernel{T}"/> reads them: 0.3 to 1.4 cycles per element as
+/// measured with 256 bits (0.6 to 0.8 where the matrix lies across), against one cycle for 16 multiply-adds.
 /// </summary>
 internal static unsafe class GemmPacking
 {
