@@ -49,12 +49,13 @@ public sealed class CollapseStudy : Study
         if (Subject.Data is Data.StreamingRecall)
         {
             findings.Add(Finding.Below("E1", "Inside the training length the model recalls what it read.", $"loss on reads within {trained} tokens", Inside(found, tally => tally.MeanLoss), WellRead));
-            findings.Add(Finding.Above("E1", "Far beyond it, reading is worse than guessing.", $"loss on reads at {far}; guessing costs {Subject.Data.ChanceLoss:0.00}", At(found, last, tally => tally.MeanLoss), Subject.Data.ChanceLoss));
+            findings.Add(Finding.Above("E1", "Far beyond it, reading is worse than guessing.", $"loss on reads at {far}; guessing costs {Subject.Data.ChanceLoss:0.00}", At(found, last, tally => tally.MeanLoss), Subject.Data.ChanceLoss,
+                Each(found, (model, prompts) => LengthProfile.Pool(found[model].All, last, prompts).MeanLoss)));
             findings.Add(Finding.Below(
                 "E3", "Even what was said just before is lost beyond the training length.", $"difference in accuracy on reads up to {new ProfileSettings { Data = Subject.Data, TrainingLength = 1, Length = 1, Prompts = 1 }.Recent} tokens back, at {far} and inside",
                 Difference(found, profile => LengthProfile.Pool(profile.Recent, last).Accuracy - profile.WholeInside(profile.Recent).Accuracy), 0));
         }
-        findings.Add(Finding.Above("E1", "Beyond the training length the loss exceeds twice its largest value inside (the model has not learned to forget).", "largest loss outside over largest inside", RuleRatio(found), LengthRule.Bound));
+        findings.Add(Finding.Above("E1", "Beyond the training length the loss exceeds twice its largest value inside (the model has not learned to forget).", "largest loss outside over largest inside", RuleRatio(found), LengthRule.Bound, EachRuleRatio(found)));
         if (checkpoints.Count > 1)
             AddCheckpoints(store, command, findings, figures);
         AddRepeated(store, command, findings, figures);
@@ -115,11 +116,15 @@ public sealed class CollapseStudy : Study
         }
         LengthProfile[] early = Read(checkpoints[0].Profiles, store), late = Read(checkpoints[^1].Profiles, store);
         double Worst(LengthProfile profile) => profile.Outside.Max(bucket => LengthProfile.Pool(profile.All, bucket).MeanLoss);
+        double WorstOf(LengthProfile profile, IReadOnlyList<int> prompts) => profile.Outside.Max(bucket => LengthProfile.Pool(profile.All, bucket, prompts).MeanLoss);
+        double InsideOf(LengthProfile profile, IReadOnlyList<int> prompts) => profile.Inside.Aggregate(default(Tally), (sum, bucket) => sum + LengthProfile.Pool(profile.All, bucket, prompts)).MeanLoss;
         Interval inside = Interval.Mean(early.Zip(late, (a, b) => b.WholeInside(b.All).MeanLoss - a.WholeInside(a.All).MeanLoss));
         Interval outside = Interval.Mean(early.Zip(late, (a, b) => Worst(b) - Worst(a)));
         string steps = $"from step {checkpoints[0].Step} to {checkpoints[^1].Step}";
-        findings.Add(Finding.Below("E9", "More training makes recall inside the training length better …", $"change of the loss inside, {steps}", inside, 0));
-        findings.Add(Finding.Above("E9", "… and beyond it worse.", $"change of the largest loss outside, {steps}", outside, 0));
+        findings.Add(Finding.Below("E9", "More training makes recall inside the training length better …", $"change of the loss inside, {steps}", inside, 0,
+            Each(late, (model, prompts) => InsideOf(late[model], prompts) - InsideOf(early[model], prompts))));
+        findings.Add(Finding.Above("E9", "… and beyond it worse.", $"change of the largest loss outside, {steps}", outside, 0,
+            Each(late, (model, prompts) => WorstOf(late[model], prompts) - WorstOf(early[model], prompts))));
         figures.Add(new Figure(
             "More training, less forgetting",
             $"{char.ToUpperInvariant(steps[0])}{steps[1..]} the loss inside changes by {inside} and the largest loss outside by {outside}.",
@@ -138,7 +143,7 @@ public sealed class CollapseStudy : Study
         var table = new Table("collapse-repeated", "scored", "position", "loss", "low", "high", "n");
         Tabulate(table, "all", found, tally => tally.MeanLoss);
         Interval ratio = RuleRatio(found);
-        findings.Add(Finding.Above("E2", "On a prompt that only repeats itself the loss explodes beyond the training length.", "largest loss outside over largest inside", ratio, LengthRule.Bound));
+        findings.Add(Finding.Above("E2", "On a prompt that only repeats itself the loss explodes beyond the training length.", "largest loss outside over largest inside", ratio, LengthRule.Bound, EachRuleRatio(found)));
         figures.Add(new Figure(
             "A prompt that repeats itself",
             $"Where nothing new comes, the largest loss outside the training length is {ratio} times the largest inside.",

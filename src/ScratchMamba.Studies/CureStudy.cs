@@ -70,9 +70,11 @@ public sealed class CureStudy : Study
             if (i == 0)
                 continue;
             string quantity = $"{rows[i].Name}: change of the loss at {far}";
+            LengthProfile[] with = found[i];
+            Interval[] each = Each(with, (model, prompts) => LengthProfile.Pool(with[model].All, last, prompts).MeanLoss - LengthProfile.Pool(found[0][model].All, last, prompts).MeanLoss);
             findings.Add(rows[i].ForgetsMore
-                ? Finding.Below("E8", "What forgets more helps.", quantity, change, 0)
-                : Finding.Above("E8", "What forgets less makes it worse.", quantity, change, 0));
+                ? Finding.Below("E8", "What forgets more helps.", quantity, change, 0, each)
+                : Finding.Above("E8", "What forgets less makes it worse.", quantity, change, 0, each));
         }
         double seconds = rows.Sum(row => row.Profiles.Sum(job => job.Seconds(store)));
         Origin origin = OriginOf(command, store, seconds);

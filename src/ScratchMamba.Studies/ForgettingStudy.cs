@@ -44,7 +44,8 @@ public sealed class ForgettingStudy : Study
         int last = found[0][0].Ends.Length - 1;
         bool hasNear = Subject.Data is Data.StreamingRecall;
         string far = $"{Axis.Length(found[0][0].Ends[last])} tokens", scored = hasNear ? "reads of what was mentioned at most 16 tokens before" : "tokens";
-        double Far(LengthProfile profile) => LengthProfile.Pool(hasNear ? profile.Recent : profile.All, last).MeanLoss;
+        double FarOf(LengthProfile profile, IEnumerable<int> prompts) => LengthProfile.Pool(hasNear ? profile.Recent : profile.All, last, prompts).MeanLoss;
+        double Far(LengthProfile profile) => FarOf(profile, Enumerable.Range(0, profile.All.Length));
         var findings = new List<Finding>();
         var table = new Table("forgetting", "training", "position", "loss", "low", "high", "n");
         var near = new Table("forgetting-near", "training", "position", "loss", "low", "high", "n");
@@ -61,10 +62,11 @@ public sealed class ForgettingStudy : Study
             if (i < 2)
                 continue;
             // Against the same training without the method, of the same models on the same prompts.
+            LengthProfile[] with = found[i];
             findings.Add(Finding.Below("E14", $"A short training with {rows[i].Name} mends what lies beyond the training length.", $"change of the loss on {scored}, at {far}, against more of the same",
-                Interval.Mean(found[1].Zip(found[i], (without, with) => Far(with) - Far(without))), 0));
+                Interval.Mean(found[1].Zip(found[i], (without, after) => Far(after) - Far(without))), 0, Each(with, (model, prompts) => FarOf(with[model], prompts) - FarOf(found[1][model], prompts))));
             if (i == 2)
-                findings.Add(Finding.Below("E14", $"After {rows[i].Name} the loss stays within twice its largest value inside.", $"largest loss on {scored} outside over largest inside", ratio, LengthRule.Bound));
+                findings.Add(Finding.Below("E14", $"After {rows[i].Name} the loss stays within twice its largest value inside.", $"largest loss on {scored} outside over largest inside", ratio, LengthRule.Bound, EachRuleRatio(with, recent: hasNear)));
         }
         double seconds = rows.Sum(row => row.Profiles.Sum(job => job.Seconds(store))) + plans.Sum(store.Seconds);
         Origin origin = OriginOf(command, store, seconds);

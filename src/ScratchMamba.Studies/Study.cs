@@ -99,6 +99,14 @@ public abstract class Study(StudyOptions options, Subject subject)
         ? Interval.GeometricMean(profiles.Select(profile => LengthRule.Of(profile, recent).LossRatio.Estimate))
         : LengthRule.Of(profiles[0], recent).LossRatio;
 
+    /// <summary>A statistic of each of several models, with its interval over the model's prompts; nothing for one model, whose interval is over prompts anyhow.</summary>
+    internal static Interval[] Each(IReadOnlyList<LengthProfile> profiles, Func<int, IReadOnlyList<int>, double> statistic) =>
+        profiles.Count < 2 ? [] : [.. profiles.Select((profile, model) => Interval.Bootstrap(profile.All.Length, prompts => statistic(model, prompts)))];
+
+    /// <summary>The ratio of the operational test of each model.</summary>
+    internal static Interval[] EachRuleRatio(IReadOnlyList<LengthProfile> profiles, bool recent = false) =>
+        profiles.Count < 2 ? [] : [.. profiles.Select(profile => LengthRule.Of(profile, recent).LossRatio)];
+
     /// <summary>Adds a curve to a table with the columns name, position, value, low, high, n.</summary>
     internal static void Tabulate(Table table, string name, IReadOnlyList<LengthProfile> profiles, Func<Tally, double> value, bool recent = false)
     {

@@ -10,10 +10,10 @@ namespace ScratchMamba.Studies.Reports;
 /// <summary>What was found about something that was claimed.</summary>
 public enum Verdict
 {
-    /// <summary>The interval lies where the claim says.</summary>
+    /// <summary>The interval, or every model's own, lies where the claim says.</summary>
     Holds,
 
-    /// <summary>The interval lies where the claim denies.</summary>
+    /// <summary>The interval, or every model's own, lies where the claim denies.</summary>
     Fails,
 
     /// <summary>The interval lies on both sides, or there is none.</summary>
@@ -24,18 +24,39 @@ public enum Verdict
 /// <param name="Experiment">Its number in the list of the paper's experiments, such as <c>E1</c>.</param>
 /// <param name="Claim">What the paper says.</param>
 /// <param name="Found">What was measured, with its interval.</param>
-/// <param name="Verdict">Whether the interval bears it out.</param>
+/// <param name="Verdict">Whether the intervals bear it out.</param>
 public sealed record Finding(string Experiment, string Claim, string Found, Verdict Verdict)
 {
-    /// <summary>A claim that a quantity exceeds a bound.</summary>
-    public static Finding Above(string experiment, string claim, string quantity, Interval value, double bound) => new(
-        experiment, claim, $"{quantity}: {value}, n = {value.Count}",
-        value.Low > bound ? Verdict.Holds : value.High <= bound ? Verdict.Fails : Verdict.Open);
+    // The operational tests ask for three seeds.
+    private const int LeastModels = 3;
 
-    /// <summary>A claim that a quantity stays below a bound.</summary>
-    public static Finding Below(string experiment, string claim, string quantity, Interval value, double bound) => new(
-        experiment, claim, $"{quantity}: {value}, n = {value.Count}",
-        value.High < bound ? Verdict.Holds : value.Low >= bound ? Verdict.Fails : Verdict.Open);
+    /// <summary>
+    /// A claim that a quantity exceeds a bound. It holds where the interval over models does, which speaks of all models trained alike, or where in at least three models
+    /// the interval over prompts of every one does, which speaks of these.
+    /// </summary>
+    /// <param name="experiment">Its number.</param>
+    /// <param name="claim">What the paper says.</param>
+    /// <param name="quantity">What was measured.</param>
+    /// <param name="value">Its interval over models, or over the prompts of one.</param>
+    /// <param name="bound">The bound.</param>
+    /// <param name="each">For each model its interval over prompts, where there are several models.</param>
+    public static Finding Above(string experiment, string claim, string quantity, Interval value, double bound, params IReadOnlyList<Interval> each) => new(
+        experiment, claim, Describe(quantity, value, each), Decide(value, each, interval => interval.Low > bound, interval => interval.High <= bound));
+
+    /// <summary>A claim that a quantity stays below a bound, decided as <see cref="Above"/> is.</summary>
+    public static Finding Below(string experiment, string claim, string quantity, Interval value, double bound, params IReadOnlyList<Interval> each) => new(
+        experiment, claim, Describe(quantity, value, each), Decide(value, each, interval => interval.High < bound, interval => interval.Low >= bound));
+
+    private static string Describe(string quantity, Interval value, IReadOnlyList<Interval> each) =>
+        $"{quantity}: {value}, n = {value.Count}{(each.Count > 1 ? $"; of each model: {string.Join(", ", each)}" : "")}";
+
+    private static Verdict Decide(Interval value, IReadOnlyList<Interval> each, Func<Interval, bool> holds, Func<Interval, bool> fails)
+    {
+        if (holds(value) || fails(value))
+            return holds(value) ? Verdict.Holds : Verdict.Fails;
+        bool several = each.Count >= LeastModels;
+        return several && each.All(holds) ? Verdict.Holds : several && each.All(fails) ? Verdict.Fails : Verdict.Open;
+    }
 }
 
 /// <summary>How a figure came about.</summary>

@@ -99,6 +99,13 @@ public sealed class ReportTests : IDisposable
         Assert.Equal(Verdict.Open, Finding.Above("E1", "", "", one, 2).Verdict);
         Assert.Equal(Verdict.Holds, Finding.Above("E1", "", "", narrow, 2).Verdict);
         Assert.Equal(Verdict.Fails, Finding.Below("E1", "", "", narrow, 2).Verdict);
+        // Where the interval over models decides nothing, those of at least three models do, if all lie on one side.
+        Interval above = new(3, 2.5, 3.5, 8), below = new(1, 0.5, 1.5, 8);
+        Assert.Equal(Verdict.Holds, Finding.Above("E1", "", "", wide, 2, above, above, above).Verdict);
+        Assert.Equal(Verdict.Fails, Finding.Below("E1", "", "", wide, 2, above, above, above).Verdict);
+        Assert.Equal(Verdict.Open, Finding.Above("E1", "", "", wide, 2, above, above).Verdict);
+        Assert.Equal(Verdict.Open, Finding.Above("E1", "", "", wide, 2, above, above, below).Verdict);
+        Assert.Equal(Verdict.Open, Finding.Above("E1", "", "", wide, 2, above, above, wide).Verdict);
         Assert.Throws<ArgumentException>(() => new Table("t", "a").Add(1, 2));
     }
 }
