@@ -55,7 +55,8 @@ public sealed class CollapseStudy : Study
                 "E3", "Even what was said just before is lost beyond the training length.", $"difference in accuracy on reads up to {new ProfileSettings { Data = Subject.Data, TrainingLength = 1, Length = 1, Prompts = 1 }.Recent} tokens back, at {far} and inside",
                 Difference(found, profile => LengthProfile.Pool(profile.Recent, last).Accuracy - profile.WholeInside(profile.Recent).Accuracy), 0));
         }
-        findings.Add(Finding.Above("E1", "Beyond the training length the loss exceeds twice its largest value inside (the model has not learned to forget).", "largest loss outside over largest inside", RuleRatio(found), LengthRule.Bound, EachRuleRatio(found)));
+        Interval[] ratios = EachRuleRatio(found);
+        findings.Add(Finding.Above("E1", "Beyond the training length the loss exceeds twice its largest value inside (the model has not learned to forget).", "largest loss outside over largest inside", RuleRatio(ratios), LengthRule.Bound, ratios));
         if (checkpoints.Count > 1)
             AddCheckpoints(store, command, findings, figures);
         AddRepeated(store, command, findings, figures);
@@ -142,8 +143,9 @@ public sealed class CollapseStudy : Study
         LengthProfile[] found = Read(repeated, store);
         var table = new Table("collapse-repeated", "scored", "position", "loss", "low", "high", "n");
         Tabulate(table, "all", found, tally => tally.MeanLoss);
-        Interval ratio = RuleRatio(found);
-        findings.Add(Finding.Above("E2", "On a prompt that only repeats itself the loss explodes beyond the training length.", "largest loss outside over largest inside", ratio, LengthRule.Bound, EachRuleRatio(found)));
+        Interval[] ratios = EachRuleRatio(found);
+        Interval ratio = RuleRatio(ratios);
+        findings.Add(Finding.Above("E2", "On a prompt that only repeats itself the loss explodes beyond the training length.", "largest loss outside over largest inside", ratio, LengthRule.Bound, ratios));
         figures.Add(new Figure(
             "A prompt that repeats itself",
             $"Where nothing new comes, the largest loss outside the training length is {ratio} times the largest inside.",

@@ -56,7 +56,8 @@ public sealed class ForgettingStudy : Study
             Tabulate(table, rows[i].Name, found[i], tally => tally.MeanLoss);
             Tabulate(near, rows[i].Name, found[i], tally => tally.MeanLoss, recent: hasNear);
             Interval inside = Inside(found[i], tally => tally.MeanLoss), end = At(found[i], last, tally => tally.MeanLoss), nearEnd = At(found[i], last, tally => tally.MeanLoss, recent: hasNear);
-            Interval ratio = RuleRatio(found[i], recent: hasNear);
+            Interval[] ratios = EachRuleRatio(found[i], recent: hasNear);
+            Interval ratio = RuleRatio(ratios);
             compared.Add(rows[i].Name, inside.Estimate, end.Estimate, nearEnd.Estimate, ratio.Estimate, RuleRatio(found[i]).Estimate);
             dots.Add((rows[i].Name, [inside, nearEnd]));
             if (i < 2)
@@ -66,7 +67,7 @@ public sealed class ForgettingStudy : Study
             findings.Add(Finding.Below("E14", $"A short training with {rows[i].Name} mends what lies beyond the training length.", $"change of the loss on {scored}, at {far}, against more of the same",
                 Interval.Mean(found[1].Zip(found[i], (without, after) => Far(after) - Far(without))), 0, Each(with, (model, prompts) => FarOf(with[model], prompts) - FarOf(found[1][model], prompts))));
             if (i == 2)
-                findings.Add(Finding.Below("E14", $"After {rows[i].Name} the loss stays within twice its largest value inside.", $"largest loss on {scored} outside over largest inside", ratio, LengthRule.Bound, EachRuleRatio(with, recent: hasNear)));
+                findings.Add(Finding.Below("E14", $"After {rows[i].Name} the loss stays within twice its largest value inside.", $"largest loss on {scored} outside over largest inside", ratio, LengthRule.Bound, ratios));
         }
         double seconds = rows.Sum(row => row.Profiles.Sum(job => job.Seconds(store))) + plans.Sum(store.Seconds);
         Origin origin = OriginOf(command, store, seconds);

@@ -95,17 +95,17 @@ public abstract class Study(StudyOptions options, Subject subject)
         : Interval.Mean(profiles[0].All.Select(prompt => value(profiles[0].Inside.Aggregate(default(Tally), (sum, bucket) => sum + prompt[bucket]))));
 
     /// <summary>The ratio of the operational test: the geometric mean over several models, or of one with its interval over prompts.</summary>
-    internal static Interval RuleRatio(IReadOnlyList<LengthProfile> profiles, bool recent = false) => profiles.Count > 1
-        ? Interval.GeometricMean(profiles.Select(profile => LengthRule.Of(profile, recent).LossRatio.Estimate))
-        : LengthRule.Of(profiles[0], recent).LossRatio;
+    internal static Interval RuleRatio(IReadOnlyList<LengthProfile> profiles, bool recent = false) => RuleRatio(EachRuleRatio(profiles, recent));
 
-    /// <summary>A statistic of each of several models, with its interval over the model's prompts; nothing for one model, whose interval is over prompts anyhow.</summary>
+    /// <summary>The same from the ratios of the models.</summary>
+    internal static Interval RuleRatio(IReadOnlyList<Interval> each) => each.Count > 1 ? Interval.GeometricMean(each.Select(ratio => ratio.Estimate)) : each[0];
+
+    /// <summary>The ratio of the operational test of each model, with its interval over the model's prompts.</summary>
+    internal static Interval[] EachRuleRatio(IReadOnlyList<LengthProfile> profiles, bool recent = false) => [.. profiles.Select(profile => LengthRule.Of(profile, recent).LossRatio)];
+
+    /// <summary>A statistic of each model, with its interval over the model's prompts.</summary>
     internal static Interval[] Each(IReadOnlyList<LengthProfile> profiles, Func<int, IReadOnlyList<int>, double> statistic) =>
-        profiles.Count < 2 ? [] : [.. profiles.Select((profile, model) => Interval.Bootstrap(profile.All.Length, prompts => statistic(model, prompts)))];
-
-    /// <summary>The ratio of the operational test of each model.</summary>
-    internal static Interval[] EachRuleRatio(IReadOnlyList<LengthProfile> profiles, bool recent = false) =>
-        profiles.Count < 2 ? [] : [.. profiles.Select(profile => LengthRule.Of(profile, recent).LossRatio)];
+        [.. profiles.Select((profile, model) => Interval.Bootstrap(profile.All.Length, prompts => statistic(model, prompts)))];
 
     /// <summary>Adds a curve to a table with the columns name, position, value, low, high, n.</summary>
     internal static void Tabulate(Table table, string name, IReadOnlyList<LengthProfile> profiles, Func<Tally, double> value, bool recent = false)

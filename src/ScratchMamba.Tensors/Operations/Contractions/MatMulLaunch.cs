@@ -85,9 +85,10 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         uint pitchA = (uint)(TransposeA ? M : K), pitchB = (uint)(TransposeB ? K : N);
         bool isConstant = (long)Batches * M * N * K >= WorthAPipeline;
         uint[] layout = isLarge ? [128, 128, 128, 8, 16, 4, 2] : [128, 64, 128, 8, 8, 8, 2];
-        return Summed(tiles.Splits, Dispatch.Linear(
+        Dispatch product = Dispatch.Linear(
             "matmul_tile", tiles.Groups, [a, b, Target(tiles.Splits)], new LargeTiles(tiles, pitchA, pitchB),
-            [.. layout, TransposeA ? 1u : 0, TransposeB ? 1u : 0, isConstant ? pitchA : 0, isConstant ? pitchB : 0]));
+            [.. layout, TransposeA ? 1u : 0, TransposeB ? 1u : 0, isConstant ? pitchA : 0, isConstant ? pitchB : 0]);
+        return Summed(tiles.Splits, [product]);
     }
 
     private bool FitsMatrixUnits(DeviceTraits device) =>
@@ -106,13 +107,10 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
             BatchB = SharesB ? 0 : right.AllRows * right.Packs * Pack,
         };
         Dispatch product = Dispatch.Linear(
-            "matmul_cooperative", tiles.Groups, [Slot.ScratchIn(0), Slot.ScratchIn(1), tiles.Splits == 1 ? Slot.Out(0) : Slot.ScratchOut(2)],
+            "matmul_cooperative", tiles.Groups, [Slot.ScratchIn(0), Slot.ScratchIn(1), Target(tiles.Splits, scratch: 2)],
             new MatrixTiles(tiles, left.Count * Pack, right.Count * Pack),
             4 * (uint)device.SubgroupSize, (uint)device.SubgroupSize, MatrixTile, MatrixTile, MatrixSlice, 64, 64, TransposeA ? 1u : 0, TransposeB ? 1u : 0, left.Packs * Pack, right.Packs * Pack, parts);
-        long bytesA = 16L * parts * left.Count, bytesB = 16L * parts * right.Count;
-        if (tiles.Splits == 1)
-            return new Launch([first, second, product], bytesA, bytesB);
-        return new Launch([first, second, product, SumOfSplits(2, tiles.Splits)], bytesA, bytesB, tiles.Splits * (long)Batches * M * N * sizeof(float));
+        return Summed(tiles.Splits, [first, second, product], 16L * parts * left.Count, 16L * parts * right.Count);
     }
 
     private (Dispatch Dispatch, Operand Operand) Rounded(Slot x, int scratch, (int Rows, int Columns) extents, bool rowsAreInner, bool isShared, uint parts)
@@ -129,8 +127,9 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     {
         int side = (long)Batches * ((M + 63) / 64) * ((N + 63) / 64) >= BusyGroups / 2 ? 64 : 32;
         Tiles tiles = Divide(side, side);
-        return Summed(tiles.Splits, Dispatch.Linear(
-            "matmul", tiles.Groups, [a, b, Target(tiles.Splits)], tiles, 256, (uint)side, TransposeA ? 1u : 0, TransposeB ? 1u : 0));
+        return Summed(
+            tiles.Splits,
+            [Dispatch.Linear("matmul", tiles.Groups, [a, b, Target(tiles.Splits)], tiles, 256, (uint)side, TransposeA ? 1u : 0, TransposeB ? 1u : 0)]);
     }
 
     /// <summary>The tiles of the product, and its parts along the inner axis where the tiles alone would not keep the device busy.</summary>
@@ -156,7 +155,8 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         int length = (K + splits - 1) / splits;
         splits = (K + length - 1) / length;
         var scalars = new FewRowsColumns((uint)N / 4, (uint)K, (uint)groups, (uint)Batches, (uint)splits, (uint)length, BatchA, BatchB / 4);
-        return Summed((uint)splits, Dispatch.Linear("matmul_few_rows_columns", (long)groups * Batches * splits, [a, b, Target((uint)splits)], scalars, 256, (uint)M));
+        return Summed(
+            (uint)splits, [Dispatch.Linear("matmul_few_rows_columns", (long)groups * Batches * splits, [a, b, Target((uint)splits)], scalars, 256, (uint)M)]);
     }
 
     private Launch WithoutBarriers(Slot a, Slot b)
@@ -190,19 +190,15 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         return (Math.Max(1, (K + length - 1) / length), length);
     }
 
-    private static Slot Target(uint splits) => splits == 1 ? Slot.Out(0) : Slot.ScratchOut(0);
+    private static Slot Target(uint splits, int scratch = 0) => splits == 1 ? Slot.Out(0) : Slot.ScratchOut(scratch);
 
-    /// <summary>A product whose parts along the inner axis are added afterwards, where there is more than one.</summary>
-    private Launch Summed(uint splits, Dispatch product)
+    /// <summary>A product whose parts along the inner axis, where there is more than one, are added afterwards; they lie in the scratch behind that of <paramref name="product"/>.</summary>
+    private Launch Summed(uint splits, IReadOnlyList<Dispatch> product, params IReadOnlyList<long> scratch)
     {
         if (splits == 1)
-            return product;
-        return new Launch([product, SumOfSplits(0, splits)], splits * (long)Batches * M * N * sizeof(float));
-    }
-
-    private Dispatch SumOfSplits(int scratch, uint splits)
-    {
+            return new Launch(product, scratch);
         long count = (long)Batches * M * N;
-        return Dispatch.Linear("matmul_sum_splits", (count + 255) / 256, [Slot.ScratchIn(scratch), Slot.Out(0)], new Sum((uint)count, splits), 256);
+        Dispatch sum = Dispatch.Linear("matmul_sum_splits", (count + 255) / 256, [Slot.ScratchIn(scratch.Count), Slot.Out(0)], new Sum((uint)count, splits), 256);
+        return new Launch([.. product, sum], [.. scratch, splits * count * sizeof(float)]);
     }
 }
