@@ -1,6 +1,5 @@
 using System.Text;
 using System.Text.Json;
-using System.Xml;
 using System.Xml.Linq;
 using ScratchMamba.Checkpoints;
 using ScratchMamba.Studies.Statistics;
@@ -108,29 +107,16 @@ public static class Report
     public static string Page(string title, string lead, IReadOnlyList<StudyResult> studies)
     {
         int number = 0;
-        var html = new XElement(
-            "html", new XAttribute("lang", "en"),
-            new XElement(
-                "head",
-                new XElement("meta", new XAttribute("charset", "utf-8")),
-                new XElement("meta", new XAttribute("name", "viewport"), new XAttribute("content", "width=device-width, initial-scale=1")),
-                new XElement("title", title),
-                new XElement("style", "\n" + ReportStyle.Sheet)),
-            new XElement(
-                "body",
-                new XElement("h1", title),
-                new XElement("p", new XAttribute("class", "lead"), lead),
-                studies.Any(study => study.Findings.Count > 0) ? FindingsTable(studies) : null,
-                studies.Select(study => new object[]
-                {
-                    new XElement("h2", new XAttribute("id", study.Name), study.Title),
-                    new XElement("p", study.Introduction),
-                    study.Figures.Select(figure => FigureElement(figure, ++number)).ToArray(),
-                }).ToArray()));
-        var text = new StringBuilder("<!DOCTYPE html>\n");
-        using (XmlWriter writer = XmlWriter.Create(text, new XmlWriterSettings { OmitXmlDeclaration = true, ConformanceLevel = ConformanceLevel.Fragment }))
-            html.WriteTo(writer);
-        return text.Append('\n').ToString();
+        return HtmlPage.Write(
+            title,
+            new XElement("p", new XAttribute("class", "lead"), lead),
+            studies.Any(study => study.Findings.Count > 0) ? FindingsTable(studies) : null,
+            studies.Select(study => new object[]
+            {
+                new XElement("h2", new XAttribute("id", study.Name), study.Title),
+                new XElement("p", study.Introduction),
+                study.Figures.Select(figure => FigureElement(figure, ++number)).ToArray(),
+            }).ToArray());
     }
 
     private static XElement FindingsTable(IReadOnlyList<StudyResult> studies) => new(

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Xml.Linq;
+using ScratchMamba.Reports;
 using ScratchMamba.Studies.Reports;
 using ScratchMamba.Studies.Statistics;
 

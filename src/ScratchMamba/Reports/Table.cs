@@ -1,7 +1,7 @@
 using System.Text;
 using System.Text.Json;
 
-namespace ScratchMamba.Studies.Reports;
+namespace ScratchMamba.Reports;
 
 /// <summary>Results in rows: what a figure was drawn from. Cells are text, numbers or null.</summary>
 /// <param name="name">The name of its files.</param>

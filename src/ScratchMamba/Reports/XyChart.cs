@@ -1,6 +1,6 @@
 using System.Xml.Linq;
 
-namespace ScratchMamba.Studies.Reports;
+namespace ScratchMamba.Reports;
 
 /// <summary>A value at a place, with an interval where there is one.</summary>
 /// <param name="X">The place.</param>

@@ -1,4 +1,4 @@
-namespace ScratchMamba.Studies.Reports;
+namespace ScratchMamba.Reports;
 
 /// <summary>How an axis maps numbers to places.</summary>
 public enum Scale

@@ -1,4 +1,4 @@
-namespace ScratchMamba.Studies.Reports;
+namespace ScratchMamba.Reports;
 
 /// <summary>The style of a report: light, dark (by <c>prefers-color-scheme</c>) and print. Charts name their colours by its classes.</summary>
 public static class ReportStyle

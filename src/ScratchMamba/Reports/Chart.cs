@@ -1,6 +1,6 @@
 using System.Xml.Linq;
 
-namespace ScratchMamba.Studies.Reports;
+namespace ScratchMamba.Reports;
 
 /// <summary>A drawing in SVG. Colours are those of the page's style (<see cref="ReportStyle"/>), so that one drawing serves light, dark and print.</summary>
 public abstract class Chart
