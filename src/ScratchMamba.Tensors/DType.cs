@@ -36,6 +36,16 @@ public static class DTypes
     /// <summary>Whether elements are floating-point numbers of 16 bits, which are held but not computed with.</summary>
     public static bool IsNarrow(this DType type) => type is DType.BF16 or DType.F16;
 
+    /// <summary>The number that shaders know the type by: see <c>narrow.glsl</c>.</summary>
+    internal static uint ShaderCode(this DType type) => type switch
+    {
+        DType.F32 => 0,
+        DType.I32 => 1,
+        DType.BF16 => 2,
+        DType.F16 => 3,
+        _ => throw new NotSupportedException($"No shader reads {type}."),
+    };
+
     /// <summary>The <see cref="DType"/> of a managed element type.</summary>
     /// <exception cref="NotSupportedException"><typeparamref name="T"/> is none of float, double, int, <see cref="BFloat16"/> and Half.</exception>
     public static DType Of<T>() where T : unmanaged =>

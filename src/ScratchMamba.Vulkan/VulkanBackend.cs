@@ -75,12 +75,14 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     public override Storage Allocate(TensorType type)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
-        if (type.DType is not (DType.F32 or DType.I32))
-            throw new NotSupportedException($"{Name} holds tensors of F32 and I32, not {type}. Use --device cpu for {type.DType}.");
+        if (type.DType is DType.F64)
+            throw new NotSupportedException($"{Name} does not hold {type}. Use --device cpu for {type.DType}.");
         if (type.Count > int.MaxValue)
             throw new NotSupportedException($"A tensor of {type} has {type.Count:N0} elements; the Vulkan backend holds at most {int.MaxValue:N0} in one tensor. Split the batch.");
+        // Shaders read and write words: a last number of 16 bits has one of its own.
+        long bytes = (type.Bytes + sizeof(uint) - 1) / sizeof(uint) * sizeof(uint);
         lock (gate)
-            return new VulkanStorage(type.Bytes, Rent(type.Bytes + 2 * Padding, type.ToString()), Padding);
+            return new VulkanStorage(bytes, Rent(bytes + 2 * Padding, type.ToString()), Padding);
     }
 
     /// <inheritdoc/>

@@ -54,12 +54,13 @@ public readonly record struct Cast(DType Type) : IPrimitive
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (call.Inputs[0].DType != DType.I32 || Type != DType.F32)
+        DType from = call.Inputs[0].DType;
+        if (from == DType.F64 || Type == DType.F64)
             return null;
         long count = call.Inputs[0].Count;
         return count == 0
             ? Tensors.Launch.Nothing
-            : Dispatch.Linear("cast", ElementwiseLaunch.Groups(count), [Slot.In(0), Slot.Out(0)], (uint)count, ElementwiseLaunch.Workgroup);
+            : Dispatch.Linear("cast", ElementwiseLaunch.Groups(count), [Slot.In(0), Slot.Out(0)], (uint)count, ElementwiseLaunch.Workgroup, from.ShaderCode(), Type.ShaderCode());
     }
 
     /// <inheritdoc/>

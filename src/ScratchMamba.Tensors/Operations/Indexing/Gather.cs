@@ -40,14 +40,19 @@ public readonly record struct Gather : IPrimitive
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (!CopyLaunch.Covers(call.Inputs[0].DType))
+        if (call.Inputs[0].DType == DType.F64)
             return null;
         Shape table = call.Inputs[0].Shape;
-        long count = call.Outputs[0].Count;
+        long count = call.Outputs[0].Count, length = table.Product(1, table.Rank);
         if (count == 0)
             return Tensors.Launch.Nothing;
-        var scalars = new Scalars((uint)count, (uint)table.Product(1, table.Rank), (uint)table[0]);
-        return Dispatch.Linear("gather", ElementwiseLaunch.Groups(count), [Slot.In(0), Slot.In(1), Slot.Out(0)], scalars, ElementwiseLaunch.Workgroup);
+        // Two numbers of 16 bits are moved as one word, unless a row ends between them.
+        bool isNarrow = call.Inputs[0].DType.IsNarrow(), splitsWords = isNarrow && length % 2 != 0;
+        if (isNarrow && !splitsWords)
+            (count, length) = (count / 2, length / 2);
+        return Dispatch.Linear(
+            "gather", ElementwiseLaunch.Groups(count), [Slot.In(0), Slot.In(1), Slot.Out(0)], new Scalars((uint)count, (uint)length, (uint)table[0]),
+            ElementwiseLaunch.Workgroup, splitsWords ? 1u : 0);
     }
 
     /// <inheritdoc/>

@@ -38,13 +38,20 @@ public readonly record struct Full(TensorType Type, double Value) : IPrimitive
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (!CopyLaunch.Covers(Type.DType))
+        if (Type.DType == DType.F64)
             return null;
-        return Type.Count == 0
+        long words = (Type.Bytes + sizeof(uint) - 1) / sizeof(uint);
+        return words == 0
             ? Tensors.Launch.Nothing
-            : Dispatch.Linear("full", ElementwiseLaunch.Groups(Type.Count), [Slot.Out(0)], new Scalars((uint)Type.Count, Word(Type.DType, Value)), ElementwiseLaunch.Workgroup);
+            : Dispatch.Linear("full", ElementwiseLaunch.Groups(words), [Slot.Out(0)], new Scalars((uint)words, Word(Type.DType, Value)), ElementwiseLaunch.Workgroup);
     }
 
-    /// <summary>The bits of a number in an element type of four bytes.</summary>
-    internal static uint Word(DType type, double value) => type == DType.F32 ? BitConverter.SingleToUInt32Bits((float)value) : (uint)checked((int)value);
+    /// <summary>A word that holds a number of four bytes once, or one of two bytes twice.</summary>
+    internal static uint Word(DType type, double value) => type switch
+    {
+        DType.F32 => BitConverter.SingleToUInt32Bits((float)value),
+        DType.BF16 => 0x10001u * ((BFloat16)(float)value).Bits,
+        DType.F16 => 0x10001u * BitConverter.HalfToUInt16Bits((Half)value),
+        _ => (uint)checked((int)value),
+    };
 }
