@@ -5,19 +5,20 @@ using Spectre.Console;
 namespace ScratchMamba.Cli;
 
 /// <summary>Shows how training goes: a live bar on a terminal, a line now and then elsewhere.</summary>
-internal sealed class TrainingDisplay(TextWriter output, long steps, long tokensPerStep)
+internal sealed class TrainingDisplay(TextWriter output, long steps) : ITrainingObserver
 {
-    private readonly long start = Stopwatch.GetTimestamp();
+    private long start = Stopwatch.GetTimestamp(), tokens;
+    private long firstStep;
     private ProgressTask? bar;
     private double smoothLoss = double.NaN;
 
-    /// <summary>Runs the training, which reports each step to this display.</summary>
-    public void Run(Action<TrainingDisplay> train)
+    /// <summary>Runs a training that this display observes.</summary>
+    public void Show(Action train)
     {
         // Lines can be redrawn on a terminal only.
         if (!ReferenceEquals(output, Console.Out) || Console.IsOutputRedirected || !AnsiConsole.Profile.Capabilities.Ansi)
         {
-            train(this);
+            train();
             return;
         }
         // What the numbers leave of the line is the bar's.
@@ -28,31 +29,61 @@ internal sealed class TrainingDisplay(TextWriter output, long steps, long tokens
             .Start(context =>
             {
                 bar = context.AddTask(Status(0, double.NaN, TimeSpan.Zero), maxValue: steps);
-                train(this);
+                train();
             });
         bar = null;
     }
 
-    /// <summary>Takes note of a step.</summary>
-    public void Report(StepReport report)
+    /// <inheritdoc/>
+    public void Begun(TrainingRun run)
     {
+        (start, firstStep) = (Stopwatch.GetTimestamp(), run.StepsDone);
+        if (run.StepsDone > 0)
+            Line($"going on after step {run.StepsDone} of {steps}");
+    }
+
+    /// <inheritdoc/>
+    public void Stepped(StepReport report)
+    {
+        if (report.Skipped is { } why)
+        {
+            Line($"step {report.Step,6}/{steps}  skipped: {why}");
+            return;
+        }
         smoothLoss = double.IsNaN(smoothLoss) ? report.Loss : 0.9 * smoothLoss + 0.1 * report.Loss;
-        double seconds = Math.Max(1e-9, Stopwatch.GetElapsedTime(start).TotalSeconds);
-        double speed = report.Step * tokensPerStep / seconds;
+        tokens += report.Tokens;
+        double seconds = Math.Max(1e-9, Stopwatch.GetElapsedTime(start).TotalSeconds), speed = tokens / seconds;
         if (bar is not null)
         {
-            bar.Description = Status(report.Step, speed, TimeSpan.FromSeconds((steps - report.Step) * seconds / report.Step));
+            bar.Description = Status(report.Step, speed, TimeSpan.FromSeconds((steps - report.Step) * seconds / Math.Max(1, report.Step - firstStep)));
             bar.Value = report.Step;
         }
-        else if (report.Step == 1 || report.Step == steps || report.Step * 20 / steps != (report.Step - 1) * 20 / steps)
+        else if (report.Step == firstStep + 1 || report.Step == steps || report.Step * 20 / steps != (report.Step - 1) * 20 / steps)
         {
             output.WriteLine(
                 $"step {report.Step,6}/{steps}  loss {report.Loss:0.0000}  gradient norm {report.GradientNorm:0.000}  lr {report.LearningRate:0.00e+0}  {speed,8:#,0} tokens/s");
         }
     }
 
+    /// <inheritdoc/>
+    public void Evaluated(long step, Evaluation heldOut)
+    {
+        if (step < steps)
+            Line($"step {step,6}/{steps}  held-out loss {heldOut.Loss:0.0000}");
+    }
+
+    /// <inheritdoc/>
+    public void Returned(long step)
+    {
+        if (bar is not null)
+            bar.Value = step;
+    }
+
+    /// <inheritdoc/>
+    public void Noticed(long step, string what) => Line($"step {step,6}/{steps}  {what}");
+
     /// <summary>Writes a line above the bar.</summary>
-    public void Line(string text)
+    private void Line(string text)
     {
         if (bar is null)
             output.WriteLine(text);

@@ -31,7 +31,7 @@ internal static class QuickstartCommand
         verb.SetAction((parsed, cancellation) =>
         {
             TextWriter output = parsed.InvocationConfiguration.Output;
-            Checkpoint.CheckTarget(parsed.GetValue(folder)!);
+            RunFolder.CheckNew(parsed.GetValue(folder)!, replaces: true);
             TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadDefault());
             var config = new Mamba2Config { VocabularySize = 256, Layers = 2, Width = 128, StateSize = 32, HeadSize = 32 };
             using Backend opened = Devices.Open(parsed, device);
@@ -41,12 +41,13 @@ internal static class QuickstartCommand
             output.WriteLine($"Learning to write C# from {corpus.Training.Length:#,0} bytes of this project's own sources, with {model.ParameterCount:#,0} parameters.");
             int count = parsed.GetValue(steps);
             var tokenizer = new ByteTokenizer();
-            var run = new TrainingRun
+            var run = new TextTraining
             {
                 Model = model,
                 Corpus = corpus,
                 Tokenizer = tokenizer,
                 Folder = parsed.GetValue(folder)!,
+                Replaces = true,
                 Batch = 8,
                 Length = 256,
                 Seed = parsed.GetValue(seed),
@@ -80,7 +81,7 @@ internal static class QuickstartCommand
     }
 
     /// <summary>What the model does beyond its training length: seconds, on text that it has not seen.</summary>
-    private static void Study(TrainingRun run, TextCorpus corpus, string device, TextWriter output, CancellationToken cancellation)
+    private static void Study(TextTraining run, TextCorpus corpus, string device, TextWriter output, CancellationToken cancellation)
     {
         var heldOut = new TextDocuments("held-out sources", corpus.HeldOut, new ByteTokenizer());
         StudyOptions options = StudyOptions.Tiny with { Data = heldOut, Length = run.Length, Prompts = 4, LengthFactor = 16, StreamLength = 0 };

@@ -14,15 +14,29 @@ internal static class TrainCommand
     public static Verb Create()
     {
         Option<string[]> data = CommonOptions.Data();
-        Option<string> folder = CommonOptions.Text("--out", "The folder to save the model in.");
+        data.Required = false;
+        Option<string> folder = CommonOptions.Text("--out", "The folder of the run: its checkpoints, each of them a model, and all that is known of it.");
         var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder that has one; by default the one in --out, and without it bytes." };
         var config = new Option<string?>("--config") { Description = "A config.json with the model's sizes, instead of the options for them." };
         Option<int> layers = CommonOptions.Count("--layers", 4, "The number of blocks."), width = CommonOptions.Count("--width", 128, "The width of the residual stream."),
             state = CommonOptions.Count("--state", 64, "The size of the state of a channel."), head = CommonOptions.Count("--head", 32, "The channels of a head.");
         Option<int> steps = CommonOptions.Count("--steps", 1000, "How many updates to make."), batch = CommonOptions.Count("--batch", 8, "Rows of a batch."),
             length = CommonOptions.Count("--length", 256, "Tokens of a row."), accumulate = CommonOptions.Count("--accumulate", 1, "How many batches make one update."),
-            saveEvery = CommonOptions.Count("--save-every", 0, "Save after every so many steps; 0 for at the end only.", least: 0),
+            keep = CommonOptions.Count("--keep", 3, "How many checkpoints to keep, beside the one with the smallest held-out loss."),
             evaluateEvery = CommonOptions.Count("--eval-every", 0, "Measure the held-out loss after every so many steps; 0 for at the end only.", least: 0);
+        var saveEvery = new Option<SaveInterval>("--save-every")
+        {
+            Description = "Save after every so many steps (100), or after so much time (90s, 10m, 2h); by default at the end only.",
+            CustomParser = result =>
+            {
+                if (!SaveInterval.TryParse(result.Tokens[0].Value, out SaveInterval interval))
+                    result.AddError($"--save-every must be a number of steps, or a time such as 90s, 10m or 2h; it is '{result.Tokens[0].Value}'.");
+                return interval;
+            },
+        };
+        var resume = new Option<bool>("--resume") { Description = "Go on where the training in --out was stopped, exactly as if it had not been." };
+        var onNonFinite = new Option<string>("--on-nonfinite") { Description = "When the loss or a gradient is not finite: stop, or skip the batch.", DefaultValueFactory = _ => "stop" }
+            .AcceptOnlyFromAmong("stop", "skip");
         var warmUp = new Option<int?>("--warm-up")
         {
             Description = "Steps over which the learning rate rises; a tenth of all by default.",
@@ -40,9 +54,17 @@ internal static class TrainCommand
         Option<bool> lockstep = CommonOptions.Lockstep();
         var verb = new Verb(
             "train", "Train a model on text, byte by byte or with a tokenizer.", "scratchmamba train --data book.txt --out runs/book --layers 4 --width 128 --steps 2000",
-            data, folder, tokenizer, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, saveEvery, evaluateEvery, device, CommonOptions.Threads, precision, trace, lockstep);
+            data, folder, tokenizer, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, resume, saveEvery, keep, evaluateEvery, onNonFinite, device, CommonOptions.Threads, precision, trace, lockstep);
         verb.SetAction((parsed, cancellation) =>
         {
+            string target = parsed.GetValue(folder)!;
+            bool resumes = parsed.GetValue(resume);
+            if (resumes)
+                parsed = RunArguments.Merged(parsed, verb, target);
+            else
+                RunFolder.CheckNew(target);
+            if (parsed.GetValue(data) is not { Length: > 0 } files)
+                throw new MisuseException("--data names what to train on; it is left out only where --resume goes on with a training.");
             Tokenizer tokens = TokenizerFor(parsed.GetValue(tokenizer), parsed.GetValue(folder)!);
             Mamba2Config sizes;
             if (parsed.GetValue(config) is { } file)
@@ -69,29 +91,32 @@ internal static class TrainCommand
                 };
             }
             Check(sizes);
-            Checkpoint.CheckTarget(parsed.GetValue(folder)!);
             Memory.Require(sizes, parsed.GetValue(batch), parsed.GetValue(length));
             int count = parsed.GetValue(steps);
             TextWriter output = parsed.InvocationConfiguration.Output;
-            TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadFiles(parsed.GetValue(data)!));
+            TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadFiles(files));
             using Backend opened = Devices.Open(parsed, device, parsed.GetValue(lockstep));
             using var traced = new Trace(opened, parsed.GetValue(trace), output);
             Backend backend = traced.Backend;
             var model = new Mamba2Model(sizes, backend, seed: parsed.GetValue(seed)) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) };
             output.WriteLine($"data: {corpus.Training.Length:#,0} bytes to train on, {corpus.HeldOut.Length:#,0} held out");
             output.WriteLine($"model: {model.ParameterCount:#,0} parameters, {sizes.Layers} layers of width {sizes.Width}, state {sizes.StateSize}");
-            var run = new TrainingRun
+            var run = new TextTraining
             {
                 Model = model,
                 Corpus = corpus,
                 Tokenizer = tokens,
-                Folder = parsed.GetValue(folder)!,
+                Folder = target,
+                Started = () => RunArguments.Save(parsed, verb, target),
                 Batch = parsed.GetValue(batch),
                 Length = parsed.GetValue(length),
                 Accumulation = parsed.GetValue(accumulate),
                 Seed = parsed.GetValue(seed),
                 SaveEvery = parsed.GetValue(saveEvery),
                 EvaluateEvery = parsed.GetValue(evaluateEvery),
+                Resumes = resumes,
+                Keep = parsed.GetValue(keep),
+                OnNonFinite = parsed.GetValue(onNonFinite) == "skip" ? NonFinite.Skip : NonFinite.Stop,
                 Optimizer = new AdamWSettings(WeightDecay: parsed.GetValue(decay), ClipNorm: parsed.GetValue(clip)),
                 Schedule = new LearningRateSchedule(
                     parsed.GetValue(rate), count, parsed.GetValue(warmUp) ?? count / 10, ScheduleOf(parsed.GetValue(schedule)!)),

@@ -7,6 +7,7 @@ internal sealed class Node
     private static long lastNumber;
 
     private readonly IPrimitive? operation;
+    private readonly string? place;
     private readonly Func<Tensor[], Tensor[]>? recompute;
     private readonly Tensor[] inputs;
     private readonly TensorType[] outputTypes;
@@ -17,6 +18,7 @@ internal sealed class Node
     private Node(IPrimitive? operation, Func<Tensor[], Tensor[]>? recompute, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> outputs, Saved saves)
     {
         Number = Interlocked.Increment(ref lastNumber);
+        place = Place.Current;
         this.operation = operation;
         this.recompute = recompute;
         this.inputs = inputs.ToArray();
@@ -70,12 +72,14 @@ internal sealed class Node
             if (tensor.Storage.Version != version)
                 throw new InvalidOperationException($"{Name}: a tensor it needs for its gradient, {tensor.Type}, was overwritten since.");
         }
+        using Place.Mark mark = Place.Enter(place, isGradient: true);
         if (recompute is null)
             return operation!.Backward(new BackwardCall(operation, operation.Saves, inputs, savedOutputs, outputTypes, gradients, pass.Backend));
 
         // The function runs again on the very same inputs, recorded this time. Its nodes have higher numbers than any that wait,
         // so the pass goes through them next and arrives at the inputs by itself.
         Tensor[] outputs;
+        using (Place.Enter(place))
         using (Differentiation.Resume())
             outputs = recompute(inputs);
         for (int i = 0; i < outputs.Length; i++)

@@ -20,7 +20,7 @@ public static class Checkpoint
     public static Mamba2Config LoadConfig(string path)
     {
         // A save that was killed between its two renames left the previous checkpoint aside.
-        path = AtomicFolder.Current(path);
+        path = Current(path);
         if (Directory.Exists(path))
         {
             string config = Path.Combine(path, ConfigFile), parameters = Path.Combine(path, "params.json");
@@ -50,17 +50,9 @@ public static class Checkpoint
     /// <exception cref="CheckpointException">A file is missing or damaged, or a tensor is missing, unknown, of another shape than the configuration says, or not finite.</exception>
     public static Mamba2Model Load(string folder, Backend backend, DType type = DType.F32, DType? weights = null)
     {
-        folder = AtomicFolder.Current(folder);
-        Mamba2Config config = LoadConfig(folder);
-        using var stored = new StoredModel(folder, config);
-        var model = new Mamba2Model(config, backend, type, seed: null, weights);
-        foreach ((string path, Parameter parameter) in model.Parameters())
-        {
-            if (type == DType.F64)
-                Fill<double>(stored, path, parameter);
-            else
-                Fill<float>(stored, path, parameter);
-        }
+        folder = Current(folder);
+        var model = new Mamba2Model(LoadConfig(folder), backend, type, seed: null, weights);
+        LoadInto(model, folder);
         return model;
     }
 
@@ -68,7 +60,7 @@ public static class Checkpoint
     /// <exception cref="CheckpointException">It is damaged, or of a kind that is not supported.</exception>
     public static Tokenizer LoadTokenizer(string path)
     {
-        path = AtomicFolder.Current(path);
+        path = Current(path);
         if (Directory.Exists(path))
         {
             string json = Path.Combine(path, TokenizerJson.FileName);
@@ -101,7 +93,7 @@ public static class Checkpoint
     /// <exception cref="CheckpointException">They do not fit.</exception>
     public static void CheckWeights(string folder, Mamba2Config config)
     {
-        using var stored = new StoredModel(AtomicFolder.Current(folder), config);
+        using var stored = new StoredModel(Current(folder), config);
     }
 
     /// <summary>
@@ -117,12 +109,38 @@ public static class Checkpoint
         CheckTarget(folder);
         AtomicFolder.Write(folder, partial =>
         {
-            WriteJson(HuggingFaceConfig.Write(model.Config, model.DType == DType.F64 ? "float64" : "float32"), Path.Combine(partial, ConfigFile));
-            WeightToSave[] weights = [.. model.Parameters().Select(entry => WeightToSave.Of(entry.Path, entry.Parameter.Value))];
-            SafetensorsWriter.WriteFolder(partial, weights, new Dictionary<string, string> { ["format"] = "pt" }, shardBytes);
-            (tokenizer as BpeTokenizer)?.Save(Path.Combine(partial, TokenizerJson.FileName));
+            Write(model, partial, shardBytes, tokenizer);
             KeepOthers(folder, partial, keepsTokenizer: tokenizer is null);
         });
+    }
+
+    /// <summary>Writes a model's files into a folder that has none.</summary>
+    internal static void Write(Mamba2Model model, string folder, long shardBytes, Tokenizer? tokenizer)
+    {
+        WriteJson(HuggingFaceConfig.Write(model.Config, model.DType == DType.F64 ? "float64" : "float32"), Path.Combine(folder, ConfigFile));
+        WeightToSave[] weights = [.. model.Parameters().Select(entry => WeightToSave.Of(entry.Path, entry.Parameter.Value))];
+        SafetensorsWriter.WriteFolder(folder, weights, new Dictionary<string, string> { ["format"] = "pt" }, shardBytes);
+        (tokenizer as BpeTokenizer)?.Save(Path.Combine(folder, TokenizerJson.FileName));
+    }
+
+    /// <summary>The folder of the model that a path stands for: of a run, its newest checkpoint.</summary>
+    internal static string Current(string path)
+    {
+        path = AtomicFolder.Current(path);
+        return Directory.Exists(path) && !File.Exists(Path.Combine(path, ConfigFile)) ? Training.RunFolder.Newest(path) ?? path : path;
+    }
+
+    /// <summary>Fills a model's parameters from a folder that holds one of the same sizes.</summary>
+    internal static void LoadInto(Mamba2Model model, string folder)
+    {
+        using var stored = new StoredModel(folder, model.Config);
+        foreach ((string path, Parameter parameter) in model.Parameters())
+        {
+            if (model.DType == DType.F64)
+                Fill<double>(stored, path, parameter);
+            else
+                Fill<float>(stored, path, parameter);
+        }
     }
 
     /// <summary>Checks that a model can be saved in a folder, before there is one to save. Leaves nothing behind.</summary>

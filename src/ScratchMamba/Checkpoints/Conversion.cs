@@ -32,7 +32,7 @@ public static class Conversion
     /// <exception cref="ArgumentException">The form does not have the type.</exception>
     public static void Convert(string input, string output, ModelFormat format, StoredType? type = null)
     {
-        input = AtomicFolder.Current(input);
+        input = Checkpoint.Current(input);
         Mamba2Config config = Checkpoint.LoadConfig(input);
         using var model = new StoredModel(input, config);
         if (format == ModelFormat.Gguf)

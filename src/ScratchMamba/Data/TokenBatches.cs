@@ -5,7 +5,14 @@ namespace ScratchMamba.Data;
 /// <summary>Rows of tokens and what follows each of them, both [rows, length] in row-major order.</summary>
 /// <param name="Inputs">The tokens that the model reads.</param>
 /// <param name="Labels">The token after each.</param>
-public sealed record TokenBatch(int[] Inputs, int[] Labels);
+public sealed record TokenBatch(int[] Inputs, int[] Labels)
+{
+    /// <summary>The number of the document of each position within its row, where rows hold several: nothing crosses from one to the next. Null for one document a row.</summary>
+    public int[]? Documents { get; init; }
+
+    /// <summary>Whether each row goes on where that row of the batch before ended, in the same document. Null where batches have nothing to do with each other.</summary>
+    public bool[]? Continues { get; init; }
+}
 
 /// <summary>Batches from one long run of tokens: each row is a window at a random place.</summary>
 public sealed class TokenBatches

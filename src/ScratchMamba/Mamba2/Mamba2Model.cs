@@ -66,6 +66,7 @@ public sealed class Mamba2Model : Module
     private readonly Parameter embedding, lastNorm;
     private readonly Parameter? head;
     private readonly Mamba2Block[] blocks;
+    private readonly string[] places;
     private bool isRecomputing;
 
     /// <summary>A model with fresh parameters, drawn by the published rules.</summary>
@@ -84,6 +85,7 @@ public sealed class Mamba2Model : Module
         var init = new Initializer(backend, type, seed, weights);
         embedding = init.Normal([config.VocabularySize, config.Width], config.EmbeddingDeviation, decays: false);
         blocks = [.. Enumerable.Range(0, config.Layers).Select(_ => new Mamba2Block(config, init))];
+        places = [.. Enumerable.Range(0, config.Layers).Select(layer => $"backbone.layers.{layer}")];
         lastNorm = init.Constant([config.Width], 1, decays: false);
         head = config.TiedEmbeddings ? null : init.Uniform([config.VocabularySize, config.Width], 1 / Math.Sqrt(config.Width), decays: true);
     }
@@ -270,7 +272,10 @@ public sealed class Mamba2Model : Module
         Tensor u = Embedded(tokens);
         var next = new LayerState[blocks.Length];
         for (int i = 0; i < blocks.Length; i++)
+        {
+            using Place.Mark place = Place.Enter(places[i]);
             (u, next[i]) = Block(blocks[i], u, state?.Layers[i], sequence);
+        }
         return (u, new Mamba2State(next));
     }
 
@@ -292,7 +297,15 @@ public sealed class Mamba2Model : Module
         return (outputs[0], next!.With(outputs.AsSpan(1)));
     }
 
-    private Tensor Embedded(Tensor tokens) => embedding.Value.Gather(tokens).Cast(DType);
+    private Tensor Embedded(Tensor tokens)
+    {
+        using Place.Mark place = Place.Enter("backbone.embeddings");
+        return embedding.Value.Gather(tokens).Cast(DType);
+    }
 
-    private Tensor Logits(Tensor hidden) => hidden.RmsNorm(lastNorm.Value, Config.NormEpsilon).MatMul((head ?? embedding).Value, transposeB: true, precision: Precision);
+    private Tensor Logits(Tensor hidden)
+    {
+        using Place.Mark place = Place.Enter("lm_head");
+        return hidden.RmsNorm(lastNorm.Value, Config.NormEpsilon).MatMul((head ?? embedding).Value, transposeB: true, precision: Precision);
+    }
 }

@@ -18,7 +18,7 @@ public sealed record AdamWSettings(
 /// <summary>
 /// Adam with decoupled weight decay and clipping by the global norm. Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019).
 /// </summary>
-public sealed class AdamWOptimizer
+public sealed class AdamWOptimizer : ITrainingPart
 {
     private readonly AdamWSettings settings;
     private readonly List<Entry> entries = [];
@@ -74,6 +74,31 @@ public sealed class AdamWOptimizer
             update.Apply(value, gradient, entry.First, entry.Second, now);
         }
         return norm;
+    }
+
+    /// <inheritdoc/>
+    string ITrainingPart.Name => "optimizer";
+
+    /// <inheritdoc/>
+    void ITrainingPart.Save(StateWriter state)
+    {
+        state.Values["updates"] = Updates;
+        foreach (Entry entry in entries)
+        {
+            state.Add($"first/{entry.Path}", entry.First);
+            state.Add($"second/{entry.Path}", entry.Second);
+        }
+    }
+
+    /// <inheritdoc/>
+    void ITrainingPart.Restore(StateReader state)
+    {
+        foreach (Entry entry in entries)
+        {
+            state.Read($"first/{entry.Path}", entry.First);
+            state.Read($"second/{entry.Path}", entry.Second);
+        }
+        Updates = state.Value<long>("updates");
     }
 
     private double GlobalNorm(Gradients gradients)

@@ -1,5 +1,7 @@
+using System.Text.Json.Nodes;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Operations;
 
 namespace ScratchMamba.Training;
@@ -11,7 +13,7 @@ namespace ScratchMamba.Training;
 /// <param name="model">The model.</param>
 /// <param name="emptyProbability">With this probability a row begins in the empty state all the same.</param>
 /// <param name="seed">The seed of everything drawn: the same seed and batch number give the same draws.</param>
-public abstract class InitialStates(Mamba2Model model, double emptyProbability, ulong seed)
+public abstract class InitialStates(Mamba2Model model, double emptyProbability, ulong seed) : ITrainingPart
 {
     private readonly double emptyProbability = emptyProbability is >= 0 and <= 1
         ? emptyProbability : throw new ArgumentOutOfRangeException(nameof(emptyProbability), emptyProbability, "A probability lies between 0 and 1.");
@@ -19,12 +21,18 @@ public abstract class InitialStates(Mamba2Model model, double emptyProbability, 
     /// <summary>The model.</summary>
     protected Mamba2Model Model => model;
 
+    /// <inheritdoc/>
+    string ITrainingPart.Name => "initial_states";
+
     /// <summary>The state in which the rows of a batch begin; null for the empty one.</summary>
-    public Mamba2State? Before(long batch, int rows)
+    /// <param name="batch">The batch's number.</param>
+    /// <param name="rows">How many rows it has.</param>
+    /// <param name="continues">Whether each row goes on where that row of the batch before ended; null where rows of different batches have nothing to do with each other.</param>
+    public Mamba2State? Before(long batch, int rows, bool[]? continues = null)
     {
         var random = new Philox(seed, (ulong)batch);
-        double[] begun = [.. Enumerable.Range(0, rows).Select(_ => random.NextDouble() < emptyProbability ? 0.0 : 1)];
-        if (Draw(random, rows) is not { } drawn)
+        double[] begun = [.. Enumerable.Range(0, rows).Select(row => random.NextDouble() < emptyProbability || IsFresh(continues, row) ? 0.0 : 1)];
+        if (Draw(random, rows) is not { } drawn || begun.All(value => value == 0))
             return null;
         if (begun.All(value => value == 1))
             return drawn;
@@ -38,8 +46,31 @@ public abstract class InitialStates(Mamba2Model model, double emptyProbability, 
         ]);
     }
 
-    /// <summary>Is told the state in which the rows of a batch ended, without its history. What is to be kept of it must be owned: its memory is about to be released.</summary>
+    /// <summary>Is told the state in which the rows of a batch ended. What is to be kept of it must be owned: its memory is about to be released.</summary>
     public abstract void After(Mamba2State last);
+
+    /// <summary>The step is made: what was learnt of its batches stays.</summary>
+    public virtual void Commit()
+    {
+    }
+
+    /// <summary>The step was not made: everything is as after the last <see cref="Commit"/>.</summary>
+    public virtual void Rollback()
+    {
+    }
+
+    /// <inheritdoc/>
+    public virtual void Save(StateWriter state)
+    {
+    }
+
+    /// <inheritdoc/>
+    public virtual void Restore(StateReader state)
+    {
+    }
+
+    /// <summary>Whether a row begins anew and must begin in the empty state.</summary>
+    private protected virtual bool IsFresh(bool[]? continues, int row) => false;
 
     /// <summary>The state in which all rows would begin; null where there is none yet.</summary>
     protected abstract Mamba2State? Draw(Philox random, int rows);
@@ -72,28 +103,83 @@ public abstract class InitialStates(Mamba2Model model, double emptyProbability, 
 /// <param name="seed">The seed of that choice.</param>
 public sealed class CarriedStates(Mamba2Model model, double emptyProbability = 0, ulong seed = 0) : InitialStates(model, emptyProbability, seed), IDisposable
 {
-    private Scope home = Scope.Apart();
-    private Mamba2State? last;
+    private (Mamba2State? State, Scope Home) committed = (null, Scope.Apart());
+    private (Mamba2State State, Scope Home)? pending;
 
     /// <inheritdoc/>
     public override void After(Mamba2State last)
     {
-        Scope next = Scope.Apart();
-        this.last = new Mamba2State([.. last.Layers.Select(layer => layer with { LogRetention = null })]);
-        next.Own(this.last.Tensors);
-        home.Dispose();
-        home = next;
+        var own = new Mamba2State([.. last.Layers.Select(layer => layer with { LogRetention = null })]);
+        Scope home = Scope.Apart();
+        home.Own(own.Tensors);
+        pending?.Home.Dispose();
+        pending = (own, home);
+    }
+
+    /// <inheritdoc/>
+    public override void Commit()
+    {
+        if (pending is not { } now)
+            return;
+        committed.Home.Dispose();
+        committed = (now.State.Detach(), now.Home);
+        pending = null;
+    }
+
+    /// <inheritdoc/>
+    public override void Rollback()
+    {
+        pending?.Home.Dispose();
+        pending = null;
+    }
+
+    /// <inheritdoc/>
+    public override void Save(StateWriter state)
+    {
+        state.Values["rows"] = committed.State?.Batch ?? 0;
+        if (committed.State is null)
+            return;
+        state.Values["positions"] = new JsonArray([.. committed.State.Layers.Select(layer => (JsonNode?)layer.Memory?.Position)]);
+        foreach ((string name, Tensor tensor) in Named(committed.State))
+            state.Add(name, tensor);
+    }
+
+    /// <inheritdoc/>
+    public override void Restore(StateReader state)
+    {
+        Rollback();
+        committed.Home.Dispose();
+        committed = (null, Scope.Apart());
+        int rows = state.Value<int>("rows");
+        if (rows == 0)
+            return;
+        using var scope = new Scope();
+        Mamba2State restored = Model.EmptyState(rows);
+        restored = new Mamba2State([.. restored.Layers.Select((layer, index) => layer.With([.. Named(layer, index).Select(item => state.Tensor(item.Name, Model.Backend))]))]);
+        JsonArray positions = state.Array("positions");
+        for (int i = 0; i < restored.Layers.Count; i++)
+            restored.Layers[i].Memory?.MoveTo(positions[i]!.GetValue<long>());
+        committed.Home.Own(restored.Tensors);
+        committed.State = restored;
     }
 
     /// <summary>Releases the states.</summary>
     public void Dispose()
     {
-        home.Dispose();
-        last = null;
+        Rollback();
+        committed.Home.Dispose();
+        committed.State = null;
     }
 
     /// <inheritdoc/>
-    protected override Mamba2State? Draw(Philox random, int rows) => last?.Batch == rows ? last : null;
+    protected override Mamba2State? Draw(Philox random, int rows) => (pending?.State ?? committed.State) is { } last && last.Batch == rows ? last : null;
+
+    /// <inheritdoc/>
+    private protected override bool IsFresh(bool[]? continues, int row) => continues is not null && !continues[row];
+
+    private static IEnumerable<(string Name, Tensor Tensor)> Named(Mamba2State state) => state.Layers.SelectMany(Named);
+
+    private static IEnumerable<(string Name, Tensor Tensor)> Named(LayerState layer, int index) => layer.Tensors.Select((tensor, place) => ($"{index}/{place}", tensor));
 }
 
 /// <summary>Every row begins in a recurrent state of normal numbers with mean 0.</summary>
@@ -120,7 +206,7 @@ public sealed class FittedNoise(Mamba2Model model, double emptyProbability = 0, 
 {
     private const double Renewal = 0.1;
 
-    private double[][]? means, squares;
+    private double[][]? means, squares, committedMeans, committedSquares;
 
     /// <summary>The mean and the deviation of a head's last states; null before the first batch.</summary>
     public (double Mean, double Deviation)? MomentsOf(int layer, int head) => means is null
@@ -129,6 +215,7 @@ public sealed class FittedNoise(Mamba2Model model, double emptyProbability = 0, 
     /// <inheritdoc/>
     public override void After(Mamba2State last)
     {
+        using var pause = Differentiation.Pause();
         double[][] newMeans = [.. last.Layers.Select(layer => PerHead(layer.Recurrent))], newSquares = [.. last.Layers.Select(layer => PerHead(layer.Recurrent.Square()))];
         (means, squares) = (Renewed(means, newMeans), Renewed(squares, newSquares));
 
@@ -136,6 +223,32 @@ public sealed class FittedNoise(Mamba2Model model, double emptyProbability = 0, 
 
         static double[][] Renewed(double[][]? old, double[][] fresh) => old is null
             ? fresh : [.. old.Zip(fresh, (before, now) => before.Zip(now, (x, y) => x + Renewal * (y - x)).ToArray())];
+    }
+
+    /// <inheritdoc/>
+    public override void Commit() => (committedMeans, committedSquares) = (means, squares);
+
+    /// <inheritdoc/>
+    public override void Rollback() => (means, squares) = (committedMeans, committedSquares);
+
+    /// <inheritdoc/>
+    public override void Save(StateWriter state)
+    {
+        state.Values["fitted"] = means is not null;
+        for (int layer = 0; layer < (means?.Length ?? 0); layer++)
+        {
+            state.Add($"{layer}/means", means![layer]);
+            state.Add($"{layer}/squares", squares![layer]);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Restore(StateReader state)
+    {
+        bool isFitted = state.Value<bool>("fitted");
+        means = isFitted ? [.. Enumerable.Range(0, Model.Config.Layers).Select(layer => state.Doubles($"{layer}/means"))] : null;
+        squares = isFitted ? [.. Enumerable.Range(0, Model.Config.Layers).Select(layer => state.Doubles($"{layer}/squares"))] : null;
+        Commit();
     }
 
     /// <inheritdoc/>

@@ -1,18 +1,22 @@
+using System.Diagnostics;
 using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Backends;
 using ScratchMamba.Tensors.Operations;
 
 namespace ScratchMamba.Training;
 
-/// <summary>What happened in one step.</summary>
-/// <param name="Step">Its number, from 1.</param>
-/// <param name="Loss">The mean loss before the update, in nats per token.</param>
-/// <param name="GradientNorm">The norm of all gradients together, before clipping.</param>
-/// <param name="LearningRate">The learning rate.</param>
-/// <param name="Penalty">The forgetting penalty, which the loss does not contain.</param>
-public readonly record struct StepReport(long Step, double Loss, double GradientNorm, double LearningRate, double Penalty = 0);
+/// <summary>What happens when the loss or a gradient is not finite.</summary>
+public enum NonFinite
+{
+    /// <summary>The step throws.</summary>
+    Stop,
+
+    /// <summary>The step's batches are left out: no parameter, moment or carried state changes.</summary>
+    Skip,
+}
 
 /// <summary>Trains a language model on batches of tokens.</summary>
 /// <param name="model">The model; its parameters change in place.</param>
@@ -21,29 +25,85 @@ public readonly record struct StepReport(long Step, double Loss, double Gradient
 /// <param name="schedule">The learning rate.</param>
 /// <param name="settings">The optimizer.</param>
 /// <param name="accumulation">How many batches make one update: the gradients are averaged.</param>
-public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, int length, LearningRateSchedule schedule, AdamWSettings? settings = null, int accumulation = 1)
+public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, int length, LearningRateSchedule schedule, AdamWSettings? settings = null, int accumulation = 1) : ITrainingPart
 {
+    // Weights that give no finite loss any more will not give one later.
+    private const int MostSkippedInARow = 10;
+
+    private int skippedInARow;
+
+    /// <summary>The model.</summary>
+    public Mamba2Model Model => model;
+
+    /// <summary>The learning rate.</summary>
+    public LearningRateSchedule Schedule => schedule;
+
     /// <summary>The optimizer.</summary>
     public AdamWOptimizer Optimizer { get; } = new(model, settings ?? new AdamWSettings());
 
     /// <summary>Where sequences begin; null for the empty state.</summary>
     public InitialStates? InitialStates { get; init; }
 
+    /// <summary>
+    /// Through how many batches of one update gradients pass with the state: each is the continuation of the one before, so that this many of length L have the gradients of one of that many times L.
+    /// 1, the default, for truncation at every batch; more needs <see cref="CarriedStates"/>.
+    /// </summary>
+    public int Through
+    {
+        get;
+        init => field = value >= 1 && accumulation % value == 0
+            ? value : throw new ArgumentOutOfRangeException(nameof(value), value, $"Gradients pass through a number of batches that divides the {accumulation} of an update.");
+    } = 1;
+
     /// <summary>What is added to the loss so that the model learns to forget; null for nothing.</summary>
     public ForgettingPenalty? Penalty { get; init; }
+
+    /// <summary>What happens when the loss or a gradient is not finite.</summary>
+    public NonFinite OnNonFinite { get; init; }
 
     /// <summary>How many steps have been made.</summary>
     public long StepsDone { get; private set; }
 
+    /// <summary>How many batches were left out before the next one: see <see cref="SkipBatches"/>.</summary>
+    public long BatchesSkipped { get; private set; }
+
+    /// <summary>What has to be saved for the training to go on exactly.</summary>
+    public IEnumerable<ITrainingPart> Parts => [this, Optimizer, .. InitialStates is null ? (ITrainingPart[])[] : [InitialStates]];
+
+    /// <inheritdoc/>
+    string ITrainingPart.Name => "trainer";
+
     /// <summary>Makes one update.</summary>
-    /// <exception cref="NumericalException">The loss or a gradient is not finite; no parameter was changed.</exception>
+    /// <exception cref="NumericalException">
+    /// The loss or a gradient is not finite, and <see cref="OnNonFinite"/> is not to skip, or ten steps in a row were skipped; no parameter was changed. On a <see cref="FiniteBackend"/> the message says
+    /// which operation, in which part of the model, made the first number that is not finite.
+    /// </exception>
     public StepReport Step()
     {
         bool tracked = model.TracksRetention;
         model.TracksRetention |= Penalty?.Retention > 0;
+        long start = Stopwatch.GetTimestamp();
         try
         {
-            return Step(StepsDone);
+            StepReport report = Attempt();
+            InitialStates?.Commit();
+            skippedInARow = 0;
+            return report with { Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds };
+        }
+        catch (NumericalException fault)
+        {
+            InitialStates?.Rollback();
+            string message = $"{fault.Message}{Locate()}";
+            if (OnNonFinite == NonFinite.Stop)
+                throw new NumericalException(message);
+            if (++skippedInARow == MostSkippedInARow)
+                throw new NumericalException($"{MostSkippedInARow} steps in a row were skipped. {message}");
+            return new StepReport(++StepsDone, double.NaN, double.NaN, schedule[StepsDone - 1]) { Skipped = message, Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds };
+        }
+        catch
+        {
+            InitialStates?.Rollback();
+            throw;
         }
         finally
         {
@@ -51,44 +111,115 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
         }
     }
 
-    private StepReport Step(long done)
+    /// <summary>Leaves out the next batches: the step to come reads those after them.</summary>
+    public void SkipBatches(long count) => BatchesSkipped += count;
+
+    /// <inheritdoc/>
+    void ITrainingPart.Save(StateWriter state)
+    {
+        state.Values["steps"] = StepsDone;
+        state.Values["batches_skipped"] = BatchesSkipped;
+        state.Values["skipped_in_a_row"] = skippedInARow;
+    }
+
+    /// <inheritdoc/>
+    void ITrainingPart.Restore(StateReader state)
+    {
+        StepsDone = state.Value<long>("steps");
+        BatchesSkipped = state.Value<long>("batches_skipped");
+        skippedInARow = state.Value<int>("skipped_in_a_row");
+    }
+
+    private StepReport Attempt()
     {
         using var scope = new Scope();
-        double loss = 0, penalties = 0;
+        var sums = new Sums();
+        Gradients gradients = Gradient(ref sums);
+        if (!double.IsFinite(sums.Loss + sums.Penalty))
+            throw new NumericalException($"The loss is {sums.Loss + sums.Penalty} at step {StepsDone + 1}; no parameter was changed.");
+        double rate = schedule[StepsDone];
+        double norm = Optimizer.Step(gradients, rate);
+        return new StepReport(++StepsDone, sums.Loss, norm, rate, sums.Penalty) { Tokens = sums.Tokens, Waited = sums.Waited };
+    }
+
+    private struct Sums
+    {
+        public double Loss, Penalty, Waited;
+        public long Tokens;
+    }
+
+    /// <summary>The gradient of the mean loss, and of the penalty, over the batches of the next step.</summary>
+    private Gradients Gradient(ref Sums sums)
+    {
         Gradients? gradients = null;
+        Tensor? together = null;
         for (int i = 0; i < accumulation; i++)
         {
-            long number = done * accumulation + i;
+            long number = StepsDone * accumulation + i + BatchesSkipped, asked = Stopwatch.GetTimestamp();
             TokenBatch batch = batches(number);
-            (Tensor mean, Tensor? penalty, Mamba2State last) = Read(batch, InitialStates?.Before(number, batch.Inputs.Length / length));
+            sums.Waited += Stopwatch.GetElapsedTime(asked).TotalSeconds;
+            sums.Tokens += batch.Inputs.Length;
+            (Tensor mean, Tensor? penalty, Mamba2State last) = Read(batch, InitialStates?.Before(number, batch.Inputs.Length / length, batch.Continues));
             mean *= 1.0 / accumulation;
-            loss += mean.Item();
+            sums.Loss += mean.Item();
             if (penalty is not null)
             {
                 penalty *= 1.0 / accumulation;
-                penalties += penalty.Item();
+                sums.Penalty += penalty.Item();
                 mean += penalty;
             }
-            Mamba2State? carried = InitialStates is null ? null : last.Detach();
-            Gradients part = mean.Backward();
+            together = together is null ? mean : together + mean;
+            bool isLast = (i + 1) % Through == 0;
+            Mamba2State? carried = InitialStates is null ? null : isLast ? last.Detach() : last;
+            if (isLast)
+            {
+                Gradients part = together.Backward();
+                gradients = gradients is null ? part : gradients.Add(part);
+                together = null;
+            }
             if (carried is not null)
                 InitialStates!.After(carried);
-            gradients = gradients is null ? part : gradients.Add(part);
         }
-        if (!double.IsFinite(loss + penalties))
-            throw new NumericalException($"The loss is {loss + penalties} at step {done + 1}; no parameter was changed.");
-        double rate = schedule[done];
-        double norm = Optimizer.Step(gradients!, rate);
-        return new StepReport(++StepsDone, loss, norm, rate, penalties);
+        return gradients!;
+    }
+
+    /// <summary>Makes the step's gradient again, looking at what every operation makes.</summary>
+    private string Locate()
+    {
+        if (model.Backend is not FiniteBackend { IsChecking: false } finite)
+            return "";
+        finite.IsChecking = true;
+        finite.Step = StepsDone + 1;
+        try
+        {
+            using var scope = new Scope();
+            var sums = new Sums();
+            Gradient(ref sums);
+            return " Made again, it was finite: the fault is not in the numbers but in what computes them.";
+        }
+        catch (NumericalException fault)
+        {
+            return $" {fault.Message}";
+        }
+        catch (InsufficientMemoryException)
+        {
+            return "";
+        }
+        finally
+        {
+            finite.IsChecking = false;
+            InitialStates?.Rollback();
+        }
     }
 
     private (Tensor Mean, Tensor? Penalty, Mamba2State Last) Read(TokenBatch batch, Mamba2State? initial)
     {
-        int rows = batch.Inputs.Length / length;
-        Tensor inputs = model.Backend.Tensor<int>([rows, length], batch.Inputs), labels = model.Backend.Tensor<int>([rows, length], batch.Labels);
+        Shape shape = [batch.Inputs.Length / length, length];
+        Tensor inputs = model.Backend.Tensor<int>(shape, batch.Inputs), labels = model.Backend.Tensor<int>(shape, batch.Labels);
+        Tensor? sequence = batch.Documents is null ? null : model.Backend.Tensor<int>(shape, batch.Documents);
         if (Penalty is not null)
-            return Penalty.Read(model, inputs, labels, initial);
-        (Tensor losses, Mamba2State last) = model.LossesAndState(inputs, labels, initial);
+            return sequence is null ? Penalty.Read(model, inputs, labels, initial) : throw new InvalidOperationException("A forgetting penalty is one of whole rows: it cannot be had with several documents in a row.");
+        (Tensor losses, Mamba2State last) = model.LossesAndState(inputs, labels, initial, sequence);
         return (losses.MeanOverLabels(labels), null, last);
     }
 
@@ -97,6 +228,7 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     {
         Shape shape = [batch.Inputs.Length / length, length];
         Tensor labels = model.Backend.Tensor<int>(shape, batch.Labels);
-        return model.Losses(model.Backend.Tensor<int>(shape, batch.Inputs), labels).MeanOverLabels(labels);
+        Tensor? sequence = batch.Documents is null ? null : model.Backend.Tensor<int>(shape, batch.Documents);
+        return model.Losses(model.Backend.Tensor<int>(shape, batch.Inputs), labels, sequence: sequence).MeanOverLabels(labels);
     }
 }

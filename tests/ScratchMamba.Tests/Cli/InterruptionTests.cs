@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using ScratchMamba.Checkpoints;
 using ScratchMamba.Cli;
+using ScratchMamba.Training;
 
 namespace ScratchMamba.Tests.Cli;
 
@@ -20,7 +21,9 @@ public sealed class InterruptionTests(SmallModel small) : IClassFixture<SmallMod
     private void AssertOutIsWhole()
     {
         Run.Of("evaluate", "--model", Out, "--data", small.Text).Succeeds();
-        Assert.Equal(["config.json", "model.safetensors"], Directory.GetFileSystemEntries(Out).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
+        Assert.Equal([Path.Combine(Out, "checkpoints"), Path.Combine(Out, "run.json")], Directory.GetFileSystemEntries(Out).Order(StringComparer.Ordinal));
+        foreach (string checkpoint in Directory.GetDirectories(Path.Combine(Out, "checkpoints")))
+            Assert.Equal(["config.json", "model.safetensors", "training.json", "training.safetensors"], Directory.GetFileSystemEntries(checkpoint).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
     }
 
     [Fact]
@@ -41,7 +44,7 @@ public sealed class InterruptionTests(SmallModel small) : IClassFixture<SmallMod
         Run run = Run.Of(new CancellationToken(canceled: true), new StringWriter(), Training());
         Assert.Equal(CommandLine.Failed, run.Code);
         Assert.StartsWith("stopped", run.Error, StringComparison.Ordinal);
-        Assert.Empty(Directory.GetFileSystemEntries(folder.Path));
+        Assert.Empty(RunFolder.CheckpointsIn(Out));
     }
 
     [Fact]
@@ -74,13 +77,13 @@ public sealed class InterruptionTests(SmallModel small) : IClassFixture<SmallMod
         // Saving after every step, so that it is likely to die while it saves.
         using Process process = Run.Start(limit: null, Training("--save-every", "1"));
         WaitForStep(process);
-        while (!Directory.Exists(Out))
+        while (RunFolder.Newest(Out) is null)
             Thread.Sleep(1);
         process.Kill();
         process.WaitForExit();
         Run.Of("evaluate", "--model", Out, "--data", small.Text).Succeeds();
         // The next training tidies up what the dead one left.
-        Run.Of(["train", "--data", small.Text, "--out", Out, .. SmallModel.Tiny, "--steps", "1"]).Succeeds();
+        Run.Of("train", "--resume", "--out", Out, "--steps", $"{RunFolder.CheckpointsIn(Out)[0].Step + 1}").Succeeds();
         AssertOutIsWhole();
         Assert.Equal([Out], Directory.GetFileSystemEntries(folder.Path));
     }
@@ -90,7 +93,7 @@ public sealed class InterruptionTests(SmallModel small) : IClassFixture<SmallMod
     {
         string aside = folder.File("out.previous-0123abcd");
         Directory.CreateDirectory(aside);
-        foreach (string file in Directory.GetFiles(small.Model))
+        foreach (string file in Directory.GetFiles(RunFolder.Newest(small.Model)!))
             File.Copy(file, Path.Combine(aside, Path.GetFileName(file)));
         Run.Of("inspect", "--model", Out).Succeeds();
         Run.Of("generate", "--model", Out, "--prompt", "a", "-n", "2").Succeeds();
@@ -101,14 +104,16 @@ public sealed class InterruptionTests(SmallModel small) : IClassFixture<SmallMod
     public async Task AFullDiskLeavesWhatWasThere()
     {
         Run.Of(["train", "--data", small.Text, "--out", Out, .. SmallModel.Tiny, "--steps", "1"]).Succeeds();
-        byte[] before = File.ReadAllBytes(Path.Combine(Out, "model.safetensors"));
+        string checkpoint = RunFolder.Newest(Out)!;
+        byte[] before = File.ReadAllBytes(Path.Combine(checkpoint, "model.safetensors"));
         // Eight kilobytes: room for the configuration, not for the weights.
-        using Process process = Run.Start(limit: 16, ["train", "--data", small.Text, "--out", Out, .. SmallModel.Tiny, "--steps", "2"]);
+        using Process process = Run.Start(limit: 16, "train", "--resume", "--out", Out, "--steps", "2");
         Task<string> error = process.StandardError.ReadToEndAsync();
         await process.StandardOutput.ReadToEndAsync();
         await process.WaitForExitAsync();
         new Run(process.ExitCode, "", await error).FailsSaying(Out, "cannot be written, and nothing was changed");
-        Assert.Equal(before, File.ReadAllBytes(Path.Combine(Out, "model.safetensors")));
+        Assert.Equal([checkpoint], RunFolder.CheckpointsIn(Out).Select(item => item.Path));
+        Assert.Equal(before, File.ReadAllBytes(Path.Combine(checkpoint, "model.safetensors")));
         AssertOutIsWhole();
         Assert.Equal([Out], Directory.GetFileSystemEntries(folder.Path));
     }

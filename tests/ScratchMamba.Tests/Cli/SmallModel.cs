@@ -1,4 +1,5 @@
 using System.Text;
+using ScratchMamba.Training;
 
 namespace ScratchMamba.Tests.Cli;
 
@@ -10,7 +11,7 @@ public sealed class SmallModel : IDisposable
     public SmallModel()
     {
         File.WriteAllText(Text, string.Concat(Enumerable.Range(0, 200).Select(i => $"line {i}: the quick brown fox jumps over {i * i} lazy dogs\n")), Encoding.UTF8);
-        Run.Of(["train", "--data", Text, "--out", Model, .. Tiny, "--steps", "3"]).Succeeds();
+        Run.Of(["train", "--data", Text, "--out", folder.File("model"), .. Tiny, "--steps", "3"]).Succeeds();
     }
 
     /// <summary>Sizes with which a step takes milliseconds.</summary>
@@ -18,7 +19,7 @@ public sealed class SmallModel : IDisposable
 
     public string Text => folder.File("text.txt");
 
-    public string Model => folder.File("model");
+    public string Model => RunFolder.Newest(folder.File("model"))!;
 
     public void Dispose() => folder.Dispose();
 }

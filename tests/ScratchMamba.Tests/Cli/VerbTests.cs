@@ -3,6 +3,7 @@ using System.Text.RegularExpressions;
 using ScratchMamba.Checkpoints;
 using ScratchMamba.Cli;
 using ScratchMamba.Mamba2;
+using ScratchMamba.Training;
 
 namespace ScratchMamba.Tests.Cli;
 
@@ -26,7 +27,7 @@ public sealed partial class VerbTests(SmallModel small) : IClassFixture<SmallMod
         string[] first = Lines("first");
         Assert.Equal(first, Lines("second"));
         Assert.Contains(first, line => line.Contains("counting pairs", StringComparison.Ordinal));
-        Assert.Equal(File.ReadAllBytes(Path.Combine(folder.File("first"), "model.safetensors")), File.ReadAllBytes(Path.Combine(folder.File("second"), "model.safetensors")));
+        Assert.Equal(File.ReadAllBytes(Path.Combine(RunFolder.Newest(folder.File("first"))!, "model.safetensors")), File.ReadAllBytes(Path.Combine(RunFolder.Newest(folder.File("second"))!, "model.safetensors")));
         // What it says to try next works.
         string[] next = first.Single(line => line.StartsWith("  scratchmamba inspect", StringComparison.Ordinal)).Replace("OUT", folder.File("first"), StringComparison.Ordinal).Split(' ', StringSplitOptions.RemoveEmptyEntries);
         Run.Of(next[1..]).Succeeds();

@@ -1,4 +1,3 @@
-using ScratchMamba.Checkpoints;
 using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tokenizers;
@@ -6,8 +5,8 @@ using ScratchMamba.Training;
 
 namespace ScratchMamba.Cli;
 
-/// <summary>One training on text, as the commands train and quickstart run it: held-out loss and checkpoints included.</summary>
-internal sealed record TrainingRun
+/// <summary>What a training on text needs, as the commands train and quickstart run it.</summary>
+internal sealed record TextTraining
 {
     // Enough held-out text for a loss to three digits, and little enough to be read in seconds.
     private const int HeldOutLimit = 64 * 1024;
@@ -33,8 +32,8 @@ internal sealed record TrainingRun
 
     public ulong Seed { get; init; }
 
-    /// <summary>Every how many steps a checkpoint is saved; 0 for at the end only.</summary>
-    public int SaveEvery { get; init; }
+    /// <summary>When checkpoints are saved; one always is at the end.</summary>
+    public SaveInterval SaveEvery { get; init; }
 
     /// <summary>Every how many steps the held-out loss is measured; 0 for at the end only.</summary>
     public int EvaluateEvery { get; init; }
@@ -42,44 +41,49 @@ internal sealed record TrainingRun
     /// <summary>The bytes of text that the held-out loss is measured on.</summary>
     public int HeldOutBytes => Math.Min(HeldOutLimit, Corpus.HeldOut.Length);
 
-    /// <summary>Trains, saves, and measures the held-out loss at the end.</summary>
+    /// <summary>Whether to go on where the last training in the folder was stopped.</summary>
+    public bool Resumes { get; init; }
+
+    /// <summary>Whether a training that is in the folder gives way to this one, once this one has a checkpoint.</summary>
+    public bool Replaces { get; init; }
+
+    /// <summary>Is called when the folder is open and training is about to begin.</summary>
+    public Action? Started { get; init; }
+
+    /// <summary>How many checkpoints are kept beside the best one.</summary>
+    public int Keep { get; init; } = 3;
+
+    /// <summary>What happens when the loss or a gradient is not finite.</summary>
+    public NonFinite OnNonFinite { get; init; }
+
+    /// <summary>Trains, and measures the held-out loss at the end.</summary>
     public Evaluation Run(TextWriter output, CancellationToken cancellation)
     {
         int[] training = Tokenizer.Encode(Corpus.Training), heldOut = Tokenizer.Encode(Corpus.HeldOut.AsSpan(0, HeldOutBytes));
         if (heldOut.Length < 2)
             throw new InvalidDataException($"The data is too short: {Corpus.Training.Length + Corpus.HeldOut.Length} bytes leave nothing to hold out for evaluation.");
         var batches = new TokenBatches(training, Batch, Length, Seed);
-        var trainer = new Trainer(Model, step => batches[step], Length, Schedule, Optimizer, Accumulation);
+        using var folder = new RunFolder(Folder);
+        var trainer = new Trainer(Model, step => batches[step], Length, Schedule, Optimizer, Accumulation) { OnNonFinite = OnNonFinite };
         WriteGroups(trainer.Optimizer, output);
-
-        var display = new TrainingDisplay(output, Schedule.Steps, (long)Batch * Length * Accumulation);
-        try
+        var run = new TrainingRun
         {
-            display.Run(shown =>
-            {
-                while (trainer.StepsDone < Schedule.Steps)
-                {
-                    cancellation.ThrowIfCancellationRequested();
-                    shown.Report(trainer.Step());
-                    long done = trainer.StepsDone;
-                    if (done == Schedule.Steps)
-                        break;
-                    if (EvaluateEvery > 0 && done % EvaluateEvery == 0)
-                        shown.Line($"step {done,6}/{Schedule.Steps}  held-out loss {Evaluator.Evaluate(Model, heldOut, Length, cancellation: cancellation).Loss:0.0000}");
-                    if (SaveEvery > 0 && done % SaveEvery == 0)
-                        Checkpoint.Save(Model, Folder, tokenizer: Tokenizer);
-                }
-            });
-            Checkpoint.Save(Model, Folder, tokenizer: Tokenizer);
-            return Evaluator.Evaluate(Model, heldOut, Length, cancellation: cancellation);
-        }
-        catch (OperationCanceledException)
-        {
-            if (trainer.StepsDone == 0)
-                throw new OperationCanceledException("stopped before the first step; nothing was saved");
-            Checkpoint.Save(Model, Folder, tokenizer: Tokenizer);
-            throw new OperationCanceledException($"stopped after {trainer.StepsDone} of {Schedule.Steps} steps; saved in {Folder}");
-        }
+            Trainer = trainer,
+            Folder = folder,
+            Tokenizer = Tokenizer,
+            SaveEvery = SaveEvery,
+            Keep = Keep,
+            Replaces = Replaces,
+            EvaluateEvery = EvaluateEvery,
+            Evaluate = token => Evaluator.Evaluate(Model, heldOut, Length, cancellation: token),
+        };
+        var display = new TrainingDisplay(output, Schedule.Steps);
+        run.Observers.Add(display);
+        if (Resumes && !run.Resume())
+            throw new InvalidOperationException($"{Folder} has no checkpoint to resume from.");
+        Started?.Invoke();
+        display.Show(() => run.Run(cancellation));
+        return run.HeldOut!.Value;
     }
 
     private static void WriteGroups(AdamWOptimizer optimizer, TextWriter output)
