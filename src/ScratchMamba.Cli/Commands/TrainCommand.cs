@@ -16,7 +16,7 @@ internal static class TrainCommand
         Option<string[]> data = CommonOptions.Data();
         data.Required = false;
         Option<string> folder = CommonOptions.Text("--out", "The folder of the run: its checkpoints, each of them a model, and all that is known of it.");
-        var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder that has one; by default the one in --out, and without it bytes." };
+        var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder that has one; without it, tokens are bytes." };
         var config = new Option<string?>("--config") { Description = "A config.json with the model's sizes, instead of the options for them." };
         Option<int> layers = CommonOptions.Count("--layers", 4, "The number of blocks."), width = CommonOptions.Count("--width", 128, "The width of the residual stream."),
             state = CommonOptions.Count("--state", 64, "The size of the state of a channel."), head = CommonOptions.Count("--head", 32, "The channels of a head.");
@@ -57,6 +57,7 @@ internal static class TrainCommand
             data, folder, tokenizer, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, resume, saveEvery, keep, evaluateEvery, onNonFinite, device, CommonOptions.Threads, precision, trace, lockstep);
         verb.SetAction((parsed, cancellation) =>
         {
+            TextWriter output = parsed.InvocationConfiguration.Output;
             string target = parsed.GetValue(folder)!;
             bool resumes = parsed.GetValue(resume);
             if (resumes)
@@ -65,9 +66,13 @@ internal static class TrainCommand
                 RunFolder.CheckNew(target);
             if (parsed.GetValue(data) is not { Length: > 0 } files)
                 throw new MisuseException("--data names what to train on; it is left out only where --resume goes on with a training.");
-            Tokenizer tokens = TokenizerFor(parsed.GetValue(tokenizer), parsed.GetValue(folder)!);
+            Tokenizer tokens = resumes ? Checkpoint.LoadTokenizer(target) : TokenizerFor(parsed.GetValue(tokenizer));
             Mamba2Config sizes;
-            if (parsed.GetValue(config) is { } file)
+            if (resumes)
+            {
+                sizes = Checkpoint.LoadConfig(target);
+            }
+            else if (parsed.GetValue(config) is { } file)
             {
                 foreach (Option<int> option in new[] { layers, width, state, head })
                 {
@@ -93,7 +98,6 @@ internal static class TrainCommand
             Check(sizes);
             Memory.Require(sizes, parsed.GetValue(batch), parsed.GetValue(length));
             int count = parsed.GetValue(steps);
-            TextWriter output = parsed.InvocationConfiguration.Output;
             TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadFiles(files));
             using Backend opened = Devices.Open(parsed, device, parsed.GetValue(lockstep));
             using var traced = new Trace(opened, parsed.GetValue(trace), output);
@@ -131,10 +135,10 @@ internal static class TrainCommand
         return verb;
     }
 
-    private static Tokenizer TokenizerFor(string? given, string folder)
+    private static Tokenizer TokenizerFor(string? given)
     {
         if (given is null)
-            return Directory.Exists(folder) ? Checkpoint.LoadTokenizer(folder) : new ByteTokenizer();
+            return new ByteTokenizer();
         return Checkpoint.LoadTokenizer(given) is BpeTokenizer tokenizer ? tokenizer : throw new MisuseException($"--tokenizer {given} has no tokenizer.json.");
     }
 

@@ -100,7 +100,17 @@ public sealed class RunFolder : IDisposable
     }
 
     /// <summary>Lets others train in the folder.</summary>
-    public void Dispose() => hold.Dispose();
+    public void Dispose()
+    {
+        File.Delete(hold.Name);
+        hold.Dispose();
+        // A training that did not get to a checkpoint leaves nothing.
+        foreach (string folder in new[] { CheckpointsOf(Path), Path })
+        {
+            if (!Directory.EnumerateFileSystemEntries(folder).Any())
+                Directory.Delete(folder);
+        }
+    }
 
     private static string CheckpointsOf(string path) => System.IO.Path.Combine(path, "checkpoints");
 

@@ -93,7 +93,7 @@ public sealed class InterruptionTests(SmallModel small) : IClassFixture<SmallMod
     {
         string aside = folder.File("out.previous-0123abcd");
         Directory.CreateDirectory(aside);
-        foreach (string file in Directory.GetFiles(RunFolder.Newest(small.Model)!))
+        foreach (string file in Directory.GetFiles(small.Model))
             File.Copy(file, Path.Combine(aside, Path.GetFileName(file)));
         Run.Of("inspect", "--model", Out).Succeeds();
         Run.Of("generate", "--model", Out, "--prompt", "a", "-n", "2").Succeeds();

@@ -107,10 +107,10 @@ public sealed partial class VerbTests(SmallModel small) : IClassFixture<SmallMod
 
         string[] train = ["train", "--data", small.Text, "--out", model, .. SmallModel.Tiny, "--steps", "3"];
         Assert.Contains("bits per byte", Run.Of([.. train, "--tokenizer", tokenizer]).Succeeds().Output, StringComparison.Ordinal);
-        Run.Of([.. train, "--tokenizer", small.Model]).IsMisuseSaying("--tokenizer", "no tokenizer.json");
+        Run.Of(["train", "--data", small.Text, "--out", folder.File("other"), .. SmallModel.Tiny, "--tokenizer", small.Model]).IsMisuseSaying("--tokenizer", "no tokenizer.json");
         Assert.Equal(304, Checkpoint.LoadConfig(model).VocabularySize);
-        Assert.Equal(File.ReadAllBytes(tokenizer), File.ReadAllBytes(Path.Combine(model, "tokenizer.json")));
-        Run.Of(train).Succeeds();
+        Assert.Equal(File.ReadAllBytes(tokenizer), File.ReadAllBytes(Path.Combine(RunFolder.Newest(model)!, "tokenizer.json")));
+        Run.Of("train", "--resume", "--out", model, "--steps", "4").Succeeds();
         Assert.Equal(304, Checkpoint.LoadConfig(model).VocabularySize);
         string[] generate = ["generate", "--model", model, "--prompt", "the quick", "-n", "20", "--ignore-eos"];
         Assert.StartsWith("the quick", Run.Of(generate).Succeeds().Output, StringComparison.Ordinal);
