@@ -88,11 +88,14 @@ internal sealed record TextTraining
 
     private static void WriteGroups(AdamWOptimizer optimizer, TextWriter output)
     {
-        foreach ((bool decays, IReadOnlyList<string> paths, long count) in optimizer.Groups)
+        foreach (OptimizerGroup group in optimizer.Groups)
         {
             // The same tensor of every layer is named once.
-            IEnumerable<string> kinds = paths.Select(path => System.Text.RegularExpressions.Regex.Replace(path, @"^backbone\.(layers\.\d+\.)?", "")).Distinct();
-            output.WriteLine($"{(decays ? "weight decay" : "no decay    ")}  {count,12:#,0} parameters: {string.Join(", ", kinds)}");
+            IEnumerable<string> kinds = group.Paths.Select(path => System.Text.RegularExpressions.Regex.Replace(path, @"^backbone\.(layers\.\d+\.)?", "")).Distinct();
+            string how = group.RateFactor == 0 ? "frozen" : group.WeightDecay > 0 ? $"decay {group.WeightDecay:0.###}" : "no decay";
+            if (group.RateFactor is not (0 or 1))
+                how += $", rate × {group.RateFactor:0.###}";
+            output.WriteLine($"{how,-12}  {group.Count,12:#,0} parameters: {string.Join(", ", kinds)}");
         }
     }
 }

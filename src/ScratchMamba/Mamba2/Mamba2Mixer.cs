@@ -44,6 +44,12 @@ public sealed class Mamba2Mixer : Module
     /// <summary>How exactly the matrices of the projections and of the scan have to be multiplied.</summary>
     public MatMulPrecision Precision { get; set; }
 
+    /// <summary>What is learnt beside the projections; null for nothing.</summary>
+    internal LowRankAdapter? InAdapter { get; private set; }
+
+    /// <summary>What is learnt beside the projections; null for nothing.</summary>
+    internal LowRankAdapter? OutAdapter { get; private set; }
+
     /// <summary>What is done to the recurrence; null for nothing.</summary>
     internal LayerCure? Cure { get; set; }
 
@@ -54,7 +60,15 @@ public sealed class Mamba2Mixer : Module
     internal bool TracksRetention { get; set; }
 
     /// <summary>Whether a token may pass in one fused operation: nothing is changed, and nobody looks at what is inside.</summary>
-    internal bool StepsAtOnce => Cure is null && Observer is null && !TracksRetention;
+    internal bool StepsAtOnce => Cure is null && Observer is null && !TracksRetention && InAdapter is null && OutAdapter is null;
+
+    /// <summary>Adds adapters to the projections.</summary>
+    internal void Adapt(LowRankAdaptation how, Initializer init)
+    {
+        LowRankAdapter? For(string name, Parameter weight) => how.Targets.Contains(name) ? new LowRankAdapter(weight.Shape, how.Rank, how.Scale, init) : null;
+        InAdapter = For("in_proj", inWeight);
+        OutAdapter = For("out_proj", outWeight);
+    }
 
     /// <inheritdoc/>
     public override IEnumerable<(string Path, Parameter Parameter)> Parameters()
@@ -75,6 +89,11 @@ public sealed class Mamba2Mixer : Module
         yield return ("out_proj.weight", outWeight);
         if (outBias is not null)
             yield return ("out_proj.bias", outBias);
+        foreach ((string name, LowRankAdapter? adapter) in new[] { ("in_proj", InAdapter), ("out_proj", OutAdapter) })
+        {
+            foreach ((string path, Parameter parameter) in adapter is null ? [] : Under(name, adapter))
+                yield return (path, parameter);
+        }
     }
 
     /// <summary>The layer over whole sequences.</summary>
@@ -102,7 +121,7 @@ public sealed class Mamba2Mixer : Module
     {
         if (!StepsAtOnce)
             return StepByStep(u, state ?? EmptyState(u.Shape[0]));
-        Tensor[] results = Tensor.ApplyAll(Middle, MiddleInputs(Linear(u, inWeight, inBias), state ?? EmptyState(u.Shape[0])));
+        Tensor[] results = Tensor.ApplyAll(Middle, MiddleInputs(Linear(u, inWeight, inBias, InAdapter), state ?? EmptyState(u.Shape[0])));
         return (Finish(results[0], results[1]), new LayerState(results[2], results[3]));
     }
 
@@ -199,7 +218,7 @@ public sealed class Mamba2Mixer : Module
 
     private (Tensor Z, Tensor XBC, Tensor RawStep) Project(Tensor u)
     {
-        Tensor projected = Linear(u, inWeight, inBias);
+        Tensor projected = Linear(u, inWeight, inBias, InAdapter);
         Tensor[] parts = projected.Split(-1, config.InnerWidth, config.ConvolutionWidth, config.Heads);
         return (parts[0], parts[1], parts[2]);
     }
@@ -225,12 +244,16 @@ public sealed class Mamba2Mixer : Module
         Tensor gated = normWeight is null
             ? y * z.Silu()
             : y.GatedRmsNorm(z, normWeight.Value, config.NormEpsilon, config.NormPerGroup ? config.Groups : 1, config.NormBeforeGate);
-        return Linear(gated, outWeight, outBias);
+        return Linear(gated, outWeight, outBias, OutAdapter);
     }
 
     private static (Tensor Y, Tensor State, CureMemory? Memory) Alone((Tensor Y, Tensor State) result) => (result.Y, result.State, null);
 
-    private Tensor Linear(Tensor x, Parameter weight, Parameter? bias) => Biased(x.MatMul(weight.Value, transposeB: true, precision: Precision), bias);
+    private Tensor Linear(Tensor x, Parameter weight, Parameter? bias, LowRankAdapter? adapter)
+    {
+        Tensor y = Biased(x.MatMul(weight.Value, transposeB: true, precision: Precision), bias);
+        return adapter is null ? y : y + adapter.Apply(x, Precision);
+    }
 
     private static Tensor Biased(Tensor y, Parameter? bias) => bias is null ? y : y + bias.Value;
 

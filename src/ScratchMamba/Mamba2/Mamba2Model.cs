@@ -105,6 +105,27 @@ public sealed class Mamba2Model : Module
     /// <summary>Whether the forward pass keeps only each block's input for the backward pass, and computes the block again there: memory for time.</summary>
     public bool Recomputes { get; set; }
 
+    /// <summary>What is trained beside the model's own parameters; null for nothing.</summary>
+    public LowRankAdaptation? Adaptation { get; private set; }
+
+    /// <summary>Freezes the model and gives its projections adapters, which are trained alone. They change nothing until they are trained.</summary>
+    /// <param name="how">Their sizes, and which projections have one.</param>
+    /// <param name="seed">Of their initial values; null for zeros, to be read from a file.</param>
+    /// <exception cref="ArgumentException">There is no such adaptation.</exception>
+    /// <exception cref="InvalidOperationException">The model is adapted already.</exception>
+    public void Adapt(LowRankAdaptation how, ulong? seed)
+    {
+        if (Adaptation is not null)
+            throw new InvalidOperationException("The model has adapters already.");
+        Adaptation = how.Validated();
+        foreach ((_, Parameter parameter) in Parameters())
+            parameter.IsFrozen = true;
+        // Not the numbers that the model's own parameters were drawn from.
+        var init = new Initializer(Backend, DType, ~seed);
+        foreach (Mamba2Block block in blocks)
+            block.Mixer.Adapt(how, init);
+    }
+
     /// <summary>What is done to the recurrence of every layer so that it forgets. States made with one cure are not continued with another.</summary>
     /// <exception cref="ArgumentException">The cure does not fit the model, or is not calibrated; the message says why.</exception>
     public Cure Cure

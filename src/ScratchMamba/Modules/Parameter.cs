@@ -7,8 +7,13 @@ namespace ScratchMamba.Modules;
 /// <param name="decays">Whether weight decay applies to it.</param>
 public sealed class Parameter(Tensor value, bool decays)
 {
-    /// <summary>The tensor: the same object for the parameter's whole life.</summary>
-    public Tensor Value { get; } = value.DType.IsFloating() ? value.Track() : value;
+    private readonly Tensor tracked = value.DType.IsFloating() ? value.Track() : value;
+
+    /// <summary>The tensor: the same object for the parameter's whole life, but for one that is frozen or released.</summary>
+    public Tensor Value => IsFrozen ? value : tracked;
+
+    /// <summary>Whether training leaves it as it is: no gradient is computed for it.</summary>
+    public bool IsFrozen { get; set; }
 
     /// <summary>Whether weight decay applies, by the published recipe.</summary>
     public bool Decays { get; } = decays;

@@ -13,7 +13,18 @@ namespace ScratchMamba.Training;
 /// <param name="ClipNorm">Gradients are scaled down to this norm, all together, when they exceed it; infinity for never.</param>
 /// <param name="DecaysEverything">Whether every parameter decays, norms and biases too.</param>
 public sealed record AdamWSettings(
-    double Beta1 = 0.9, double Beta2 = 0.95, double Epsilon = 1e-8, double WeightDecay = 0.1, double ClipNorm = 1, bool DecaysEverything = false);
+    double Beta1 = 0.9, double Beta2 = 0.95, double Epsilon = 1e-8, double WeightDecay = 0.1, double ClipNorm = 1, bool DecaysEverything = false)
+{
+    /// <summary>Parameters that are treated apart; of several groups that have a parameter, the last counts.</summary>
+    public IReadOnlyList<ParameterGroup> Groups { get; init; } = [];
+}
+
+/// <summary>Parameters that an optimizer treats alike.</summary>
+/// <param name="WeightDecay">Their decay per unit of learning rate.</param>
+/// <param name="RateFactor">What the learning rate is multiplied with; 0 for those that are frozen.</param>
+/// <param name="Paths">Their paths.</param>
+/// <param name="Count">The number of their elements.</param>
+public sealed record OptimizerGroup(double WeightDecay, double RateFactor, IReadOnlyList<string> Paths, long Count);
 
 /// <summary>
 /// Adam with decoupled weight decay and clipping by the global norm. Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019).
@@ -22,33 +33,56 @@ public sealed class AdamWOptimizer : ITrainingPart
 {
     private readonly AdamWSettings settings;
     private readonly List<Entry> entries = [];
+    private readonly OptimizerGroup? frozen;
 
-    private sealed record Entry(string Path, Parameter Parameter, Tensor First, Tensor Second, double Decay);
+    private sealed record Entry(string Path, Parameter Parameter, Tensor First, Tensor Second, double Decay, double RateFactor);
 
-    /// <summary>An optimizer for a model's parameters, with moments of zero.</summary>
-    /// <exception cref="ArgumentException">Parameters are held in 16 bits.</exception>
+    /// <summary>An optimizer for those of a model's parameters that are not frozen, with moments of zero.</summary>
+    /// <exception cref="ArgumentException">Parameters are held in 16 bits, or a group has none.</exception>
     public AdamWOptimizer(Module model, AdamWSettings settings)
     {
         this.settings = settings;
+        foreach (ParameterGroup group in settings.Groups)
+            group.ThrowIfEmpty(model);
+        (string Path, Parameter Parameter)[] fixedOnes = [.. model.Parameters().Where(entry => entry.Parameter.IsFrozen)];
+        frozen = fixedOnes.Length == 0 ? null : new OptimizerGroup(0, 0, [.. fixedOnes.Select(entry => entry.Path)], fixedOnes.Sum(entry => entry.Parameter.Count));
         foreach ((string path, Parameter parameter) in model.Parameters())
         {
+            if (parameter.IsFrozen)
+                continue;
             if (parameter.Value.DType.IsNarrow())
                 throw new ArgumentException($"{path} is held in {parameter.Value.DType}: 16 bits are for inference. Load the model in F32 to train it.");
             Tensor Moment() => parameter.Value.Backend.Zeros(parameter.Value.Type);
-            double decay = parameter.Decays || settings.DecaysEverything ? settings.WeightDecay : 0;
-            entries.Add(new Entry(path, parameter, Moment(), Moment(), decay));
+            ParameterGroup? group = settings.Groups.LastOrDefault(group => group.Has(path));
+            double decay = group?.WeightDecay ?? (parameter.Decays || settings.DecaysEverything ? settings.WeightDecay : 0);
+            entries.Add(new Entry(path, parameter, Moment(), Moment(), decay, group?.RateFactor ?? 1));
         }
     }
 
     /// <summary>How many updates have been made.</summary>
     public long Updates { get; private set; }
 
-    /// <summary>The parameters that decay and those that do not, each with their number of elements.</summary>
-    public IEnumerable<(bool Decays, IReadOnlyList<string> Paths, long Count)> Groups =>
-        from entry in entries
-        group entry by entry.Decay > 0 into side
-        orderby side.Key descending
-        select (side.Key, (IReadOnlyList<string>)[.. side.Select(entry => entry.Path)], side.Sum(entry => entry.Parameter.Count));
+    /// <summary>After how many updates <see cref="UpdateNorm"/> and <see cref="ParameterNorm"/> are measured, which takes as long as the update itself; 0 for never.</summary>
+    public int MeasureEvery { get; set; }
+
+    /// <summary>How far the last update moved all parameters together, decay included; null where it was not measured.</summary>
+    public double? UpdateNorm { get; private set; }
+
+    /// <summary>The norm of all parameters that are trained, before the last update; null where it was not measured.</summary>
+    public double? ParameterNorm { get; private set; }
+
+    /// <summary>Whether the next update will be measured.</summary>
+    public bool IsMeasuring => MeasureEvery > 0 && (Updates + 1) % MeasureEvery == 0;
+
+    /// <summary>The parameters that are treated alike: those that decay first, those that are frozen last.</summary>
+    public IEnumerable<OptimizerGroup> Groups =>
+    [
+        .. from entry in entries
+           group entry by (entry.Decay, entry.RateFactor) into alike
+           orderby alike.Key descending
+           select new OptimizerGroup(alike.Key.Decay, alike.Key.RateFactor, [.. alike.Select(entry => entry.Path)], alike.Sum(entry => entry.Parameter.Count)),
+        .. frozen is null ? (OptimizerGroup[])[] : [frozen],
+    ];
 
     /// <summary>Updates every parameter that has a gradient, in place.</summary>
     /// <returns>The norm of all gradients together, before clipping.</returns>
@@ -62,17 +96,31 @@ public sealed class AdamWOptimizer : ITrainingPart
             throw new NumericalException($"The norm of the gradients is {norm} at update {Updates + 1}; no parameter was changed.");
         // As PyTorch does: a hair more than the norm in the denominator.
         double scale = Math.Min(1, settings.ClipNorm / (norm + 1e-6));
+        bool measures = IsMeasuring;
         Updates++;
-        Tensor? now = null;
+        var rates = new Dictionary<double, Tensor>();
+        List<Tensor> moves = [], sizes = [];
         foreach (Entry entry in entries)
         {
             if (!gradients.TryGet(entry.Parameter.Value, out Tensor? gradient))
                 continue;
             Tensor value = entry.Parameter.Value;
             var update = new AdamW(settings.Beta1, settings.Beta2, settings.Epsilon, entry.Decay);
-            now ??= value.Backend.Tensor(new TensorType(value.DType, [4]), update.Settings(Updates, learningRate, scale));
+            if (!rates.TryGetValue(entry.RateFactor, out Tensor? now))
+                rates.Add(entry.RateFactor, now = value.Backend.Tensor(new TensorType(value.DType, [4]), update.Settings(Updates, learningRate * entry.RateFactor, scale)));
+            if (!measures)
+            {
+                update.Apply(value, gradient, entry.First, entry.Second, now);
+                continue;
+            }
+            using var temporaries = new Scope();
+            Tensor before = value * 1;
             update.Apply(value, gradient, entry.First, entry.Second, now);
+            sizes.Add(temporaries.Keep(SquaredNorm(before)));
+            moves.Add(temporaries.Keep(SquaredNorm(value - before)));
         }
+        UpdateNorm = measures ? Root(moves) : null;
+        ParameterNorm = measures ? Root(sizes) : null;
         return norm;
     }
 
@@ -101,14 +149,32 @@ public sealed class AdamWOptimizer : ITrainingPart
         Updates = state.Value<long>("updates");
     }
 
+    /// <summary>The norm of gradients together: <c>√Σ g²</c>.</summary>
+    public static double Norm(Gradients gradients)
+    {
+        using var scope = new Scope();
+        using var pause = Differentiation.Pause();
+        return Root([.. gradients.Select(entry => SquaredNorm(entry.Value))]);
+    }
+
     private double GlobalNorm(Gradients gradients)
     {
-        double sum = 0;
+        var squares = new List<Tensor>();
         foreach (Entry entry in entries)
         {
             if (gradients.TryGet(entry.Parameter.Value, out Tensor? gradient))
-                sum += gradient.Square().Sum().Item();
+                squares.Add(SquaredNorm(gradient));
         }
-        return Math.Sqrt(sum);
+        return Root(squares);
     }
+
+    private static Tensor SquaredNorm(Tensor x)
+    {
+        using var scope = new Scope();
+        return scope.Keep(x.Square().Sum());
+    }
+
+    /// <summary>The root of a sum of scalars, which are read at once: reading each would wait for the device each time.</summary>
+    private static double Root(List<Tensor> squares) =>
+        squares.Count == 0 ? 0 : Math.Sqrt(TensorOperations.Concatenate(0, [.. squares.Select(square => square.Reshape([1]))]).ToDoubles().Sum());
 }
