@@ -22,7 +22,7 @@ public static partial class CommandLine
     internal static IReadOnlyList<Verb> Verbs { get; } =
     [
         QuickstartCommand.Create(), TrainCommand.Create(), GenerateCommand.Create(), EvaluateCommand.Create(), InspectCommand.Create(), VerifyCommand.Create(),
-        ConvertCommand.Create(), TokenizerCommand.Create(), StudyCommand.Create(), BenchCommand.Create(), DevicesCommand.Create(),
+        ConvertCommand.Create(), TokenizerCommand.Create(), ReportCommand.Create(), SweepCommand.Create(), StudyCommand.Create(), BenchCommand.Create(), DevicesCommand.Create(),
     ];
 
     private static readonly RootCommand Root = CreateRoot();
@@ -35,8 +35,7 @@ public static partial class CommandLine
     /// <returns><see cref="Done"/>, <see cref="Failed"/> or <see cref="Misused"/>.</returns>
     public static int Run(string[] args, TextWriter output, TextWriter error, CancellationToken cancellation = default)
     {
-        // A prompt that begins with @ is text, not the name of a file of arguments.
-        ParseResult parsed = Root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
+        ParseResult parsed = Parse(args);
         if (parsed.Errors.Count > 0)
         {
             string fault = parsed.UnmatchedTokens.Count > 0 ? $"There is no command or option '{parsed.UnmatchedTokens[0]}'." : parsed.Errors[0].Message;
@@ -63,6 +62,9 @@ public static partial class CommandLine
             return fault is MisuseException ? Misused : Failed;
         }
     }
+
+    /// <summary>Parses a command line. A prompt that begins with @ is text, not the name of a file of arguments.</summary>
+    internal static ParseResult Parse(string[] args) => Root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
 
     private static RootCommand CreateRoot()
     {

@@ -1,37 +1,74 @@
+using System.Globalization;
 using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
+using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Backends;
 using ScratchMamba.Training;
+using ScratchMamba.Vulkan;
 
 namespace ScratchMamba.Cli;
+
+/// <summary>What a step of a training reads, and how.</summary>
+/// <param name="Batch">Rows of a batch.</param>
+/// <param name="Length">Tokens of a row.</param>
+/// <param name="Accumulation">How many batches make one update.</param>
+/// <param name="Recomputes">Whether layers are computed again for their gradients.</param>
+internal sealed record StepShape(int Batch, int Length, int Accumulation = 1, bool Recomputes = false)
+{
+    public override string ToString() => $"--batch {Batch} --length {Length}{(Accumulation > 1 ? $" --accumulate {Accumulation}" : "")}{(Recomputes ? " --recompute" : "")}";
+}
 
 /// <summary>How much memory a training takes, found out without taking it.</summary>
 internal static class Memory
 {
-    /// <summary>The bytes that one step of <paramref name="batch"/> rows of <paramref name="length"/> tokens needs at most at a time, in float32.</summary>
-    public static long ForTraining(Mamba2Config config, int batch, int length)
+    /// <summary>The bytes that one step needs at most at a time in float32: parameters, moments, gradients and activations.</summary>
+    /// <param name="make">Makes the model, with or without its weights.</param>
+    /// <param name="shape">What a step reads.</param>
+    /// <param name="averages">Whether an average of the weights is kept.</param>
+    public static long ForTraining(Func<Backend, Mamba2Model> make, StepShape shape, bool averages = false)
     {
-        long tokens = (long)batch * length;
+        long tokens = (long)shape.Batch * shape.Length;
         if (tokens > Array.MaxLength)
-            throw new MisuseException($"A batch of {batch:#,0} rows of {length:#,0} tokens is too large.");
+            throw new MisuseException($"A batch of {shape.Batch:#,0} rows of {shape.Length:#,0} tokens is too large.");
         using var backend = new NullBackend();
-        var model = new Mamba2Model(config, backend, seed: null);
-        var trainer = new Trainer(model, _ => new TokenBatch(new int[tokens], new int[tokens]), length, new LearningRateSchedule(1e-3, 1, 0, LearningRateDecay.Constant));
+        Mamba2Model model = make(backend);
+        model.Recomputes = shape.Recomputes;
+        var batch = new TokenBatch(new int[tokens], new int[tokens]);
+        // A third batch takes no more than the second.
+        var trainer = new Trainer(model, _ => batch, shape.Length, new LearningRateSchedule(1e-3, 1, 0, LearningRateDecay.Constant), accumulation: Math.Min(2, shape.Accumulation));
+        WeightAverage? average = averages ? new WeightAverage(model, 0) : null;
         backend.ResetPeak();
         trainer.Step();
+        average?.Add();
         return backend.PeakBytes;
     }
 
-    /// <summary>Throws unless this machine has the memory for a training.</summary>
-    public static void Require(Mamba2Config config, int batch, int length)
+    /// <summary>The bytes that a training may take: of a device its own memory, and otherwise what the host has free.</summary>
+    public static long Available(Backend backend)
     {
-        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        long host = FreeOnHost();
+        return backend is not VulkanBackend vulkan ? host : vulkan.Device.SharesMemory ? Math.Min(host, vulkan.Device.MemoryBytes) : vulkan.Device.MemoryBytes;
+    }
+
+    /// <summary>Throws unless there is the memory for a training; says what would fit.</summary>
+    /// <returns>The bytes that it takes.</returns>
+    public static long Require(Func<Backend, Mamba2Model> make, Mamba2Config sizes, StepShape shape, bool averages, long available)
+    {
         // Less than the activations take: enough to refuse what is far too large before it is measured.
-        double least = 4.0 * batch * length * config.InnerWidth * config.Layers;
-        long needed = least > available ? (long)Math.Min(least, long.MaxValue) : ForTraining(config, batch, length);
-        if (needed > available)
-            throw new InvalidOperationException(
-                $"Training this model on batches of {batch:#,0} × {length:#,0} tokens takes at least {Size(needed)}; there is {Size(available)}. Choose a smaller --batch, --length or model.");
+        double least = shape.Recomputes ? 0 : 4.0 * shape.Batch * shape.Length * sizes.InnerWidth * sizes.Layers;
+        long needed = least > available ? (long)Math.Min(least, long.MaxValue) : ForTraining(make, shape, averages);
+        if (needed <= available)
+            return needed;
+        string remedy = "Choose a smaller model.";
+        foreach (StepShape other in Smaller(shape))
+        {
+            if (4.0 * other.Batch * other.Length * sizes.Width * sizes.Layers < available && ForTraining(make, other, averages) is var less && less <= available)
+            {
+                remedy = $"With {other} it takes {Size(less)}.";
+                break;
+            }
+        }
+        throw new InvalidOperationException($"This training takes {(least > available ? "at least " : "")}{Size(needed)} with {shape}; there is {Size(available)}. {remedy}");
     }
 
     public static string Size(long bytes) => bytes switch
@@ -41,4 +78,28 @@ internal static class Memory
         >= 1 << 20 => $"{bytes / (double)(1 << 20):0.0} MiB",
         _ => $"{bytes / 1024.0:0.0} KiB",
     };
+
+    /// <summary>Ways of taking less, the one that changes least first: the same update from smaller batches, layers computed again, and then shorter rows.</summary>
+    private static IEnumerable<StepShape> Smaller(StepShape shape)
+    {
+        foreach (bool recomputes in shape.Recomputes ? [true] : new[] { false, true })
+        {
+            StepShape tried = shape with { Recomputes = recomputes };
+            if (recomputes != shape.Recomputes)
+                yield return tried;
+            while (tried.Batch % 2 == 0 && tried.Accumulation <= int.MaxValue / 2)
+                yield return tried = tried with { Batch = tried.Batch / 2, Accumulation = 2 * tried.Accumulation };
+        }
+        for (StepShape tried = shape with { Batch = 1, Recomputes = true }; tried.Length > 1;)
+            yield return tried = tried with { Length = tried.Length / 2 };
+    }
+
+    /// <summary>The bytes of the host's memory that are free; where the system does not say, all that the process may have.</summary>
+    public static long FreeOnHost()
+    {
+        const string Table = "/proc/meminfo";
+        long most = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        string? line = File.Exists(Table) ? File.ReadLines(Table).FirstOrDefault(line => line.StartsWith("MemAvailable:", StringComparison.Ordinal)) : null;
+        return long.TryParse(line?.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture, out long kilobytes) ? Math.Min(most, kilobytes << 10) : most;
+    }
 }

@@ -1,7 +1,13 @@
+using System.Diagnostics;
+using ScratchMamba.Cli.Commands;
 using ScratchMamba.Data;
+using ScratchMamba.Generation;
 using ScratchMamba.Mamba2;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tokenizers;
 using ScratchMamba.Training;
+using ScratchMamba.Training.Seeing;
 
 namespace ScratchMamba.Cli;
 
@@ -10,6 +16,10 @@ internal sealed record TextTraining
 {
     // Enough held-out text for a loss to three digits, and little enough to be read in seconds.
     private const int HeldOutLimit = 64 * 1024;
+
+    // Measuring takes as long as the update itself, so that this is a hundredth of a step at most.
+    private const int MeasureEvery = 10;
+    private const int SampleLength = 200, PromptLength = 48;
 
     public required Mamba2Model Model { get; init; }
 
@@ -56,6 +66,18 @@ internal sealed record TextTraining
     /// <summary>What happens when the loss or a gradient is not finite.</summary>
     public NonFinite OnNonFinite { get; init; }
 
+    /// <summary>The decay of the average of the weights; 0 for none.</summary>
+    public double Average { get; init; }
+
+    /// <summary>Whether the held-out loss is that of the average.</summary>
+    public bool EvaluatesAverage { get; init; }
+
+    /// <summary>What the model continues whenever the held-out loss is measured; null for the beginning of the held-out text.</summary>
+    public string? Prompt { get; init; }
+
+    /// <summary>Whether to say beforehand how long it will take.</summary>
+    public bool EstimatesTime { get; init; }
+
     /// <summary>Trains, and measures the held-out loss at the end.</summary>
     public Evaluation Run(TextWriter output, CancellationToken cancellation)
     {
@@ -65,7 +87,9 @@ internal sealed record TextTraining
         var batches = new TokenBatches(training, Batch, Length, Seed);
         using var folder = new RunFolder(Folder);
         var trainer = new Trainer(Model, step => batches[step], Length, Schedule, Optimizer, Accumulation) { OnNonFinite = OnNonFinite };
+        trainer.Optimizer.MeasureEvery = MeasureEvery;
         WriteGroups(trainer.Optimizer, output);
+        WeightAverage? average = Average > 0 ? new WeightAverage(Model, Average) : null;
         var run = new TrainingRun
         {
             Trainer = trainer,
@@ -75,15 +99,83 @@ internal sealed record TextTraining
             Keep = Keep,
             Replaces = Replaces,
             EvaluateEvery = EvaluateEvery,
-            Evaluate = token => Evaluator.Evaluate(Model, heldOut, Length, cancellation: token),
+            Evaluate = token =>
+            {
+                using IDisposable? exchanged = EvaluatesAverage ? average?.Exchange() : null;
+                return Evaluator.Evaluate(Model, heldOut, Length, cancellation: token);
+            },
         };
+        if (average is not null)
+        {
+            run.Observers.Add(average);
+            run.Parts.Add(average);
+        }
+        run.Observers.Add(new RunLog { Sample = () => Write(cancellation) });
         var display = new TrainingDisplay(output, Schedule.Steps);
         run.Observers.Add(display);
         if (Resumes && !run.Resume())
             throw new InvalidOperationException($"{Folder} has no checkpoint to resume from.");
         Started?.Invoke();
-        display.Show(() => run.Run(cancellation));
+        if (EstimatesTime)
+            WriteTime(batches[0], Schedule.Steps - run.StepsDone, output);
+        try
+        {
+            display.Show(() => run.Run(cancellation));
+        }
+        finally
+        {
+            RunReport.TryWrite(Folder);
+        }
         return run.HeldOut!.Value;
+    }
+
+    /// <summary>Looks for a learning rate; writes the curve, and says what is suggested.</summary>
+    public void FindRate(TextWriter output, CancellationToken cancellation)
+    {
+        const int Steps = 100;
+        const double Largest = 10;
+        var batches = new TokenBatches(Tokenizer.Encode(Corpus.Training), Batch, Length, Seed);
+        var finder = new LearningRateFinder();
+        var trainer = new Trainer(Model, step => batches[step], Length, new LearningRateSchedule(Largest, Steps, 0, LearningRateDecay.Range), Optimizer, Accumulation);
+        finder.Run(trainer, Steps, cancellation);
+        string page = RunReport.WriteRates(Folder, finder);
+        output.WriteLine(finder.Suggestion is { } rate
+            ? $"suggested: --lr {rate:0.0e+0} (a tenth of the rate at which the loss was least)"
+            : "no rate made the loss smaller: is the model trained already, or is something wrong with the data?");
+        output.WriteLine($"curve: {page}");
+    }
+
+    /// <summary>A sample of what the model writes, always with the same random numbers.</summary>
+    private (string Prompt, string Text) Write(CancellationToken cancellation)
+    {
+        string prompt = Prompt ?? System.Text.Encoding.UTF8.GetString(Corpus.HeldOut.AsSpan(0, Math.Min(PromptLength, Corpus.HeldOut.Length)));
+        using var text = new StringWriter();
+        var sampler = new Sampler { Temperature = 0.8, Seed = Seed };
+        new GenerateCommand.Continuation(Tokenizer, []).Write(prompt, tokens => new Generator(Model, sampler).Continue(tokens, SampleLength, cancellation), text);
+        return (prompt, text.ToString()[prompt.Length..]);
+    }
+
+    /// <summary>Computes the gradient of one batch a few times, of which the fastest counts, and says how long the training will take; where that is worth the time.</summary>
+    private void WriteTime(TokenBatch batch, long steps, TextWriter output)
+    {
+        const int LeastSteps = 200;
+        const double LeastSeconds = 1;
+        if (steps < LeastSteps)
+            return;
+        // The first times include what the runtime compiles.
+        TimeSpan one = TimeSpan.MaxValue;
+        long first = Stopwatch.GetTimestamp();
+        for (int i = 0; i < 2 || Stopwatch.GetElapsedTime(first).TotalSeconds < LeastSeconds; i++)
+        {
+            long start = Stopwatch.GetTimestamp();
+            using var scope = new Scope();
+            Trainer.Loss(Model, batch, Length).Backward();
+            Model.Backend.Finish();
+            one = Stopwatch.GetElapsedTime(start) is var time && time < one ? time : one;
+        }
+        TimeSpan all = one * Accumulation * steps;
+        string text = all.TotalDays >= 2 ? $"{all.TotalDays:0.0} days" : all.TotalHours >= 2 ? $"{all.TotalHours:0.0} h" : all.TotalMinutes >= 2 ? $"{all.TotalMinutes:0} min" : $"{all.TotalSeconds:0} s";
+        output.WriteLine($"time: about {text} for {steps:#,0} steps");
     }
 
     private static void WriteGroups(AdamWOptimizer optimizer, TextWriter output)

@@ -40,6 +40,9 @@ public sealed record VulkanDeviceInfo
 
     internal PhysicalDeviceType Kind { get; init; }
 
+    /// <summary>Whether its memory is that of the host.</summary>
+    public bool SharesMemory => Kind is PhysicalDeviceType.Cpu or PhysicalDeviceType.IntegratedGpu;
+
     internal uint QueueFamily { get; init; }
 
     internal DeviceLimits Limits { get; init; }

@@ -43,7 +43,7 @@ internal static class InspectCommand
         output.WriteLine($"parameters   {model.ParameterCount:#,0}");
         output.WriteLine($"state        {config.StateCount:#,0} numbers a sequence, {Memory.Size(4 * config.StateCount)} in float32");
         output.WriteLine($"generation   {Memory.Size(4 * (model.ParameterCount + config.StateCount))} in float32, whatever the length");
-        output.WriteLine($"training     {Memory.Size(Memory.ForTraining(config, batch, length))} in float32 for {batch} × {length} tokens");
+        output.WriteLine($"training     {Memory.Size(Memory.ForTraining(backend => new Mamba2Model(config, backend, seed: null), new StepShape(batch, length)))} in float32 for {batch} × {length} tokens");
     }
 
     private static string NormName(Mamba2Config config) => !config.GatedNorm ? "none"

@@ -37,16 +37,8 @@ internal static class TrainCommand
         var resume = new Option<bool>("--resume") { Description = "Go on where the training in --out was stopped, exactly as if it had not been." };
         var onNonFinite = new Option<string>("--on-nonfinite") { Description = "When the loss or a gradient is not finite: stop, or skip the batch.", DefaultValueFactory = _ => "stop" }
             .AcceptOnlyFromAmong("stop", "skip");
-        var warmUp = new Option<int?>("--warm-up")
-        {
-            Description = "Steps over which the learning rate rises; a tenth of all by default.",
-            CustomParser = result => CommonOptions.Parse<int>("--warm-up", result, value => value >= 0, $"a whole number from 0 to {int.MaxValue}"),
-        };
-        Option<double> rate = CommonOptions.Number("--lr", 2e-3, "The largest learning rate.", value => value > 0, "a positive number"),
-            clip = CommonOptions.Number("--clip", 1, "The largest norm of the gradients; above it they are scaled down.", value => value > 0, "a positive number"),
-            decay = CommonOptions.Number("--weight-decay", 0.1, "The decay of weight matrices per unit of learning rate.", value => value >= 0, "0 or a positive number");
-        Option<string> schedule = new Option<string>("--schedule") { Description = "What follows the warm-up: constant, cosine or wsd (stable, then a linear decay over the last tenth).", DefaultValueFactory = _ => "cosine" }
-            .AcceptOnlyFromAmong("constant", "cosine", "wsd");
+        var recipe = new RecipeOptions();
+        var sample = new Option<string?>("--sample") { Description = "What the model is to continue whenever the held-out loss is measured; the beginning of the held-out text by default." };
         Option<ulong> seed = CommonOptions.Seed();
         Option<string> device = CommonOptions.Device(), precision = CommonOptions.Precision();
 
@@ -54,7 +46,9 @@ internal static class TrainCommand
         Option<bool> lockstep = CommonOptions.Lockstep();
         var verb = new Verb(
             "train", "Train a model on text, byte by byte or with a tokenizer.", "scratchmamba train --data book.txt --out runs/book --layers 4 --width 128 --steps 2000",
-            data, folder, tokenizer, config, layers, width, state, head, steps, batch, length, accumulate, rate, warmUp, schedule, decay, clip, seed, resume, saveEvery, keep, evaluateEvery, onNonFinite, device, CommonOptions.Threads, precision, trace, lockstep);
+            data, folder, tokenizer, config, layers, width, state, head, steps, batch, length, accumulate, seed, resume, saveEvery, keep, evaluateEvery, sample, onNonFinite, device, CommonOptions.Threads, precision, trace, lockstep);
+        foreach (Option option in recipe.All)
+            verb.Options.Add(option);
         verb.SetAction((parsed, cancellation) =>
         {
             TextWriter output = parsed.InvocationConfiguration.Output;
@@ -66,11 +60,76 @@ internal static class TrainCommand
                 RunFolder.CheckNew(target);
             if (parsed.GetValue(data) is not { Length: > 0 } files)
                 throw new MisuseException("--data names what to train on; it is left out only where --resume goes on with a training.");
-            Tokenizer tokens = resumes ? Checkpoint.LoadTokenizer(target) : TokenizerFor(parsed.GetValue(tokenizer));
+            (Tokenizer tokens, Mamba2Config sizes) = Subject(parsed, resumes);
+            int count = parsed.GetValue(steps);
+            TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadFiles(files));
+            using Backend opened = Devices.Open(parsed, device, parsed.GetValue(lockstep));
+            using var traced = new Trace(opened, parsed.GetValue(trace), output);
+            Backend backend = traced.Backend;
+            long needed = Needed(parsed, sizes, Memory.Available(opened));
+            // What goes on with adapters needs what they adapt; anything else is in the checkpoint.
+            Mamba2Model model = recipe.Model(parsed, sizes, backend, parsed.GetValue(seed), reads: !resumes || recipe.Adapts(parsed));
+            model.Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!);
+            output.WriteLine($"data: {corpus.Training.Length:#,0} bytes to train on, {corpus.HeldOut.Length:#,0} held out");
+            output.WriteLine($"model: {model.ParameterCount:#,0} parameters, {sizes.Layers} layers of width {sizes.Width}, state {sizes.StateSize}");
+            output.WriteLine($"memory: {Memory.Size(needed)} for parameters, moments, gradients and activations");
+            var run = new TextTraining
+            {
+                Model = model,
+                Corpus = corpus,
+                Tokenizer = tokens,
+                Folder = target,
+                Started = () => RunArguments.Save(parsed, verb, target),
+                Batch = parsed.GetValue(batch),
+                Length = parsed.GetValue(length),
+                Accumulation = parsed.GetValue(accumulate),
+                Seed = parsed.GetValue(seed),
+                SaveEvery = parsed.GetValue(saveEvery),
+                EvaluateEvery = parsed.GetValue(evaluateEvery),
+                Resumes = resumes,
+                Keep = parsed.GetValue(keep),
+                OnNonFinite = parsed.GetValue(onNonFinite) == "skip" ? NonFinite.Skip : NonFinite.Stop,
+                Optimizer = recipe.Settings(parsed),
+                Schedule = recipe.Schedule(parsed, count),
+                Average = recipe.Average(parsed),
+                EvaluatesAverage = recipe.EvaluatesAverage(parsed),
+                Prompt = parsed.GetValue(sample),
+                EstimatesTime = true,
+            };
+            if (recipe.Finds(parsed))
+            {
+                run.FindRate(output, cancellation);
+                return Task.FromResult(CommandLine.Done);
+            }
+            Evaluation result = run.Run(output, cancellation);
+            output.WriteLine(tokens is ByteTokenizer
+                ? $"held-out loss {result.Loss:0.0000} nats per byte ({result.BitsPerByte(result.Tokens):0.000} bits)"
+                : $"held-out loss {result.Loss:0.0000} nats per token ({result.BitsPerByte(run.HeldOutBytes):0.000} bits per byte)");
+            output.WriteLine($"saved in {run.Folder}");
+            return Task.FromResult(CommandLine.Done);
+        });
+        MemoryNeeded = parsed => Needed(parsed, Subject(parsed, resumes: false).Sizes, Memory.FreeOnHost());
+        return verb;
+
+        // The memory that a training takes; throws unless there is as much.
+        long Needed(ParseResult parsed, Mamba2Config sizes, long available) => Memory.Require(
+            backend => recipe.Model(parsed, sizes, backend, seed: null, reads: false), sizes,
+            new StepShape(parsed.GetValue(batch), parsed.GetValue(length), parsed.GetValue(accumulate), recipe.Recomputes(parsed)), recipe.Average(parsed) > 0, available);
+
+        (Tokenizer Tokens, Mamba2Config Sizes) Subject(ParseResult parsed, bool resumes)
+        {
+            string? init = recipe.Init(parsed);
+            if (init is not null && new Option[] { tokenizer, config, layers, width, state, head }.FirstOrDefault(option => parsed.GetResult(option) is { Implicit: false }) is { } other)
+                throw new MisuseException($"{other.Name} and --init both say what the model is; use one of them.");
+            Tokenizer tokens = resumes ? Checkpoint.LoadTokenizer(parsed.GetValue(folder)!) : init is not null ? Checkpoint.LoadTokenizer(init, Checkpoint.LoadConfig(init)) : TokenizerFor(parsed.GetValue(tokenizer));
             Mamba2Config sizes;
             if (resumes)
             {
-                sizes = Checkpoint.LoadConfig(target);
+                sizes = Checkpoint.LoadConfig(parsed.GetValue(folder)!);
+            }
+            else if (init is not null)
+            {
+                sizes = Checkpoint.LoadConfig(init);
             }
             else if (parsed.GetValue(config) is { } file)
             {
@@ -96,44 +155,12 @@ internal static class TrainCommand
                 };
             }
             Check(sizes);
-            Memory.Require(sizes, parsed.GetValue(batch), parsed.GetValue(length));
-            int count = parsed.GetValue(steps);
-            TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadFiles(files));
-            using Backend opened = Devices.Open(parsed, device, parsed.GetValue(lockstep));
-            using var traced = new Trace(opened, parsed.GetValue(trace), output);
-            Backend backend = traced.Backend;
-            var model = new Mamba2Model(sizes, backend, seed: parsed.GetValue(seed)) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) };
-            output.WriteLine($"data: {corpus.Training.Length:#,0} bytes to train on, {corpus.HeldOut.Length:#,0} held out");
-            output.WriteLine($"model: {model.ParameterCount:#,0} parameters, {sizes.Layers} layers of width {sizes.Width}, state {sizes.StateSize}");
-            var run = new TextTraining
-            {
-                Model = model,
-                Corpus = corpus,
-                Tokenizer = tokens,
-                Folder = target,
-                Started = () => RunArguments.Save(parsed, verb, target),
-                Batch = parsed.GetValue(batch),
-                Length = parsed.GetValue(length),
-                Accumulation = parsed.GetValue(accumulate),
-                Seed = parsed.GetValue(seed),
-                SaveEvery = parsed.GetValue(saveEvery),
-                EvaluateEvery = parsed.GetValue(evaluateEvery),
-                Resumes = resumes,
-                Keep = parsed.GetValue(keep),
-                OnNonFinite = parsed.GetValue(onNonFinite) == "skip" ? NonFinite.Skip : NonFinite.Stop,
-                Optimizer = new AdamWSettings(WeightDecay: parsed.GetValue(decay), ClipNorm: parsed.GetValue(clip)),
-                Schedule = new LearningRateSchedule(
-                    parsed.GetValue(rate), count, parsed.GetValue(warmUp) ?? count / 10, ScheduleOf(parsed.GetValue(schedule)!)),
-            };
-            Evaluation result = run.Run(output, cancellation);
-            output.WriteLine(tokens is ByteTokenizer
-                ? $"held-out loss {result.Loss:0.0000} nats per byte ({result.BitsPerByte(result.Tokens):0.000} bits)"
-                : $"held-out loss {result.Loss:0.0000} nats per token ({result.BitsPerByte(run.HeldOutBytes):0.000} bits per byte)");
-            output.WriteLine($"saved in {run.Folder}");
-            return Task.FromResult(CommandLine.Done);
-        });
-        return verb;
+            return (tokens, sizes);
+        }
     }
+
+    /// <summary>The bytes of memory that a training takes that a command line asks for; throws where its options are wrong, or there is not as much.</summary>
+    public static Func<ParseResult, long> MemoryNeeded { get; private set; } = null!;
 
     private static Tokenizer TokenizerFor(string? given)
     {
@@ -153,11 +180,4 @@ internal static class TrainCommand
             throw new MisuseException(fault.Message);
         }
     }
-
-    private static LearningRateDecay ScheduleOf(string name) => name switch
-    {
-        "constant" => LearningRateDecay.Constant,
-        "cosine" => LearningRateDecay.Cosine,
-        _ => LearningRateDecay.WarmupStableDecay,
-    };
 }

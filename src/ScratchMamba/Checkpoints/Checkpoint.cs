@@ -24,6 +24,8 @@ public static class Checkpoint
         if (Directory.Exists(path))
         {
             string config = Path.Combine(path, ConfigFile), parameters = Path.Combine(path, "params.json");
+            if (!File.Exists(config) && AdapterFile.IsIn(path))
+                return LoadConfig(AdapterFile.BaseOf(path));
             if (!File.Exists(config) && Directory.GetFiles(path, "*.gguf") is [var only])
                 return LoadConfig(only);
             return ReadConfig(File.Exists(config) || !File.Exists(parameters) ? config : parameters);
@@ -114,10 +116,16 @@ public static class Checkpoint
         });
     }
 
-    /// <summary>Writes a model's files into a folder that has none.</summary>
+    /// <summary>Writes a model's files into a folder that has none; of one that is adapted, the adapters only.</summary>
     internal static void Write(Mamba2Model model, string folder, long shardBytes, Tokenizer? tokenizer)
     {
         WriteJson(HuggingFaceConfig.Write(model.Config, model.DType == DType.F64 ? "float64" : "float32"), Path.Combine(folder, ConfigFile));
+        if (model.Adaptation is not null)
+        {
+            AdapterFile.Write(model, folder);
+            (tokenizer as BpeTokenizer)?.Save(Path.Combine(folder, TokenizerJson.FileName));
+            return;
+        }
         WeightToSave[] weights = [.. model.Parameters().Select(entry => WeightToSave.Of(entry.Path, entry.Parameter.Value))];
         SafetensorsWriter.WriteFolder(folder, weights, new Dictionary<string, string> { ["format"] = "pt" }, shardBytes);
         (tokenizer as BpeTokenizer)?.Save(Path.Combine(folder, TokenizerJson.FileName));
@@ -133,6 +141,12 @@ public static class Checkpoint
     /// <summary>Fills a model's parameters from a folder that holds one of the same sizes.</summary>
     internal static void LoadInto(Mamba2Model model, string folder)
     {
+        if (model.Adaptation is not null)
+        {
+            using var adapters = new AdapterFile(folder);
+            adapters.Fill(model);
+            return;
+        }
         using var stored = new StoredModel(folder, model.Config);
         foreach ((string path, Parameter parameter) in model.Parameters())
         {

@@ -107,8 +107,8 @@ public static class Conversion
         GgufModel.Write(output, model.Config, weights, [.. logs], matrices, TokenizerOf(input, model.Config));
     }
 
-    private static WeightToSave Weight(StoredModel model, string path, string name, Shape shape, StoredType type) => model.StoresExponential(path)
-        ? WeightToSave.Of<float>(name, shape, Values(model, path))
+    private static WeightToSave Weight(StoredModel model, string path, string name, Shape shape, StoredType type) => model.IsComputed(path)
+        ? WeightToSave.Of(name, () => Values(model, path), type, shape)
         : WeightToSave.Of(name, model.Source, model.Entry(path), type, shape);
 
     private static float[] Values(StoredModel model, string path)

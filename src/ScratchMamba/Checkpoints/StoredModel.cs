@@ -10,21 +10,23 @@ internal sealed class StoredModel : IDisposable
 {
     private readonly Dictionary<string, StoredTensor> entries = [];
     private readonly float[]? exactDecayLogs;
+    private readonly AdapterFile? adapters;
 
     /// <summary>Opens the weights of a model, and checks their names and shapes against its configuration.</summary>
     /// <exception cref="CheckpointException">A tensor is missing, has no place in the model, or has another shape.</exception>
     public StoredModel(string path, Mamba2Config config)
     {
         Config = config;
-        Source = WeightSource.Open(path);
+        adapters = AdapterFile.IsIn(path) ? new AdapterFile(path) : null;
         try
         {
+            Source = WeightSource.Open(adapters is null ? path : AdapterFile.BaseOf(path));
             Match();
             exactDecayLogs = Source is GgufFile gguf ? GgufModel.ExactDecayLogs(gguf, config) : null;
         }
         catch
         {
-            Source.Dispose();
+            Dispose();
             throw;
         }
     }
@@ -32,7 +34,7 @@ internal sealed class StoredModel : IDisposable
     public Mamba2Config Config { get; }
 
     /// <summary>Where the weights are.</summary>
-    public WeightSource Source { get; }
+    public WeightSource Source { get; } = null!;
 
     /// <summary>The parameters' paths and shapes, in the model's order.</summary>
     public IReadOnlyList<(string Path, Shape Shape)> Parameters { get; private set; } = [];
@@ -51,6 +53,8 @@ internal sealed class StoredModel : IDisposable
     public void Read<T>(string path, Span<T> values) where T : unmanaged
     {
         Source.Read(entries[path].Name, values);
+        if (adapters?.Adapts(path) == true)
+            Merge(adapters.Change(path, entries[path].Shape), values);
         if (!StoresExponential(path))
             return;
         int layer = int.Parse(path.Split('.')[2]);
@@ -69,7 +73,22 @@ internal sealed class StoredModel : IDisposable
     /// <summary>Whether what is stored is not the parameter itself, but what has to be computed back.</summary>
     public bool StoresExponential(string path) => Source is GgufFile && GgufModel.IsDecay(path);
 
-    public void Dispose() => Source.Dispose();
+    /// <summary>Whether a parameter's values are not those that are stored.</summary>
+    public bool IsComputed(string path) => StoresExponential(path) || adapters?.Adapts(path) == true;
+
+    public void Dispose()
+    {
+        adapters?.Dispose();
+        Source?.Dispose();
+    }
+
+    private static void Merge<T>(double[] change, Span<T> values) where T : unmanaged
+    {
+        if (typeof(T) == typeof(double))
+            System.Numerics.Tensors.TensorPrimitives.Add(MemoryMarshal.Cast<T, double>(values), change, MemoryMarshal.Cast<T, double>(values));
+        for (int i = 0; typeof(T) == typeof(float) && i < values.Length; i++)
+            MemoryMarshal.Cast<T, float>(values)[i] = (float)(MemoryMarshal.Cast<T, float>(values)[i] + change[i]);
+    }
 
     private void Match()
     {

@@ -61,11 +61,22 @@ public sealed record WeightToSave(string Name, StoredType Type, Shape Shape, Act
             return;
         }
         if (type == StoredType.F64)
-        {
             WriteElements<double>(stream, source.ReadDoubles(entry.Name));
-            return;
-        }
-        float[] values = source.ReadFloats(entry.Name);
+        else
+            WriteElements(stream, source.ReadFloats(entry.Name), type);
+    });
+
+    /// <summary>Values that are computed when their turn comes.</summary>
+    internal static WeightToSave Of(string name, Func<float[]> values, StoredType type, Shape shape) => new(name, type, shape, stream =>
+    {
+        if (type == StoredType.F64)
+            WriteElements<double>(stream, Array.ConvertAll(values(), value => (double)value));
+        else
+            WriteElements(stream, values(), type);
+    });
+
+    private static void WriteElements(Stream stream, float[] values, StoredType type)
+    {
         int most = BlockElements / type.BlockElements() * type.BlockElements();
         var bytes = new byte[most / type.BlockElements() * type.BlockBytes()];
         for (int start = 0; start < values.Length; start += most)
@@ -75,7 +86,7 @@ public sealed record WeightToSave(string Name, StoredType Type, Shape Shape, Act
             Quantization.Store(type, part, target);
             stream.Write(target);
         }
-    });
+    }
 
     private static StoredType Stored(DType type) => Enum.Parse<StoredType>(type.ToString());
 

@@ -30,8 +30,10 @@ public static class ReportStyle
         figcaption { font-size: 15px; margin-top: 4px; }
         .facts { font: 12px/1.55 ui-sans-serif, system-ui, "Segoe UI", Helvetica, Arial, sans-serif; color: var(--soft); margin-top: 6px; }
         code { font: 0.92em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
+        pre { margin: 6px 0 18px; padding: 10px 12px; background: var(--card); font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; white-space: pre-wrap; overflow-wrap: anywhere; break-inside: avoid; }
         table { border-collapse: collapse; width: 100%; margin: 14px 0; font: 13.5px/1.45 ui-sans-serif, system-ui, "Segoe UI", Helvetica, Arial, sans-serif; break-inside: auto; }
         th { text-align: left; font-weight: 600; color: var(--soft); border-bottom: 1px solid var(--rule); padding: 5px 12px 5px 0; vertical-align: bottom; }
+        tbody th { border-bottom-color: var(--hair); white-space: nowrap; width: 1%; }
         td { border-bottom: 1px solid var(--hair); padding: 6px 12px 6px 0; vertical-align: top; font-variant-numeric: tabular-nums; }
         tr { break-inside: avoid; }
         .number { text-align: right; white-space: nowrap; }

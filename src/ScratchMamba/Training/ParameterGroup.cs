@@ -24,7 +24,9 @@ public sealed record ParameterGroup(string Pattern, double RateFactor = 1, doubl
             throw new ArgumentException($"'{pattern}' freezes all that is left to train.");
     }
 
-    internal void ThrowIfEmpty(Module model)
+    /// <summary>Throws where no parameter of a model is one of them.</summary>
+    /// <exception cref="ArgumentException">There is none.</exception>
+    public void ThrowIfEmpty(Module model)
     {
         if (!model.Parameters().Any(entry => Has(entry.Path)))
             throw new ArgumentException($"No parameter's path matches '{Pattern}'; a path is, for example, {model.Parameters().First().Path}.");

@@ -17,6 +17,9 @@ public readonly record struct StepReport(long Step, double Loss, double Gradient
     /// <summary>How much of that time the step waited for its batches.</summary>
     public double Waited { get; init; }
 
+    /// <summary>The gradient noise scale, in rows (see <see cref="GradientNoise"/>); null where it was not measured.</summary>
+    public double? NoiseScale { get; init; }
+
     /// <summary>Why no parameter was changed: the loss or a gradient was not finite. Null for a step like any other.</summary>
     public string? Skipped { get; init; }
 }

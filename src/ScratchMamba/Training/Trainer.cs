@@ -30,6 +30,7 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     // Weights that give no finite loss any more will not give one later.
     private const int MostSkippedInARow = 10;
 
+    private readonly GradientNoise noise = new();
     private int skippedInARow;
 
     /// <summary>The model.</summary>
@@ -139,12 +140,24 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
             throw new NumericalException($"The loss is {sums.Loss + sums.Penalty} at step {StepsDone + 1}; no parameter was changed.");
         double rate = schedule[StepsDone];
         double norm = Optimizer.Step(gradients, rate);
-        return new StepReport(++StepsDone, sums.Loss, norm, rate, sums.Penalty) { Tokens = sums.Tokens, Waited = sums.Waited };
+        return new StepReport(++StepsDone, sums.Loss, norm, rate, sums.Penalty) { Tokens = sums.Tokens, Waited = sums.Waited, NoiseScale = Noise(sums, norm) };
+    }
+
+    /// <summary>The gradient noise scale, where the parts of this step's gradient were measured.</summary>
+    private double? Noise(in Sums sums, double norm)
+    {
+        int parts = accumulation / Through;
+        if (sums.PartSquares == 0 || parts < 2)
+            return null;
+        // A part has 1 / accumulation in it for each of its batches.
+        double rows = sums.Tokens / (double)length, square = sums.PartSquares * parts;
+        noise.Add(rows / parts, square, rows, norm * norm);
+        return noise.Scale;
     }
 
     private struct Sums
     {
-        public double Loss, Penalty, Waited;
+        public double Loss, Penalty, Waited, PartSquares;
         public long Tokens;
     }
 
@@ -174,6 +187,8 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
             if (isLast)
             {
                 Gradients part = together.Backward();
+                if (accumulation > Through && Optimizer.IsMeasuring)
+                    sums.PartSquares += Math.Pow(AdamWOptimizer.Norm(part), 2);
                 gradients = gradients is null ? part : gradients.Add(part);
                 together = null;
             }

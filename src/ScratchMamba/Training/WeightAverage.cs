@@ -1,3 +1,4 @@
+using ScratchMamba.Checkpoints;
 using ScratchMamba.Modules;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
@@ -9,8 +10,10 @@ namespace ScratchMamba.Training;
 /// The exponential moving average of the weights that are trained: after update t, <c>θ̄ ← θ̄ + (1 − d)(θ − θ̄)</c> with <c>d = min(decay, (1 + t) / (10 + t))</c>,
 /// so that the first weights are soon forgotten.
 /// </summary>
-public sealed class WeightAverage
+/// <remarks>Of a run that it observes, it saves itself as a model in the folder <c>average</c>, beside every checkpoint.</remarks>
+public sealed class WeightAverage : ITrainingPart, ITrainingObserver
 {
+    private TrainingRun? run;
     private readonly List<(string Path, Parameter Parameter, Tensor Mean)> entries = [];
     private readonly double decay;
 
@@ -54,6 +57,42 @@ public sealed class WeightAverage
     {
         Swap();
         return new Return(this);
+    }
+
+    /// <inheritdoc/>
+    string ITrainingPart.Name => "average";
+
+    /// <inheritdoc/>
+    void ITrainingPart.Save(StateWriter state)
+    {
+        state.Values["updates"] = Updates;
+        foreach ((string path, _, Tensor mean) in entries)
+            state.Add(path, mean);
+    }
+
+    /// <inheritdoc/>
+    void ITrainingPart.Restore(StateReader state)
+    {
+        foreach ((string path, _, Tensor mean) in entries)
+            state.Read(path, mean);
+        Updates = state.Value<long>("updates");
+    }
+
+    /// <inheritdoc/>
+    void ITrainingObserver.Begun(TrainingRun run) => this.run = run;
+
+    /// <inheritdoc/>
+    void ITrainingObserver.Stepped(StepReport report)
+    {
+        if (report.Skipped is null)
+            Add();
+    }
+
+    /// <inheritdoc/>
+    void ITrainingObserver.Saved(long step, string folder)
+    {
+        using IDisposable exchanged = Exchange();
+        Checkpoint.Save(run!.Trainer.Model, Path.Combine(run.Folder.Path, "average"), tokenizer: run.Tokenizer);
     }
 
     private void Swap()

@@ -84,7 +84,7 @@ public sealed class MetricsFile : IDisposable
     {
         string path = Path.Combine(folder, Name);
         MetricsRow[] before = [.. Read(folder)];
-        Last = before.LastOrDefault(row => row.Step <= lastStep);
+        Last = before.LastOrDefault(row => row.Step <= lastStep && row.Values.ContainsKey(Tokens));
         if (lastStep > 0 && before.All(row => row.Step <= lastStep) && EndsWithLine(path))
         {
             stream = Open(path);
@@ -98,7 +98,7 @@ public sealed class MetricsFile : IDisposable
         stream = Open(path);
     }
 
-    /// <summary>The last row that was there before; null for none.</summary>
+    /// <summary>The row of the last step that was there before; null for none.</summary>
     public MetricsRow? Last { get; }
 
     /// <summary>Adds a line.</summary>

@@ -21,6 +21,9 @@ public sealed class TensorBoardFile : IDisposable
     public TensorBoardFile(string folder, long firstStep, DateTimeOffset now)
     {
         Directory.CreateDirectory(folder);
+        // What a run that was here before has left.
+        foreach (string old in firstStep > 0 ? [] : Directory.GetFiles(folder, "events.out.tfevents.*.scratchmamba.*"))
+            File.Delete(old);
         string name = $"events.out.tfevents.{now.ToUnixTimeSeconds():D10}.scratchmamba";
         for (int i = 0; ; i++)
         {
@@ -80,6 +83,18 @@ public sealed class TensorBoardFile : IDisposable
 
     /// <summary>Hands what was written to the system.</summary>
     public void Flush() => stream.Flush();
+
+    /// <summary>Closes the file without writing what could not be written.</summary>
+    internal void Abandon()
+    {
+        try
+        {
+            stream.Dispose();
+        }
+        catch (IOException)
+        {
+        }
+    }
 
     /// <summary>Closes the file.</summary>
     public void Dispose() => stream.Dispose();
