@@ -184,10 +184,10 @@ internal sealed record TextTraining
         {
             // The same tensor of every layer is named once.
             IEnumerable<string> kinds = group.Paths.Select(path => System.Text.RegularExpressions.Regex.Replace(path, @"^backbone\.(layers\.\d+\.)?", "")).Distinct();
-            string how = group.RateFactor == 0 ? "frozen" : group.WeightDecay > 0 ? $"decay {group.WeightDecay:0.###}" : "no decay";
+            string how = group.RateFactor == 0 ? "frozen" : group.WeightDecay > 0 ? $"weight decay {group.WeightDecay:0.###}" : "no decay";
             if (group.RateFactor is not (0 or 1))
                 how += $", rate × {group.RateFactor:0.###}";
-            output.WriteLine($"{how,-12}  {group.Count,12:#,0} parameters: {string.Join(", ", kinds)}");
+            output.WriteLine($"{how,-16}  {group.Count,12:#,0} parameters: {string.Join(", ", kinds)}");
         }
     }
 }

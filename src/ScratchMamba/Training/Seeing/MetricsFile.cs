@@ -105,7 +105,6 @@ public sealed class MetricsFile : IDisposable
     public void Write(MetricsRow row)
     {
         stream.Write(Line(row));
-        stream.Flush();
     }
 
     /// <summary>What was noted of a run, in order; lines that are damaged are left out.</summary>
@@ -125,7 +124,7 @@ public sealed class MetricsFile : IDisposable
     /// <summary>Closes the file.</summary>
     public void Dispose() => stream.Dispose();
 
-    private static FileStream Open(string path) => new(path, FileMode.Append, FileAccess.Write, FileShare.Read | FileShare.Delete);
+    private static FileStream Open(string path) => new(path, FileMode.Append, FileAccess.Write, FileShare.Read | FileShare.Delete, bufferSize: 0);
 
     private static bool EndsWithLine(string path)
     {

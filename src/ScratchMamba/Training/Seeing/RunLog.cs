@@ -93,7 +93,13 @@ public sealed class RunLog : ITrainingObserver
         Ended(run!);
         metrics = new MetricsFile(run!.Folder.Path, lastStep);
         (seconds, tokens) = metrics.Last is { } last ? (Or0(last[MetricsFile.Seconds]), Or0(last[MetricsFile.Tokens])) : (0, 0);
-        board = new TensorBoardFile(Path.Combine(run.Folder.Path, "tensorboard"), lastStep == 0 ? 0 : lastStep + 1, clock.GetUtcNow());
+        try
+        {
+            board = new TensorBoardFile(Path.Combine(run.Folder.Path, "tensorboard"), lastStep == 0 ? 0 : lastStep + 1, clock.GetUtcNow());
+        }
+        catch (Exception error) when (IsFull(error))
+        {
+        }
 
         static double Or0(double value) => double.IsFinite(value) ? value : 0;
     }
@@ -105,7 +111,7 @@ public sealed class RunLog : ITrainingObserver
         {
             metrics!.Write(row);
         }
-        catch (IOException)
+        catch (Exception error) when (IsFull(error))
         {
         }
         Show(events =>
@@ -121,6 +127,9 @@ public sealed class RunLog : ITrainingObserver
         });
     }
 
+    // The last is what the runtime makes of a file system's limit on the size of a file.
+    private static bool IsFull(Exception error) => error is IOException or UnauthorizedAccessException or ArgumentOutOfRangeException;
+
     private void Show(Action<TensorBoardFile> what)
     {
         if (board is null)
@@ -128,12 +137,11 @@ public sealed class RunLog : ITrainingObserver
         try
         {
             what(board);
-            board.Flush();
         }
-        catch (IOException)
+        catch (Exception error) when (IsFull(error))
         {
             // Behind a torn record nothing can be read.
-            board.Abandon();
+            board.Dispose();
             board = null;
         }
     }

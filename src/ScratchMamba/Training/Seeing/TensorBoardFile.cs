@@ -30,7 +30,7 @@ public sealed class TensorBoardFile : IDisposable
             string path = Path.Combine(folder, $"{name}.{i}");
             if (File.Exists(path))
                 continue;
-            stream = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read);
+            stream = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read, bufferSize: 0);
             break;
         }
         Write(now, 0, Message.Of(3, "brain.Event:2"));
@@ -81,21 +81,6 @@ public sealed class TensorBoardFile : IDisposable
         Write(now, step, Message.Of(5, Message.Of(1, Message.Join(Message.Of(1, tag), Message.Of(5, histogram)))));
     }
 
-    /// <summary>Hands what was written to the system.</summary>
-    public void Flush() => stream.Flush();
-
-    /// <summary>Closes the file without writing what could not be written.</summary>
-    internal void Abandon()
-    {
-        try
-        {
-            stream.Dispose();
-        }
-        catch (IOException)
-        {
-        }
-    }
-
     /// <summary>Closes the file.</summary>
     public void Dispose() => stream.Dispose();
 
@@ -106,9 +91,8 @@ public sealed class TensorBoardFile : IDisposable
         BinaryPrimitives.WriteInt64LittleEndian(header, record.Length);
         BinaryPrimitives.WriteUInt32LittleEndian(header[8..], Checksum(header[..8]));
         BinaryPrimitives.WriteUInt32LittleEndian(footer, Checksum(record));
-        stream.Write(header);
-        stream.Write(record);
-        stream.Write(footer);
+        // At once, and through no buffer: who reads meanwhile sees whole records.
+        stream.Write([.. header, .. record, .. footer]);
     }
 
     /// <summary>CRC-32C, turned and shifted, so that a checksum of what holds checksums is still one.</summary>
