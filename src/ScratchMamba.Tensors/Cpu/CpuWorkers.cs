@@ -9,7 +9,7 @@ namespace ScratchMamba.Tensors.Cpu;
 /// </summary>
 internal static unsafe class CpuWorkers
 {
-    private static readonly long Patience = Stopwatch.Frequency / 10_000;
+    private static readonly long Patience = Stopwatch.Frequency / 2_000;
 
     private static readonly List<Worker> Workers = [];
 
@@ -19,6 +19,7 @@ internal static unsafe class CpuWorkers
     private static delegate*<void*, void> work;
     private static void* state;
     private static ExceptionDispatchInfo? fault;
+    internal static long Opened => opened;
 
     /// <summary>Runs <paramref name="work"/> on this thread and, at the same time, on others, fewer where they come late; false, without running it, where another loop has the threads.</summary>
     /// <param name="threads">How many threads there may be, with this one.</param>
@@ -35,7 +36,8 @@ internal static unsafe class CpuWorkers
             CpuWorkers.work = work;
             CpuWorkers.state = state;
             helpers = threads - 1;
-            Interlocked.Exchange(ref open, ++opened);
+            CpuPlacement.Open(++opened);
+            Interlocked.Exchange(ref open, opened);
             for (int i = 0; i < threads - 1; i++)
                 Workers[i].Wake();
             try
@@ -95,6 +97,7 @@ internal static unsafe class CpuWorkers
                 {
                     try
                     {
+                        CpuPlacement.Enter(current);
                         work(state);
                     }
                     catch (Exception thrown)
@@ -123,6 +126,7 @@ internal static unsafe class CpuWorkers
                     }
                 }
                 while (Environment.ProcessorCount > 1 && Stopwatch.GetTimestamp() - start < Patience);
+                using var away = new CpuPlacement.Away();
                 lock (bell)
                 {
                     // Whoever opens a loop looks afterwards who sleeps: one of the two sees the other.
