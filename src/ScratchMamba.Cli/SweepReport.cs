@@ -12,6 +12,8 @@ internal static class SweepReport
 {
     private const int MostCurves = 16;
 
+    private static readonly string[] Measured = ["steps", "held-out loss", "loss", "tokens/s", "memory", ""];
+
     /// <summary>Writes <c>sweep.html</c> and <c>sweep.csv</c>.</summary>
     /// <param name="folder">The sweep's folder.</param>
     /// <param name="grid">Its trainings.</param>
@@ -63,7 +65,7 @@ internal static class SweepReport
 
     private static XElement Rows(SweepGrid grid, Result[] results, Result? best) => new(
         "table",
-        new XElement("thead", new XElement("tr", grid.Keys.Select(key => new XElement("th", key)), new[] { "steps", "held-out loss", "loss", "tokens/s", "memory", "" }.Select(head => new XElement("th", head)))),
+        new XElement("thead", new XElement("tr", grid.Keys.Select(key => new XElement("th", key)), Measured.Select(head => new XElement("th", head)))),
         new XElement("tbody", results.Select(result => new XElement(
             "tr",
             grid.Keys.Select(key => new XElement("td", result.Point.Values[key])),

@@ -110,7 +110,8 @@ internal sealed record TextTraining
             run.Observers.Add(average);
             run.Parts.Add(average);
         }
-        run.Observers.Add(new RunLog { Sample = () => Write(cancellation) });
+        using var log = new RunLog { Sample = () => Write(cancellation) };
+        run.Observers.Add(log);
         var display = new TrainingDisplay(output, Schedule.Steps);
         run.Observers.Add(display);
         if (Resumes && !run.Resume())

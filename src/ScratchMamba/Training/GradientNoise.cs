@@ -15,6 +15,13 @@ public sealed class GradientNoise
     /// <summary>The noise scale in rows; null before the first measurement, and as long as noise hides the gradient altogether.</summary>
     public double? Scale => signal > 0 && noise > 0 ? noise / signal : null;
 
+    /// <summary>All that is remembered, to go on from.</summary>
+    internal double[] Memory
+    {
+        get => [signal, noise, weight];
+        set => (signal, noise, weight) = (value[0], value[1], value[2]);
+    }
+
     /// <summary>Takes note of one update.</summary>
     /// <param name="smallRows">b, the rows of a part.</param>
     /// <param name="smallSquare">⟨|g|²⟩, the mean square of the parts' gradients.</param>

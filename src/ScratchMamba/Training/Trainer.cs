@@ -119,6 +119,7 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     void ITrainingPart.Save(StateWriter state)
     {
         state.Values["steps"] = StepsDone;
+        state.Add("noise", noise.Memory);
         state.Values["batches_skipped"] = BatchesSkipped;
         state.Values["skipped_in_a_row"] = skippedInARow;
     }
@@ -127,6 +128,7 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     void ITrainingPart.Restore(StateReader state)
     {
         StepsDone = state.Value<long>("steps");
+        noise.Memory = state.Doubles("noise");
         BatchesSkipped = state.Value<long>("batches_skipped");
         skippedInARow = state.Value<int>("skipped_in_a_row");
     }

@@ -7,7 +7,7 @@ namespace ScratchMamba.Training.Seeing;
 /// Notes how a training goes, in its folder: <c>metrics.jsonl</c> (<see cref="MetricsFile"/>) and <c>tensorboard/</c> (<see cref="TensorBoardFile"/>) with the same numbers and texts,
 /// and there, whenever the held-out loss is measured, how the values of every weight are spread.
 /// </summary>
-public sealed class RunLog : ITrainingObserver
+public sealed class RunLog : ITrainingObserver, IDisposable
 {
     private readonly TimeProvider clock;
     private TrainingRun? run;
@@ -81,7 +81,10 @@ public sealed class RunLog : ITrainingObserver
     }
 
     /// <inheritdoc/>
-    public void Ended(TrainingRun run)
+    public void Ended(TrainingRun run) => Dispose();
+
+    /// <summary>Closes the files.</summary>
+    public void Dispose()
     {
         metrics?.Dispose();
         board?.Dispose();
@@ -90,7 +93,7 @@ public sealed class RunLog : ITrainingObserver
 
     private void Open(long lastStep)
     {
-        Ended(run!);
+        Dispose();
         metrics = new MetricsFile(run!.Folder.Path, lastStep);
         (seconds, tokens) = metrics.Last is { } last ? (Or0(last[MetricsFile.Seconds]), Or0(last[MetricsFile.Tokens])) : (0, 0);
         try

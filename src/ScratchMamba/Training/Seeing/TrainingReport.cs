@@ -70,7 +70,7 @@ public static class TrainingReport
         yield return Figure("Loss", "Nats per token; the band is from the smallest to the largest loss of the steps that a point stands for.", "loss", Scale.Linear, [.. losses]);
         if (Has(rows, MetricsFile.Penalty))
             yield return Figure("Forgetting penalty", "What is added to the loss.", "penalty", Scale.Linear, new Series("", Curve(rows, MetricsFile.Penalty)));
-        yield return Figure("Learning rate", "", "learning rate", Scale.Linear, new Series("", Curve(rows, MetricsFile.LearningRate)));
+        yield return Figure("Learning rate", "", "thousandths", Scale.Linear, new Series("", Scaled(Curve(rows, MetricsFile.LearningRate), 1000)));
         yield return Figure("Gradient norm", "Of all gradients together, before clipping.", "norm", Scale.Log10, new Series("", Curve(rows, MetricsFile.GradientNorm)));
         if (Has(rows, MetricsFile.UpdateNorm))
         {
@@ -89,7 +89,12 @@ public static class TrainingReport
 
     private static XElement Figure(string title, string sentence, string unit, Scale scale, params Series[] series)
     {
-        var chart = new XyChart { Description = $"{title} by step", X = new Axis("step"), Y = new Axis(unit, scale, scale == Scale.Linear && title != "Loss" ? 0 : null), Series = series };
+        // Powers of ten tell little about what stays within two of them.
+        double[] values = [.. series.SelectMany(line => line.Points).Select(point => point.Y).Where(value => value > 0)];
+        if (values.Length == 0 || values.Max() / values.Min() < 30)
+            scale = Scale.Linear;
+        double last = series.SelectMany(line => line.Points).Select(point => point.X).DefaultIfEmpty(1).Max();
+        var chart = new XyChart { Description = $"{title} by step", X = new Axis("step", Max: last), Y = new Axis(unit, scale, scale == Scale.Linear && title != "Loss" ? 0 : null), Series = series };
         return new XElement("figure", new XElement("h3", title), chart.Draw(), sentence.Length == 0 ? null : new XElement("figcaption", sentence));
     }
 
