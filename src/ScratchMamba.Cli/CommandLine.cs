@@ -22,7 +22,7 @@ public static partial class CommandLine
     internal static IReadOnlyList<Verb> Verbs { get; } =
     [
         QuickstartCommand.Create(), TrainCommand.Create(), GenerateCommand.Create(), EvaluateCommand.Create(), InspectCommand.Create(), VerifyCommand.Create(),
-        ConvertCommand.Create(), TokenizerCommand.Create(), ReportCommand.Create(), SweepCommand.Create(), StudyCommand.Create(), BenchCommand.Create(), DevicesCommand.Create(),
+        ConvertCommand.Create(), DataCommand.Create(), TokenizerCommand.Create(), ReportCommand.Create(), SweepCommand.Create(), StudyCommand.Create(), BenchCommand.Create(), DevicesCommand.Create(),
     ];
 
     private static readonly RootCommand Root = CreateRoot();

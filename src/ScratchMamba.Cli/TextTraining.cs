@@ -14,16 +14,13 @@ namespace ScratchMamba.Cli;
 /// <summary>What a training on text needs, as the commands train and quickstart run it.</summary>
 internal sealed record TextTraining
 {
-    // Enough held-out text for a loss to three digits, and little enough to be read in seconds.
-    private const int HeldOutLimit = 64 * 1024;
-
     // Measuring takes as long as the update itself, so that this is a hundredth of a step at most.
     private const int MeasureEvery = 10;
-    private const int SampleLength = 200, PromptLength = 48;
+    private const int SampleLength = 200, PromptTokens = 48;
 
     public required Mamba2Model Model { get; init; }
 
-    public required TextCorpus Corpus { get; init; }
+    public required TrainingData Data { get; init; }
 
     /// <summary>What makes tokens of the text; saved beside the model unless it is that of bytes.</summary>
     public required Tokenizer Tokenizer { get; init; }
@@ -48,8 +45,20 @@ internal sealed record TextTraining
     /// <summary>Every how many steps the held-out loss is measured; 0 for at the end only.</summary>
     public int EvaluateEvery { get; init; }
 
-    /// <summary>The bytes of text that the held-out loss is measured on.</summary>
-    public int HeldOutBytes => Math.Min(HeldOutLimit, Corpus.HeldOut.Length);
+    /// <summary>How many batches follow each other, row by row: see <see cref="TokenBatches.Segments"/>.</summary>
+    public long Segments { get; init; } = 1;
+
+    /// <summary>Whether documents are read on into the next as if they were one.</summary>
+    public bool JoinsDocuments { get; init; }
+
+    /// <summary>Where rows begin; null for the empty state.</summary>
+    public InitialStates? InitialStates { get; init; }
+
+    /// <summary>Through how many batches of an update gradients pass with the state.</summary>
+    public int Through { get; init; } = 1;
+
+    /// <summary>From how many deviations above its mean on a loss is a spike, after which the training goes back to the last checkpoint; null for never.</summary>
+    public double? Spike { get; init; }
 
     /// <summary>Whether to go on where the last training in the folder was stopped.</summary>
     public bool Resumes { get; init; }
@@ -78,15 +87,15 @@ internal sealed record TextTraining
     /// <summary>Whether to say beforehand how long it will take.</summary>
     public bool EstimatesTime { get; init; }
 
+    private TokenBatches Batches => new(Data.Sources, Data.Weights, Batch, Length, Seed) { Segments = Segments, JoinsDocuments = JoinsDocuments };
+
     /// <summary>Trains, and measures the held-out loss at the end.</summary>
     public Evaluation Run(TextWriter output, CancellationToken cancellation)
     {
-        int[] training = Tokenizer.Encode(Corpus.Training), heldOut = Tokenizer.Encode(Corpus.HeldOut.AsSpan(0, HeldOutBytes));
-        if (heldOut.Length < 2)
-            throw new InvalidDataException($"The data is too short: {Corpus.Training.Length + Corpus.HeldOut.Length} bytes leave nothing to hold out for evaluation.");
-        var batches = new TokenBatches(training, Batch, Length, Seed);
+        TokenBatches batches = Batches;
+        var loader = new BatchLoader(number => batches[number]);
         using var folder = new RunFolder(Folder);
-        var trainer = new Trainer(Model, step => batches[step], Length, Schedule, Optimizer, Accumulation) { OnNonFinite = OnNonFinite };
+        var trainer = new Trainer(Model, number => loader[number], Length, Schedule, Optimizer, Accumulation) { OnNonFinite = OnNonFinite, InitialStates = InitialStates, Through = Through };
         trainer.Optimizer.MeasureEvery = MeasureEvery;
         WriteGroups(trainer.Optimizer, output);
         WeightAverage? average = Average > 0 ? new WeightAverage(Model, Average) : null;
@@ -94,6 +103,8 @@ internal sealed record TextTraining
         {
             Trainer = trainer,
             Folder = folder,
+            Data = batches.Fingerprint,
+            Spikes = Spike is { } factor ? new SpikeDetector(factor) : null,
             Tokenizer = Tokenizer,
             SaveEvery = SaveEvery,
             Keep = Keep,
@@ -102,7 +113,7 @@ internal sealed record TextTraining
             Evaluate = token =>
             {
                 using IDisposable? exchanged = EvaluatesAverage ? average?.Exchange() : null;
-                return Evaluator.Evaluate(Model, heldOut, Length, cancellation: token);
+                return Evaluator.Evaluate(Model, Data.HeldOut, Length, cancellation: token);
             },
         };
         if (average is not null)
@@ -127,7 +138,7 @@ internal sealed record TextTraining
         {
             RunReport.TryWrite(Folder);
         }
-        return run.HeldOut!.Value;
+        return run.HeldOut ?? Evaluator.Evaluate(Model, Data.HeldOut, Length, cancellation: cancellation);
     }
 
     /// <summary>Looks for a learning rate; writes the curve, and says what is suggested.</summary>
@@ -135,7 +146,7 @@ internal sealed record TextTraining
     {
         const int Steps = 100;
         const double Largest = 10;
-        var batches = new TokenBatches(Tokenizer.Encode(Corpus.Training), Batch, Length, Seed);
+        TokenBatches batches = Batches;
         var finder = new LearningRateFinder();
         var trainer = new Trainer(Model, step => batches[step], Length, new LearningRateSchedule(Largest, Steps, 0, LearningRateDecay.Range), Optimizer, Accumulation);
         finder.Run(trainer, Steps, cancellation);
@@ -149,7 +160,7 @@ internal sealed record TextTraining
     /// <summary>A sample of what the model writes, always with the same random numbers.</summary>
     private (string Prompt, string Text) Write(CancellationToken cancellation)
     {
-        string prompt = Prompt ?? System.Text.Encoding.UTF8.GetString(Corpus.HeldOut.AsSpan(0, Math.Min(PromptLength, Corpus.HeldOut.Length)));
+        string prompt = Prompt ?? System.Text.Encoding.UTF8.GetString(Tokenizer.Decode(Data.HeldOut.AsSpan(0, Math.Min(PromptTokens, Data.HeldOut.Length))));
         using var text = new StringWriter();
         var sampler = new Sampler { Temperature = 0.8, Seed = Seed };
         new GenerateCommand.Continuation(Tokenizer, []).Write(prompt, tokens => new Generator(Model, sampler).Continue(tokens, SampleLength, cancellation), text);

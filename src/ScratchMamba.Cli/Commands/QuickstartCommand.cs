@@ -41,10 +41,11 @@ internal static class QuickstartCommand
             output.WriteLine($"Learning to write C# from {corpus.Training.Length:#,0} bytes of this project's own sources, with {model.ParameterCount:#,0} parameters.");
             int count = parsed.GetValue(steps);
             var tokenizer = new ByteTokenizer();
+            using TrainingData data = TrainingData.Of(corpus, tokenizer);
             var run = new TextTraining
             {
                 Model = model,
-                Corpus = corpus,
+                Data = data,
                 Tokenizer = tokenizer,
                 Folder = parsed.GetValue(folder)!,
                 Replaces = true,

@@ -1,20 +1,27 @@
 using System.CommandLine;
 using ScratchMamba.Checkpoints;
-using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Backends;
 using ScratchMamba.Tokenizers;
 using ScratchMamba.Training;
+using ScratchMamba.Vulkan;
 
 namespace ScratchMamba.Cli.Commands;
 
 /// <summary>train: trains a model on text.</summary>
 internal static class TrainCommand
 {
+    // A device that is lost again and again will not come back.
+    private const int MostAttempts = 4;
+
     public static Verb Create()
     {
         Option<string[]> data = CommonOptions.Data();
         data.Required = false;
+        data.Description = "Files or folders of UTF-8 text, which is held in memory; or files of tokens, which are not: see 'data prepare'.";
+        var weights = new Option<double[]>("--weights") { Description = "How much of each file of tokens, in proportion; by default as much as there is.", AllowMultipleArgumentsPerToken = true };
+        var join = new Option<bool>("--join-documents") { Description = "Read on from one document of a file of tokens into the next; otherwise nothing crosses." };
         Option<string> folder = CommonOptions.Text("--out", "The folder of the run: its checkpoints, each of them a model, and all that is known of it.");
         var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder that has one; without it, tokens are bytes." };
         var config = new Option<string?>("--config") { Description = "A config.json with the model's sizes, instead of the options for them." };
@@ -37,6 +44,9 @@ internal static class TrainCommand
         var resume = new Option<bool>("--resume") { Description = "Go on where the training in --out was stopped, exactly as if it had not been." };
         var onNonFinite = new Option<string>("--on-nonfinite") { Description = "When the loss or a gradient is not finite: stop, or skip the batch.", DefaultValueFactory = _ => "stop" }
             .AcceptOnlyFromAmong("stop", "skip");
+        Option<double> spike = CommonOptions.Number(
+            "--on-spike", 0, "Go back to the last checkpoint, and past the batches since, when the loss is this many deviations above its mean; 0 for never.", value => value >= 0, "0 or a positive number");
+        var begin = new InitialStateOptions();
         var recipe = new RecipeOptions();
         var sample = new Option<string?>("--sample") { Description = "What the model is to continue whenever the held-out loss is measured; the beginning of the held-out text by default." };
         Option<ulong> seed = CommonOptions.Seed();
@@ -46,8 +56,8 @@ internal static class TrainCommand
         Option<bool> lockstep = CommonOptions.Lockstep();
         var verb = new Verb(
             "train", "Train a model on text, byte by byte or with a tokenizer.", "scratchmamba train --data book.txt --out runs/book --layers 4 --width 128 --steps 2000",
-            data, folder, tokenizer, config, layers, width, state, head, steps, batch, length, accumulate, seed, resume, saveEvery, keep, evaluateEvery, sample, onNonFinite, device, CommonOptions.Threads, precision, trace, lockstep);
-        foreach (Option option in recipe.All)
+            data, weights, join, folder, tokenizer, config, layers, width, state, head, steps, batch, length, accumulate, seed, resume, saveEvery, keep, evaluateEvery, sample, onNonFinite, spike, device, CommonOptions.Threads, precision, trace, lockstep);
+        foreach (Option option in new[] { recipe.All, begin.All }.SelectMany(options => options))
             verb.Options.Add(option);
         verb.SetAction((parsed, cancellation) =>
         {
@@ -60,23 +70,46 @@ internal static class TrainCommand
                 RunFolder.CheckNew(target);
             if (parsed.GetValue(data) is not { Length: > 0 } files)
                 throw new MisuseException("--data names what to train on; it is left out only where --resume goes on with a training.");
+            for (int attempt = 1; ; attempt++)
+            {
+                try
+                {
+                    Train(parsed, files, resumes, output, cancellation);
+                    return Task.FromResult(CommandLine.Done);
+                }
+                catch (DeviceLostException lost) when (attempt < MostAttempts && RunFolder.Newest(target) is { } newest)
+                {
+                    output.WriteLine($"{lost.Message} Going on from {newest}.");
+                    resumes = true;
+                }
+            }
+        });
+        MemoryNeeded = parsed => Needed(parsed, Subject(parsed, resumes: false).Sizes, Memory.FreeOnHost());
+        return verb;
+
+        void Train(ParseResult parsed, string[] files, bool resumes, TextWriter output, CancellationToken cancellation)
+        {
+            string target = parsed.GetValue(folder)!;
             (Tokenizer tokens, Mamba2Config sizes) = Subject(parsed, resumes);
             int count = parsed.GetValue(steps);
-            TextCorpus corpus = TextCorpus.FromBytes(TextCorpus.ReadFiles(files));
+            using TrainingData source = TrainingData.Open(files, parsed.GetValue(weights), tokens);
             using Backend opened = Devices.Open(parsed, device, parsed.GetValue(lockstep));
             using var traced = new Trace(opened, parsed.GetValue(trace), output);
-            Backend backend = traced.Backend;
+            // Looks at every number that is made, but only of a step that went wrong.
+            var backend = new FiniteBackend(traced.Backend) { IsChecking = false };
             long needed = Needed(parsed, sizes, Memory.Available(opened));
             // What goes on with adapters needs what they adapt; anything else is in the checkpoint.
             Mamba2Model model = recipe.Model(parsed, sizes, backend, parsed.GetValue(seed), reads: !resumes || recipe.Adapts(parsed));
             model.Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!);
-            output.WriteLine($"data: {corpus.Training.Length:#,0} bytes to train on, {corpus.HeldOut.Length:#,0} held out");
+            output.WriteLine($"data: {source.Description}");
             output.WriteLine($"model: {model.ParameterCount:#,0} parameters, {sizes.Layers} layers of width {sizes.Width}, state {sizes.StateSize}");
             output.WriteLine($"memory: {Memory.Size(needed)} for parameters, moments, gradients and activations");
+            InitialStates? begun = begin.Of(parsed, model, parsed.GetValue(seed), parsed.GetValue(accumulate));
+            using var carried = begun as IDisposable;
             var run = new TextTraining
             {
                 Model = model,
-                Corpus = corpus,
+                Data = source,
                 Tokenizer = tokens,
                 Folder = target,
                 Started = () => RunArguments.Save(parsed, verb, target),
@@ -87,6 +120,11 @@ internal static class TrainCommand
                 SaveEvery = parsed.GetValue(saveEvery),
                 EvaluateEvery = parsed.GetValue(evaluateEvery),
                 Resumes = resumes,
+                InitialStates = begun,
+                Segments = begin.SegmentsOf(parsed),
+                Through = begin.ThroughOf(parsed),
+                JoinsDocuments = parsed.GetValue(join),
+                Spike = parsed.GetValue(spike) is > 0 and double factor ? factor : null,
                 Keep = parsed.GetValue(keep),
                 OnNonFinite = parsed.GetValue(onNonFinite) == "skip" ? NonFinite.Skip : NonFinite.Stop,
                 Optimizer = recipe.Settings(parsed),
@@ -99,17 +137,14 @@ internal static class TrainCommand
             if (recipe.Finds(parsed))
             {
                 run.FindRate(output, cancellation);
-                return Task.FromResult(CommandLine.Done);
+                return;
             }
             Evaluation result = run.Run(output, cancellation);
             output.WriteLine(tokens is ByteTokenizer
                 ? $"held-out loss {result.Loss:0.0000} nats per byte ({result.BitsPerByte(result.Tokens):0.000} bits)"
-                : $"held-out loss {result.Loss:0.0000} nats per token ({result.BitsPerByte(run.HeldOutBytes):0.000} bits per byte)");
+                : $"held-out loss {result.Loss:0.0000} nats per token ({result.BitsPerByte(source.HeldOutBytes):0.000} bits per byte)");
             output.WriteLine($"saved in {run.Folder}");
-            return Task.FromResult(CommandLine.Done);
-        });
-        MemoryNeeded = parsed => Needed(parsed, Subject(parsed, resumes: false).Sizes, Memory.FreeOnHost());
-        return verb;
+        }
 
         // The memory that a training takes; throws unless there is as much.
         long Needed(ParseResult parsed, Mamba2Config sizes, long available) => Memory.Require(

@@ -36,11 +36,14 @@ internal static class TokenizerJson
     }
 
     /// <summary>Writes a file that <see cref="Read(string)"/> and Hugging Face's tokenizers read as the same tokenizer; whole or not at all.</summary>
-    public static void Write(string path, BpeModel model) => AtomicFile.Write(path, stream =>
+    public static void Write(string path, BpeModel model) => AtomicFile.Write(path, stream => Write(stream, model));
+
+    /// <summary>Writes the content of such a file.</summary>
+    public static void Write(Stream stream, BpeModel model)
     {
         using var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
         Write(json, model);
-    });
+    }
 
     private static BpeModel Read(Node root)
     {

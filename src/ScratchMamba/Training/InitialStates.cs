@@ -95,7 +95,7 @@ public abstract class InitialStates(Mamba2Model model, double emptyProbability, 
 }
 
 /// <summary>
-/// Every row begins where that row of the batch before ended. With batches that continue each other (<see cref="Data.TokenBatches.Continues"/>) this is truncated backpropagation through time;
+/// Every row begins where that row of the batch before ended. With batches that continue each other (<see cref="Data.TokenBatches.Segments"/>) this is truncated backpropagation through time;
 /// with unrelated ones it is state passing, for a short training after the main one.
 /// </summary>
 /// <param name="model">The model.</param>

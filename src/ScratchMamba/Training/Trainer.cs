@@ -68,6 +68,9 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     /// <summary>How many batches were left out before the next one: see <see cref="SkipBatches"/>.</summary>
     public long BatchesSkipped { get; private set; }
 
+    /// <summary>How many batches have been read or left out.</summary>
+    public long BatchesPassed => StepsDone * accumulation + BatchesSkipped;
+
     /// <summary>What has to be saved for the training to go on exactly.</summary>
     public IEnumerable<ITrainingPart> Parts => [this, Optimizer, .. InitialStates is null ? (ITrainingPart[])[] : [InitialStates]];
 

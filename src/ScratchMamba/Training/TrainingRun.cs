@@ -10,7 +10,10 @@ public sealed class TrainingRun : ITrainingPart
 {
     private readonly List<ITrainingObserver> observers = [];
     private readonly List<ITrainingPart> parts = [];
+    private const int MostReturns = 3;
+
     private readonly HashSet<long> saved = [];
+    private readonly List<long> returns = [];
     private long lastSave = Stopwatch.GetTimestamp(), savedStep = -1, bestStep = -1;
     private double bestLoss = double.PositiveInfinity;
 
@@ -19,6 +22,12 @@ public sealed class TrainingRun : ITrainingPart
 
     /// <summary>Where checkpoints go.</summary>
     public required RunFolder Folder { get; init; }
+
+    /// <summary>What tells the data apart from any other; a checkpoint that was made with other data is not gone on from. Null where nobody compares.</summary>
+    public string? Data { get; init; }
+
+    /// <summary>Finds losses after which the run goes back to the last checkpoint and leaves out the batches since; null for none.</summary>
+    public SpikeDetector? Spikes { get; init; }
 
     /// <summary>What makes tokens of text; saved beside the model unless it is that of bytes.</summary>
     public Tokenizer? Tokenizer { get; init; }
@@ -56,7 +65,7 @@ public sealed class TrainingRun : ITrainingPart
     /// <summary>The checkpoint with the smallest held-out loss; null where none was measured.</summary>
     public (long Step, double Loss)? Best => bestStep < 0 ? null : (bestStep, bestLoss);
 
-    private IEnumerable<ITrainingPart> AllParts => [this, .. Trainer.Parts, .. parts];
+    private IEnumerable<ITrainingPart> AllParts => [this, .. Trainer.Parts, .. Spikes is null ? (ITrainingPart[])[] : [Spikes], .. parts];
 
     /// <inheritdoc/>
     string ITrainingPart.Name => "run";
@@ -101,6 +110,8 @@ public sealed class TrainingRun : ITrainingPart
                 cancellation.ThrowIfCancellationRequested();
                 StepReport report = Trainer.Step();
                 Tell(observer => observer.Stepped(report));
+                if (report.Skipped is null && Spikes?.IsSpike(report.Loss) == true && GoBack(report))
+                    continue;
                 if (StepsDone < Steps)
                     AfterStep(cancellation);
             }
@@ -128,6 +139,7 @@ public sealed class TrainingRun : ITrainingPart
     /// <inheritdoc/>
     void ITrainingPart.Save(StateWriter state)
     {
+        state.Values["data"] = Data;
         state.Values["best_step"] = bestStep;
         state.Values["best_loss"] = bestStep < 0 ? null : bestLoss;
     }
@@ -135,8 +147,30 @@ public sealed class TrainingRun : ITrainingPart
     /// <inheritdoc/>
     void ITrainingPart.Restore(StateReader state)
     {
+        if (Data is not null && state.Value<string>("data") != Data)
+            throw new CheckpointException($"{Folder.Path}: was trained on other data, or with another --batch, --length or --seed; it cannot go on exactly with these");
         bestStep = state.Value<long>("best_step");
         bestLoss = bestStep < 0 ? double.PositiveInfinity : state.Value<double>("best_loss");
+    }
+
+    /// <summary>Goes back to the last checkpoint, and past the batches since. Says whether there is one.</summary>
+    private bool GoBack(StepReport report)
+    {
+        if (savedStep < 0)
+        {
+            Tell(observer => observer.Noticed(report.Step, $"the loss of {report.Loss:0.000} is a spike, but there is no checkpoint to go back to"));
+            return false;
+        }
+        long passed = Trainer.BatchesPassed;
+        Resume();
+        if (returns.Count > 0 && returns[^1] == StepsDone && returns.Count(step => step == StepsDone) >= MostReturns)
+            throw new NumericalException($"The loss of step {report.Step} is a spike, {report.Loss:0.000}, and so it was the last {MostReturns} times after step {StepsDone}, with other batches each time.");
+        returns.Add(StepsDone);
+        // The batches that led to the spike are left out, all of them.
+        Trainer.SkipBatches(passed - Trainer.BatchesPassed);
+        Tell(observer => observer.Returned(StepsDone));
+        Tell(observer => observer.Noticed(StepsDone, $"the loss of step {report.Step} was a spike, {report.Loss:0.000}; back to the checkpoint of step {StepsDone}, and past the batches since"));
+        return true;
     }
 
     private void AfterStep(CancellationToken cancellation)

@@ -23,24 +23,6 @@ public sealed class CuredTrainingTests : IDisposable
     }
 
     [Fact]
-    public void RowsContinueOneAnother()
-    {
-        var batches = new TokenBatches([.. Enumerable.Range(0, 1000)], Rows, Length, seed: 2) { Continues = true };
-        TokenBatch first = batches[0];
-        for (int step = 0; step < 200; step++)
-        {
-            TokenBatch batch = batches[step], next = batches[step + 1];
-            for (int row = 0; row < Rows; row++)
-            {
-                int start = (first.Inputs[row * Length] + step * Length) % (1000 - Length);
-                Assert.Equal(Enumerable.Range(start, Length), batch.Inputs[(row * Length)..((row + 1) * Length)]);
-                if (start + Length < 1000 - Length)
-                    Assert.Equal(batch.Labels[(row + 1) * Length - 1], next.Inputs[row * Length]);
-            }
-        }
-    }
-
-    [Fact]
     public void CarriedStatesAreThoseOfTheWholeText()
     {
         // With a learning rate of 0 the segments' losses are those of one long text.
