@@ -105,6 +105,7 @@ public sealed class CarriedStates(Mamba2Model model, double emptyProbability = 0
 {
     private (Mamba2State? State, Scope Home) committed = (null, Scope.Apart());
     private (Mamba2State State, Scope Home)? pending;
+    private readonly List<Scope> history = [];
 
     /// <inheritdoc/>
     public override void After(Mamba2State last)
@@ -112,7 +113,16 @@ public sealed class CarriedStates(Mamba2Model model, double emptyProbability = 0
         var own = new Mamba2State([.. last.Layers.Select(layer => layer with { LogRetention = null })]);
         Scope home = Scope.Apart();
         home.Own(own.Tensors);
-        pending?.Home.Dispose();
+        // A state that carries its history is not the end of what is differentiated together: its predecessors are still needed.
+        if (own.Tensors.Any(tensor => tensor.RequiresGradient))
+        {
+            if (pending is { } before)
+                history.Add(before.Home);
+        }
+        else
+        {
+            Rollback();
+        }
         pending = (own, home);
     }
 
@@ -124,6 +134,7 @@ public sealed class CarriedStates(Mamba2Model model, double emptyProbability = 0
         committed.Home.Dispose();
         committed = (now.State.Detach(), now.Home);
         pending = null;
+        Rollback();
     }
 
     /// <inheritdoc/>
@@ -131,6 +142,8 @@ public sealed class CarriedStates(Mamba2Model model, double emptyProbability = 0
     {
         pending?.Home.Dispose();
         pending = null;
+        history.ForEach(home => home.Dispose());
+        history.Clear();
     }
 
     /// <inheritdoc/>

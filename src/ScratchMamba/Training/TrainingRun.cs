@@ -148,7 +148,7 @@ public sealed class TrainingRun : ITrainingPart
     void ITrainingPart.Restore(StateReader state)
     {
         if (Data is not null && state.Value<string>("data") != Data)
-            throw new CheckpointException($"{Folder.Path}: was trained on other data, or with another --batch, --length or --seed; it cannot go on exactly with these");
+            throw new CheckpointException($"{Folder.Path}: was trained on other data, or read them in another way (--batch, --length, --seed, --segments, --weights); it cannot go on exactly with these");
         bestStep = state.Value<long>("best_step");
         bestLoss = bestStep < 0 ? double.PositiveInfinity : state.Value<double>("best_loss");
     }

@@ -103,8 +103,8 @@ public sealed class TokenBatchesTests : IDisposable
         using var cpu = new CpuBackend();
         using var scope = new Scope();
         var random = new Random(5);
-        // Tokens are bytes 0 to 10, the vocabulary of the samples, but for the separator's.
-        string[] documents = [.. Enumerable.Range(0, 40).Select(_ => new string([.. Enumerable.Range(0, random.Next(2, 40)).Select(_ => (char)random.Next(11))]))];
+        // Tokens are bytes from 1 to 10: the samples' vocabulary.
+        string[] documents = [.. Enumerable.Range(0, 40).Select(_ => new string([.. Enumerable.Range(0, random.Next(2, 40)).Select(_ => (char)random.Next(1, 11))]))];
         using TokenFile file = Prepared(documents);
         Mamba2Model model = Samples.Model("plain", cpu);
         const int Rows = 3, Length = 50;
@@ -143,7 +143,7 @@ public sealed class TokenBatchesTests : IDisposable
         var random = new Random(6);
         // One begins exactly where a segment does.
         int[] lengths = [25, 15, 38, 4, 18, 20, 41];
-        string[] documents = [.. lengths.Select(count => new string([.. Enumerable.Range(0, count).Select(_ => (char)random.Next(11))]))];
+        string[] documents = [.. lengths.Select(count => new string([.. Enumerable.Range(0, count).Select(_ => (char)random.Next(1, 11))]))];
         using TokenFile file = Prepared(documents);
         Mamba2Model model = Samples.Model("plain", cpu);
         double[] alone = [.. documents.Select(text => text.Select(character => (int)character).ToArray()).SelectMany(tokens =>

@@ -120,7 +120,7 @@ public sealed class ResumeTests(SmallModel small) : IClassFixture<SmallModel>, I
         Run.Of(["train", "--data", small.Text, "--out", run, .. SmallModel.Tiny, "--steps", "4", "--save-every", "2"]).Succeeds();
         Assert.Equal([4L, 2], RunFolder.CheckpointsIn(run).Select(item => item.Step));
         Run.Of("train", "--resume", "--out", run, "--steps", "6", "--seed", "5").FailsSaying("other data", "--seed");
-        Run.Of("train", "--resume", "--out", run, "--steps", "6", "--initial-state", "carried").FailsSaying("initial_states");
+        Run.Of("train", "--resume", "--out", run, "--steps", "6", "--initial-state", "fitted").FailsSaying("initial_states");
         Run.Of("train", "--resume", "--out", folder.File("nowhere")).FailsSaying("no training to resume");
         Run.Of(["train", "--data", small.Text, "--out", run, .. SmallModel.Tiny]).FailsSaying("--resume", "4 steps");
         // The newest is cut short: the one before is whole.
