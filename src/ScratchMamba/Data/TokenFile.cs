@@ -161,7 +161,11 @@ public sealed class TokenFile : TokenSource
     internal static long EndsStart(long count, int width) => (HeaderBytes + count * width + 7) / 8 * 8;
 
     /// <inheritdoc/>
-    protected override void Dispose(bool disposing) => file.Dispose();
+    protected override void Dispose(bool disposing)
+    {
+        file.Dispose();
+        base.Dispose(disposing);
+    }
 
     private void ReadExactly(Span<byte> bytes, long offset)
     {

@@ -149,7 +149,7 @@ public sealed class TokenFilePreparation
         return SHA256.HashData(stream.ToArray());
     }
 
-    private IEnumerable<(string Path, long Length)> Find()
+    private List<(string Path, long Length)> Find()
     {
         var found = new List<(string Path, long Length)>();
         foreach (string path in Inputs)

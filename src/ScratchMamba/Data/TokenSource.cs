@@ -44,8 +44,6 @@ public abstract class TokenSource : IDisposable
 
     private sealed class Range(TokenSource whole, long start, long count) : TokenSource
     {
-        protected override void Dispose(bool disposing) => whole.Dispose();
-
         private readonly long first = whole.DocumentAt(start);
 
         public override string Name => whole.Name;
@@ -61,6 +59,12 @@ public abstract class TokenSource : IDisposable
         public override long DocumentAt(long position) => whole.DocumentAt(start + position) - first;
 
         public override long EndOf(long document) => Math.Min(count, whole.EndOf(first + document) - start);
+
+        protected override void Dispose(bool disposing)
+        {
+            whole.Dispose();
+            base.Dispose(disposing);
+        }
     }
 }
 
