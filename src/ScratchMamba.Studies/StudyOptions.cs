@@ -51,6 +51,15 @@ public sealed record StudyOptions
     /// <summary>The largest learning rate.</summary>
     public double Rate { get; init; } = 3e-3;
 
+    /// <summary>
+    /// The first updates are made on short rows, where recall is found at once: on rows of 64 tokens the loss stayed where it is without recall for 0.3 to 5 million tokens, depending on the seed;
+    /// on rows of 256 for longer than a million. 0 for none.
+    /// </summary>
+    public int EarlySteps { get; init; } = 250;
+
+    /// <summary>The length of these rows, where the training length is not shorter.</summary>
+    public int EarlyLength { get; init; } = 16;
+
     /// <summary>How many models are trained alike, with seeds 1, 2, …: claims are made about all of them.</summary>
     public int Seeds { get; init; } = 3;
 
@@ -88,9 +97,8 @@ public sealed record StudyOptions
     };
 
     /// <summary>The plans of the models that most studies look at: one for each seed, saved three times on the way.</summary>
-    public IReadOnlyList<TrainingPlan> Plans => [.. Enumerable.Range(0, Seeds).Select(i => new TrainingPlan
+    public IReadOnlyList<TrainingPlan> Plans => [.. Enumerable.Range(0, Seeds).Select(i => Plan(StateSize, Length, Steps, FirstSeed + (ulong)i) with
     {
-        Data = Data, Config = Config(StateSize), Length = Length, Steps = Steps, TokensPerStep = TokensPerStep, Rate = Rate, WarmUp = Math.Min(100, Steps / 10), Seed = FirstSeed + (ulong)i,
         Checkpoints = [.. new[] { Steps / 4, Steps / 2, Steps * 3 / 4 }.Where(step => step > 0).Distinct()],
     })];
 
@@ -101,13 +109,20 @@ public sealed record StudyOptions
         return start with { Start = start, Method = method, Steps = steps, Rate = start.Rate / 3, WarmUp = steps / 10, Checkpoints = [] };
     }
 
-    /// <summary>The plan of a model of the capacity study.</summary>
+    /// <summary>The plan of a model of the capacity study. Models of one size and seed begin alike, on short rows.</summary>
     public TrainingPlan CapacityPlan(int stateSize, int length, ulong seed)
     {
-        int rows = Math.Max(1, TokensPerStep / length), steps = (int)Math.Max(1, CapacityTokens / (rows * (long)length));
-        return new TrainingPlan
+        int rows = Math.Max(1, TokensPerStep / length);
+        return Plan(stateSize, length, (int)Math.Max(1, CapacityTokens / (rows * (long)length)), seed);
+    }
+
+    private TrainingPlan Plan(int stateSize, int length, int steps, ulong seed)
+    {
+        TrainingPlan Of(int length, int steps) => new()
         {
             Data = Data, Config = Config(stateSize), Length = length, Steps = steps, TokensPerStep = TokensPerStep, Rate = Rate, WarmUp = Math.Min(100, steps / 10), Seed = seed,
         };
+        TrainingPlan plan = Of(length, steps);
+        return EarlySteps == 0 ? plan : plan with { Start = Of(Math.Min(EarlyLength, length), EarlySteps) };
     }
 }

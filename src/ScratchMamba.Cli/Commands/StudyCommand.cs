@@ -28,12 +28,21 @@ internal static class StudyCommand
         Option<int?> length = Optional("--length", "The training length, in tokens."), steps = Optional("--steps", "How many updates to make."), state = Optional("--state", "N: the size of the state of a channel."),
             width = Optional("--width", "The width of the residual stream."), layers = Optional("--layers", "The number of blocks."), batch = Optional("--tokens", "Tokens of a batch."),
             seeds = Optional("--seeds", "How many models are trained alike."), prompts = Optional("--prompts", "How many prompts each model reads."),
+            early = new("--early") { Description = "Updates on short rows before the others; 0 for none. The preset says, if it is left out.", CustomParser = result => CommonOptions.Parse<int>("--early", result, value => value >= 0, "a whole number, or 0") },
+            capacitySeeds = Optional("--capacity-seeds", "How many models the study capacity trains alike."), workers = Optional("--workers", "How many trainings and measurements run side by side."),
             factor = Optional("--factor", "How many times the training length the prompts are long."), stream = Optional("--stream", "Tokens of the prompt that is streamed.");
+        Option<long?> capacityTokens = new("--capacity-tokens")
+        {
+            Description = "Tokens that each model of the study capacity learns from. The preset says, if it is left out.",
+            CustomParser = result => CommonOptions.Parse<long>("--capacity-tokens", result, value => value > 0, "a whole number from 1"),
+        };
+        Option<int[]?> states = List("--states", "The state sizes of the study capacity, such as 4,8,16."), lengths = List("--lengths", "The training lengths of the study capacity, such as 16,32,64.");
+        Option<double?> rate = new("--rate") { Description = "The largest learning rate. The preset says, if it is left out.", CustomParser = result => CommonOptions.Parse<double>("--rate", result, value => value is > 0 and < 1, "a number between 0 and 1") };
         Option<ulong> seed = CommonOptions.Parsed("--seed", 1UL, "The first seed.", _ => true, $"a whole number from 0 to {ulong.MaxValue}");
         Option<string> device = CommonOptions.Device();
         var verb = new Verb(
             "study", "Study what models do beyond their training length, and what helps; the paper's experiments from scratch.", "scratchmamba study all --preset tiny --out runs/studies",
-            preset, folder, model, data, length, steps, state, width, layers, batch, seeds, prompts, factor, stream, seed, device);
+            preset, folder, model, data, length, steps, state, width, layers, batch, rate, early, seeds, prompts, factor, stream, states, lengths, capacityTokens, capacitySeeds, workers, seed, device);
         verb.Arguments.Add(names);
         verb.SetAction((parsed, cancellation) =>
         {
@@ -50,6 +59,12 @@ internal static class StudyCommand
                 Prompts = parsed.GetValue(prompts) ?? options.Prompts,
                 LengthFactor = parsed.GetValue(factor) ?? options.LengthFactor,
                 StreamLength = parsed.GetValue(stream) ?? options.StreamLength,
+                Rate = parsed.GetValue(rate) ?? options.Rate,
+                EarlySteps = parsed.GetValue(early) ?? options.EarlySteps,
+                CapacityStates = parsed.GetValue(states) ?? options.CapacityStates,
+                CapacityLengths = parsed.GetValue(lengths) ?? options.CapacityLengths,
+                CapacityTokens = parsed.GetValue(capacityTokens) ?? options.CapacityTokens,
+                CapacitySeeds = parsed.GetValue(capacitySeeds) ?? options.CapacitySeeds,
                 FirstSeed = parsed.GetValue(seed),
             };
             string? given = parsed.GetValue(model);
@@ -63,7 +78,7 @@ internal static class StudyCommand
             string command = "scratchmamba study {0}" + string.Concat(parsed.Tokens.Skip(1).Select(token => token.Value).Where(word => !chosen.Contains(word)).Select(word => $" {word}"));
             // Of a model that is there, all is what can be done without training.
             IReadOnlyList<string> all = subject.Models[0].Job is null ? [.. StudyRun.Names.Except(StudyRun.Training)] : StudyRun.Names;
-            Run(chosen.Contains(All) ? all : chosen, options, subject, parsed.GetValue(folder)!, command, parsed.GetValue(device)!, parsed.InvocationConfiguration.Output, cancellation);
+            Run(chosen.Contains(All) ? all : chosen, options, subject, parsed.GetValue(folder)!, command, parsed.GetValue(device)!, parsed.InvocationConfiguration.Output, cancellation, parsed.GetValue(workers));
             return Task.FromResult(CommandLine.Done);
         });
         return verb;
@@ -71,12 +86,12 @@ internal static class StudyCommand
 
     /// <summary>Runs studies, showing how they go, and says what was found and where the report is.</summary>
     public static void Run(
-        IReadOnlyList<string> names, StudyOptions options, Subject subject, string folder, string command, string device, TextWriter output, CancellationToken cancellation, bool isShort = false)
+        IReadOnlyList<string> names, StudyOptions options, Subject subject, string folder, string command, string device, TextWriter output, CancellationToken cancellation, int? workers = null, bool isShort = false)
     {
         bool isCpu = device == "cpu";
         var display = new StudyDisplay(output, isShort);
         // On a graphics card one model at a time; on processors one on each core.
-        var scheduler = new Scheduler(threads => isCpu ? new Tensors.Cpu.CpuBackend(threads) : Devices.Open(device), isCpu ? Environment.ProcessorCount : 1, Environment.ProcessorCount, display.Report);
+        var scheduler = new Scheduler(threads => isCpu ? new Tensors.Cpu.CpuBackend(threads) : Devices.Open(device), workers ?? (isCpu ? Environment.ProcessorCount : 1), Environment.ProcessorCount, display.Report);
         (IReadOnlyList<StudyResult> results, string report) = StudyRun.Run(names, options, subject, folder, command, scheduler, cancellation);
         display.Finish();
         foreach (Finding finding in results.SelectMany(result => result.Findings))
@@ -86,6 +101,26 @@ internal static class StudyCommand
         }
         output.WriteLine($"report: {report}");
     }
+
+    private static Option<int[]?> List(string name, string description) => new(name)
+    {
+        Description = description + " The preset says, if it is left out.",
+        CustomParser = result =>
+        {
+            string text = result.Tokens.Count > 0 ? result.Tokens[^1].Value : "";
+            var numbers = new List<int>();
+            foreach (string part in text.Split(','))
+            {
+                if (!int.TryParse(part, out int number) || number <= 0)
+                {
+                    result.AddError($"{name} takes whole numbers from 1, separated by commas; not '{text}'.");
+                    return null;
+                }
+                numbers.Add(number);
+            }
+            return [.. numbers.Distinct().Order()];
+        },
+    };
 
     private static Option<int?> Optional(string name, string description) => new(name)
     {

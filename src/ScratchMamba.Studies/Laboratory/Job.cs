@@ -48,7 +48,7 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
     public override string Settings => plan.Settings;
 
     /// <inheritdoc/>
-    public override string Title => $"train T = {plan.Length}, N = {plan.Config.StateSize}, seed {plan.Seed}{(plan.Start is null ? "" : $", further, {plan.Method}")}";
+    public override string Title => $"train T = {plan.Length}, N = {plan.Config.StateSize}, seed {plan.Seed}{(plan.Method == TrainingMethod.Plain ? "" : $", {plan.Method}")}";
 
     /// <inheritdoc/>
     public override double Cost => plan.Tokens;
@@ -69,8 +69,7 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
             ? new Mamba2Model(plan.Config, context.Backend, seed: plan.Seed)
             : Checkpoint.Load(context.Store.ModelFolder(plan.Start), context.Backend);
         var schedule = new LearningRateSchedule(plan.Rate, plan.Steps, plan.WarmUp, LearningRateDecay.WarmupStableDecay);
-        // Documents of no other training: a model that is trained further goes on to new ones.
-        ulong seed = plan.Start is null ? plan.Seed : ~plan.Seed;
+        ulong seed = plan.DocumentSeed;
         using CarriedStates? carried = plan.Method is TrainingMethod.StatePassing or TrainingMethod.Truncated ? new CarriedStates(model, plan.EmptyShare, seed) : null;
         var trainer = new Trainer(model, step => plan.Data.Batch(seed, step, plan.Rows, plan.Length, plan.Segments), plan.Length, schedule)
         {

@@ -64,6 +64,9 @@ public sealed record TrainingPlan
     /// <summary>The weight of the penalty.</summary>
     public double PenaltyWeight { get; init; } = 0.03;
 
+    /// <summary>The seed of its documents: no other than its own, and not those of the plan that it starts from.</summary>
+    public ulong DocumentSeed => Start is null ? Seed : ~(Start.DocumentSeed * 3);
+
     /// <summary>How many batches continue the same documents, where they do.</summary>
     public int Segments => Method == TrainingMethod.Truncated ? 12 : 1;
 

@@ -15,7 +15,7 @@ public sealed class LaboratoryTests : IDisposable
 {
     private static readonly StudyOptions Options = StudyOptions.Tiny with
     {
-        Data = new StreamingRecall(8, 4), Width = 16, HeadSize = 8, StateSize = 4, Layers = 1, Length = 16, Steps = 8, TokensPerStep = 64, Seeds = 2, Prompts = 3, LengthFactor = 8, PasskeySamples = 10,
+        Data = new StreamingRecall(8, 4), Width = 16, HeadSize = 8, StateSize = 4, Layers = 1, Length = 16, Steps = 8, EarlySteps = 2, EarlyLength = 8, TokensPerStep = 64, Seeds = 2, Prompts = 3, LengthFactor = 8, PasskeySamples = 10,
         StreamLength = 512, CapacityStates = [2, 4], CapacityLengths = [8, 16], CapacityTokens = 128,
     };
 
