@@ -12,6 +12,9 @@ public sealed class CollapseStudy : Study
     // Enough to see recall fail, not enough to call it failed by chance.
     private const double WellRead = 0.3;
 
+    // The states of long ago are forgotten over some thousand tokens: stretches of a million's half are nearly independent.
+    private const int Stretches = 16;
+
     private readonly MeasurementJob<LengthProfile>[] profiles, repeated, streams, cured;
     private readonly List<(int Step, MeasurementJob<LengthProfile>[] Profiles)> checkpoints = [];
     private readonly Cure cure;
@@ -19,12 +22,12 @@ public sealed class CollapseStudy : Study
     /// <summary>The study of these models.</summary>
     public CollapseStudy(StudyOptions options, Subject subject) : base(options, subject)
     {
-        cure = new Cure { Window = subject.TrainingLength };
+        cure = options.Cures is [{ } first, ..] ? first : new Cure { Window = subject.TrainingLength };
         profiles = [.. subject.Models.Select(model => Profile(model, subject.Data, Cure.None))];
         repeated = [.. subject.Models.Select(model => Profile(model, subject.Repeated, Cure.None, "repeated prompt"))];
         bool streamed = options.StreamLength > (long)options.LengthFactor * subject.TrainingLength;
-        streams = streamed ? [.. subject.Models.Select(model => Profile(model, subject.Data, Cure.None, "stream", options.StreamLength, 1))] : [];
-        cured = streamed ? [.. subject.Models.Select(model => Profile(model, subject.Data, cure, "stream with a sliding window", options.StreamLength, 1))] : [];
+        streams = streamed ? [.. subject.Models.Select(model => Profile(model, subject.Data, Cure.None, "stream", options.StreamLength, 1, stretches: Stretches))] : [];
+        cured = streamed ? [.. subject.Models.Select(model => Profile(model, subject.Data, cure, $"stream, {cure}", options.StreamLength, 1, stretches: Stretches))] : [];
         if (subject.Models[0].Job is { } training)
         {
             foreach (int step in training.Plan.Checkpoints.Append(training.Plan.Steps))
@@ -48,12 +51,14 @@ public sealed class CollapseStudy : Study
         string far = $"{Axis.Length(found[0].Ends[last])} tokens";
         if (Subject.Data is Data.StreamingRecall)
         {
-            findings.Add(Finding.Below("E1", "Inside the training length the model recalls what it read.", $"loss on reads within {trained} tokens", Inside(found, tally => tally.MeanLoss), WellRead));
+            findings.Add(Finding.Below("E1", "Inside the training length the model recalls what it read.", $"loss on reads within {trained} tokens", Inside(found, tally => tally.MeanLoss), WellRead,
+                Each(found, (model, prompts) => InsideOf(found[model], prompts).MeanLoss)));
             findings.Add(Finding.Above("E1", "Far beyond it, reading is worse than guessing.", $"loss on reads at {far}; guessing costs {Subject.Data.ChanceLoss:0.00}", At(found, last, tally => tally.MeanLoss), Subject.Data.ChanceLoss,
                 Each(found, (model, prompts) => LengthProfile.Pool(found[model].All, last, prompts).MeanLoss)));
             findings.Add(Finding.Below(
                 "E3", "Even what was said just before is lost beyond the training length.", $"difference in accuracy on reads up to {new ProfileSettings { Data = Subject.Data, TrainingLength = 1, Length = 1, Prompts = 1 }.Recent} tokens back, at {far} and inside",
-                Difference(found, profile => LengthProfile.Pool(profile.Recent, last).Accuracy - profile.WholeInside(profile.Recent).Accuracy), 0));
+                Difference(found, profile => LengthProfile.Pool(profile.Recent, last).Accuracy - profile.WholeInside(profile.Recent).Accuracy), 0,
+                Each(found, (model, prompts) => LengthProfile.Pool(found[model].Recent, last, prompts).Accuracy - InsideOf(found[model], prompts, recent: true).Accuracy)));
         }
         Interval[] ratios = EachRuleRatio(found);
         findings.Add(Finding.Above("E1", "Beyond the training length the loss exceeds twice its largest value inside (the model has not learned to forget).", "largest loss outside over largest inside", RuleRatio(ratios), LengthRule.Bound, ratios));
@@ -118,12 +123,11 @@ public sealed class CollapseStudy : Study
         LengthProfile[] early = Read(checkpoints[0].Profiles, store), late = Read(checkpoints[^1].Profiles, store);
         double Worst(LengthProfile profile) => profile.Outside.Max(bucket => LengthProfile.Pool(profile.All, bucket).MeanLoss);
         double WorstOf(LengthProfile profile, IReadOnlyList<int> prompts) => profile.Outside.Max(bucket => LengthProfile.Pool(profile.All, bucket, prompts).MeanLoss);
-        double InsideOf(LengthProfile profile, IReadOnlyList<int> prompts) => profile.Inside.Aggregate(default(Tally), (sum, bucket) => sum + LengthProfile.Pool(profile.All, bucket, prompts)).MeanLoss;
         Interval inside = Interval.Mean(early.Zip(late, (a, b) => b.WholeInside(b.All).MeanLoss - a.WholeInside(a.All).MeanLoss));
         Interval outside = Interval.Mean(early.Zip(late, (a, b) => Worst(b) - Worst(a)));
         string steps = $"from step {checkpoints[0].Step} to {checkpoints[^1].Step}";
         findings.Add(Finding.Below("E9", "More training makes recall inside the training length better …", $"change of the loss inside, {steps}", inside, 0,
-            Each(late, (model, prompts) => InsideOf(late[model], prompts) - InsideOf(early[model], prompts))));
+            Each(late, (model, prompts) => InsideOf(late[model], prompts).MeanLoss - InsideOf(early[model], prompts).MeanLoss)));
         findings.Add(Finding.Above("E9", "… and beyond it worse.", $"change of the largest loss outside, {steps}", outside, 0,
             Each(late, (model, prompts) => WorstOf(late[model], prompts) - WorstOf(early[model], prompts))));
         figures.Add(new Figure(
@@ -164,23 +168,40 @@ public sealed class CollapseStudy : Study
         Tabulate(table, "none", plain, tally => tally.MeanLoss);
         Tabulate(table, cure.ToString(), windowed, tally => tally.MeanLoss);
         string length = $"{plain[0].Ends[^1]:#,0} tokens";
+        Interval[] Each(Func<int, IReadOnlyList<int>, double> statistic) => [.. plain.Select((_, model) => Interval.Bootstrap(Stretches, stretches => statistic(model, stretches)))];
+        double Change(int model, IReadOnlyList<int> stretches) => End(windowed[model], stretches).MeanLoss - End(plain[model], stretches).MeanLoss;
         findings.Add(Finding.Below(
-            "E13", $"With a cure, {length} can be read without collapse.", $"loss at the end with {cure}, less that without",
-            Difference(plain.Zip(windowed), pair => Last(pair.Second) - Last(pair.First)), 0));
+            "E13", $"With a cure, {length} can be read without collapse.", $"loss on the last half with {cure}, less that without",
+            Difference(Enumerable.Range(0, plain.Length), model => Change(model, AllStretches)), 0, Each(Change)));
+        // What lies inside is measured on many prompts: one has a few reads there.
+        LengthProfile[] inside = Read(profiles, store);
+        bool hasNear = Subject.Data is Data.StreamingRecall;
+        double Largest(int model) => inside[model].Inside.Max(bucket => LengthProfile.Pool(hasNear ? inside[model].Recent : inside[model].All, bucket).MeanLoss);
+        double Ratio(LengthProfile[] found, int model, IReadOnlyList<int> stretches) => End(found[model], stretches, hasNear).MeanLoss / Largest(model);
+        foreach ((string name, LengthProfile[] found) in new[] { ("without a cure", plain), ($"with {cure}", windowed) })
+        {
+            findings.Add(Finding.Below(
+                "E13", $"Judged by twice the largest loss inside, {name}.", $"loss on the last half of the stream{(hasNear ? " on reads of what was mentioned at most 16 tokens before" : "")}, over the largest inside",
+                Interval.GeometricMean(Enumerable.Range(0, found.Length).Select(model => Ratio(found, model, AllStretches))), LengthRule.Bound, Each((model, stretches) => Ratio(found, model, stretches))));
+        }
         figures.Add(new Figure(
             $"A stream of {length}",
-            $"One prompt per model, read in {plain.Max(profile => profile.PeakBytes) / 1e6:0.#} MB of tensors ({windowed.Max(profile => profile.PeakBytes) / 1e6:0.#} MB with the window), whatever its length.",
+            $"One prompt per model, read in {plain.Max(profile => profile.PeakBytes) / 1e6:0.#} MB of tensors ({windowed.Max(profile => profile.PeakBytes) / 1e6:0.#} MB with {cure}), whatever its length.",
             new XyChart
             {
                 Description = "Loss against position over a long stream", X = Positions, Y = new Axis(LossLabel, Min: 0),
-                Series = [.. Curves("no cure", plain, tally => tally.MeanLoss, 0), .. Curves($"sliding window, {cure.Window}", windowed, tally => tally.MeanLoss, 1)],
+                Series = [.. Curves("no cure", plain, tally => tally.MeanLoss, 0), .. Curves(cure.ToString(), windowed, tally => tally.MeanLoss, 1)],
                 VerticalGuides = [new Guide(Subject.TrainingLength, "training length")],
                 HorizontalGuides = Subject.Data is Data.StreamingRecall ? [new Guide(Subject.Data.ChanceLoss, "guessing")] : [],
             },
             table, OriginOf(command, store, streams.Concat(cured).Sum(job => job.Seconds(store)))));
-
-        static double Last(LengthProfile profile) => LengthProfile.Pool(profile.All, profile.Ends.Length - 1).MeanLoss;
     }
+
+    private static int[] AllStretches { get; } = [.. Enumerable.Range(0, Stretches)];
+
+    /// <summary>The tally of some of the last stretches of one stream.</summary>
+    private static Tally End(LengthProfile stream, IReadOnlyList<int> stretches, bool recent = false) =>
+        stretches.Aggregate(default(Tally), (sum, stretch) => sum + (recent ? stream.Recent : stream.All)[0][stream.Ends.Length - Stretches + stretch]);
 
     private static Interval Difference<T>(IEnumerable<T> models, Func<T, double> value) => Interval.Mean(models.Select(value));
 

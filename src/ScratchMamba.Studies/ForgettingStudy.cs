@@ -66,6 +66,13 @@ public sealed class ForgettingStudy : Study
             LengthProfile[] with = found[i];
             findings.Add(Finding.Below("E14", $"A short training with {rows[i].Name} mends what lies beyond the training length.", $"change of the loss on {scored}, at {far}, against more of the same",
                 Interval.Mean(found[1].Zip(found[i], (without, after) => Far(after) - Far(without))), 0, Each(with, (model, prompts) => FarOf(with[model], prompts) - FarOf(found[1][model], prompts))));
+            if (hasNear)
+            {
+                double AllOf(LengthProfile profile, IEnumerable<int> prompts) => LengthProfile.Pool(profile.All, last, prompts).MeanLoss;
+                findings.Add(Finding.Below("E14", "… and on all reads, near and far.", $"change of the loss on all reads, at {far}, against more of the same",
+                    Interval.Mean(found[1].Zip(found[i], (without, after) => At([after], last, tally => tally.MeanLoss).Estimate - At([without], last, tally => tally.MeanLoss).Estimate)), 0,
+                    Each(with, (model, prompts) => AllOf(with[model], prompts) - AllOf(found[1][model], prompts))));
+            }
             if (i == 2)
                 findings.Add(Finding.Below("E14", $"After {rows[i].Name} the loss stays within twice its largest value inside.", $"largest loss on {scored} outside over largest inside", ratio, LengthRule.Bound, ratios));
         }
@@ -85,6 +92,7 @@ public sealed class ForgettingStudy : Study
         };
         if (hasNear)
             figures.Insert(1, new Figure("Trained a little further: what was said just before", $"The loss on {scored}.", Chart(true, "loss on near reads, nats"), near, origin));
-        return new StudyResult(Name, "Learning to forget", "Trained models are trained a twentieth longer, at a third of the learning rate, in ways that show them the states of longer texts.", findings, figures);
+        return new StudyResult(Name, "Learning to forget", "Trained models are trained a twentieth longer, at a third of the learning rate, in ways that show them the states of longer texts."
+            + (hasNear ? " Carried states differ from the others in what they ask for: reads of what stood up to 12 training lengths before. What a state cannot hold they teach to guess." : ""), findings, figures);
     }
 }

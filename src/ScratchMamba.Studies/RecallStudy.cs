@@ -47,13 +47,14 @@ public sealed class RecallStudy : Study
         Interval At(int length) => Accuracy(all, table => table.Count(length));
         var findings = new List<Finding>
         {
-            Finding.Above("E3", "Inside the training length the passkey is recalled.", $"accuracy at {inside} tokens, all depths", At(inside), Recalled),
-            Finding.Below("E3", "Far beyond it, it is lost.", $"accuracy at {far} tokens, all depths", At(far), 0.5),
+            Finding.Above("E3", "Inside the training length the passkey is recalled.", $"accuracy at {inside} tokens, all depths", At(inside), Recalled, Each(all, table => table.Count(inside))),
+            Finding.Below("E3", "Far beyond it, it is lost.", $"accuracy at {far} tokens, all depths", At(far), 0.5, Each(all, table => table.Count(far))),
         };
         int nearest = distances[Math.Min(1, distances.Length - 1)];
         findings.Add(Finding.Below(
             "E3", "Even a passkey that was told just before is lost.", $"accuracy at distance {nearest} in prompts of {far} tokens, less that in prompts of {inside}",
-            Interval.Mean(close.Select(table => Share(NearCount(table, far, nearest)) - Share(NearCount(table, inside, nearest)))), 0));
+            Interval.Mean(close.Select(table => Share(NearCount(table, far, nearest)) - Share(NearCount(table, inside, nearest)))), 0,
+            [.. close.Select(table => Interval.Difference(NearCount(table, far, nearest), NearCount(table, inside, nearest)))]));
         List<Figure> figures = [Map(all, origin), ByDistance(close, origin), Scaled(store, command, findings)];
         return new StudyResult(Name, "Recall of a passkey", "One thing is told once among filling that repeats itself, and asked for at the end. The models have never seen such prompts in training.", findings, figures);
     }
@@ -128,8 +129,9 @@ public sealed class RecallStudy : Study
             series.Add(new Series($"{Axis.Length(length)} tokens", points));
         }
         int far = some.Last();
-        Interval best = factors.Select((_, i) => Accuracy(tables[i], found => found.Count(far))).MaxBy(share => share.Estimate);
-        findings.Add(Finding.Below("E15", "No scaling of the time step brings the passkey back.", $"best accuracy at {far} tokens over Δ × {string.Join(", ", factors)}", best, 0.5));
+        int bestFactor = Enumerable.Range(0, factors.Length).MaxBy(i => Accuracy(tables[i], found => found.Count(far)).Estimate);
+        Interval best = Accuracy(tables[bestFactor], found => found.Count(far));
+        findings.Add(Finding.Below("E15", "No scaling of the time step brings the passkey back.", $"best accuracy at {far} tokens over Δ × {string.Join(", ", factors)}", best, 0.5, Each(tables[bestFactor], table => table.Count(far))));
         return new Figure(
             "Passkey recall with scaled time steps", $"The best factor recalls {best} of the passkeys at {far:#,0} tokens.",
             new XyChart { Description = "Passkey accuracy by scaling of the time step", X = new Axis("factor of Δ", Scale.Log2), Y = new Axis("accuracy", Min: 0, Max: 1), Series = series, IsOrdered = true },
@@ -142,6 +144,10 @@ public sealed class RecallStudy : Study
         PasskeyAnswer[] chosen = [.. table.Answers.Where(answer => answer.Length == length && Math.Abs(answer.Depth - (1 - (double)distance / length)) < 1e-9)];
         return (chosen.Count(answer => answer.Right), chosen.Length);
     }
+
+    /// <summary>The share of each of several models with Wilson's interval over prompts.</summary>
+    private static Interval[] Each(PasskeyTable[] tables, Func<PasskeyTable, (int Right, int Count)> count) =>
+        tables.Length > 1 ? [.. tables.Select(table => Interval.Share(count(table).Right, count(table).Count))] : [];
 
     /// <summary>The mean over several models, or of one with Wilson's interval over prompts.</summary>
     private static Interval Accuracy(PasskeyTable[] tables, Func<PasskeyTable, (int Right, int Count)> count) => tables.Length > 1

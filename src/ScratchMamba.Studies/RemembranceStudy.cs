@@ -23,7 +23,7 @@ public sealed class RemembranceStudy : Study
         length = 16 * trained;
         // How many of the last tokens are kept; all before them are taken away.
         kept = [.. Enumerable.Range(0, 20).Select(i => trained / 8 << i).Where(count => count > 0 && count < length)];
-        (string, Cure)[] cures = [("none", Cure.None), ($"retention × {Math.Exp(-0.82 / trained):0.####}", new Cure { Retention = Math.Exp(-0.82 / trained) }), ($"sliding window, {trained}", new Cure { Window = trained })];
+        (string, Cure)[] cures = options.Cures is { Count: > 0 } custom ? [("none", Cure.None), .. custom.Where(cure => !cure.NeedsCalibration).Select(cure => (cure.ToString(), cure))] : [("none", Cure.None), ($"retention × {Math.Exp(-0.82 / trained):0.####}", new Cure { Retention = Math.Exp(-0.82 / trained) }), ($"a sliding window, {trained}", new Cure { Window = trained })];
         rows = [.. cures.Select(cure => (cure.Item1, subject.Models.Select(model => Measure(model, cure.Item2)).ToArray()))];
     }
 
@@ -61,7 +61,7 @@ public sealed class RemembranceStudy : Study
         int trained = Subject.TrainingLength, atTrained = Array.IndexOf(kept, kept.Last(count => count <= trained));
         var table = new Table("remembrance", "cure", "kept", "remembrance", "low", "high", "n");
         var series = new List<Series>();
-        Interval without = default, windowed = default;
+        double[][][] plain = [], cured = [];
         for (int row = 0; row < rows.Length; row++)
         {
             double[][][] found = [.. rows[row].Values.Select(job => job.Result(store))];
@@ -71,19 +71,18 @@ public sealed class RemembranceStudy : Study
                 Interval value = found.Length > 1 ? Interval.Mean(found.Select(model => model.Average(prompt => prompt[i]))) : Interval.Mean(found[0].Select(prompt => prompt[i]));
                 table.Add(rows[row].Name, kept[i], value.Estimate, value.Low, value.High, value.Count);
                 points.Add(Point(kept[i], value));
-                if (i == atTrained && row == 0)
-                    without = value;
-                if (i == atTrained && row == rows.Length - 1)
-                    windowed = value;
             }
             series.Add(new Series(rows[row].Name, points));
+            (plain, cured) = (row == 0 ? found : plain, found);
         }
         string quantity = $"total variation between predictions from {length} tokens and from the last {kept[atTrained]} of them";
-        List<Finding> findings =
-        [
-            Finding.Above("E14", "Models that collapse cannot let go of what they read long ago.", quantity, without, 0.2),
-            Finding.Below("E14", "With a window as long as the training they depend on it less.", $"{quantity}, {rows[^1].Name}", windowed, without.Estimate),
-        ];
+        // Paired: the same models read the same prompts.
+        double[][] own = [.. plain.Select(model => model.Select(prompt => prompt[atTrained]).ToArray())];
+        double[][] change = [.. cured.Select((model, m) => model.Select((prompt, p) => prompt[atTrained] - own[m][p]).ToArray())];
+        Interval without = Over(own);
+        List<Finding> findings = [Finding.Above("E14", "Models that collapse cannot let go of what they read long ago.", quantity, without, 0.2, Each(own))];
+        if (rows.Length > 1)
+            findings.Add(Finding.Below("E14", $"With {rows[^1].Name} they depend on it less.", $"change of the {quantity}", Over(change), 0, Each(change)));
         var figure = new Figure(
             "Effective remembrance", $"Taking away everything but the last {kept[atTrained]} of {length} tokens changes the prediction by {without} (0: not at all, 1: altogether).",
             new XyChart
@@ -92,6 +91,8 @@ public sealed class RemembranceStudy : Study
                 VerticalGuides = [new Guide(trained, "training length")],
             },
             table, OriginOf(command, store, rows.Sum(row => row.Values.Sum(job => job.Seconds(store)))));
+        static Interval Over(double[][] values) => values.Length > 1 ? Interval.Mean(values.Select(model => model.Average())) : Interval.Mean(values[0]);
+        static Interval[] Each(double[][] values) => values.Length > 1 ? [.. values.Select(model => Interval.Mean(model))] : [];
         return new StudyResult(Name, "What the distant past still does", "How different the prediction of the next token is without the beginning of the text.", findings, [figure]);
     }
 }

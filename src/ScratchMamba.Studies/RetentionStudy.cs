@@ -10,7 +10,6 @@ namespace ScratchMamba.Studies;
 /// <summary>What goes on inside: how much heads retain (E4), their states' variance (E5), its distribution (E6), and what feeds it (E7).</summary>
 public sealed class RetentionStudy : Study
 {
-    private const ulong Seed = 3_000_017;
     private const int MostHeads = 8, Bins = 40;
 
     private readonly MeasurementJob<StateTrace>[] traces, repeated;
@@ -18,8 +17,8 @@ public sealed class RetentionStudy : Study
     /// <summary>The study of these models.</summary>
     public RetentionStudy(StudyOptions options, Subject subject) : base(options, subject)
     {
-        traces = [.. subject.Models.Select(model => Trace(model, subject.Data))];
-        repeated = [.. subject.Models.Select(model => Trace(model, subject.Repeated))];
+        traces = [.. subject.Models.Select(model => Trace(model, subject.Data, subject.TrainingLength))];
+        repeated = [.. subject.Models.Select(model => Trace(model, subject.Repeated, subject.TrainingLength))];
     }
 
     /// <inheritdoc/>
@@ -27,18 +26,6 @@ public sealed class RetentionStudy : Study
 
     /// <inheritdoc/>
     public override IEnumerable<Job> Jobs => [.. traces, .. repeated];
-
-    private int Stride => Math.Max(1, Subject.TrainingLength / 8);
-
-    private int Length => Subject.TrainingLength * Math.Min(16, Options.LengthFactor);
-
-    private MeasurementJob<StateTrace> Trace(ModelSource model, StudyData data)
-    {
-        int prompts = Math.Min(8, Options.Prompts), trained = Subject.TrainingLength;
-        return new MeasurementJob<StateTrace>(
-            model, $"states: {data.Name}, T {trained}, {prompts} prompts of {Length}, every {Stride}, seed {Seed}", "states of every head", 0.6 * prompts * Length, Results.Default.StateTrace,
-            (loaded, context) => StateTrace.Measure(loaded, data, trained, Length, Stride, prompts, Seed, context));
-    }
 
     /// <inheritdoc/>
     public override StudyResult Conclude(Store store, string command)
@@ -50,29 +37,34 @@ public sealed class RetentionStudy : Study
         Origin origin = OriginOf(command, store, seconds), origin1 = origin with { Seeds = Subject.Models.Count > 1 ? $"seed {Options.FirstSeed}" : origin.Seeds };
 
         // The head whose state grows most, as a multiple of what it was at the end of training.
-        static HeadTrace Growing(StateTrace trace, int from, int to) => trace.Heads.MaxBy(head => head.Variance[to] / Math.Max(1e-30, head.Variance[from]))!;
-        double Growth(StateTrace trace) => Growing(trace, at, last).Variance is var variance ? variance[last] / variance[at] : double.NaN;
-        HeadTrace worst = Growing(first, at, last);
-        Interval kept = Interval.Mean(found.Select(trace => trace.Heads.Max(head => Math.Exp(head.LogRetention[at]))));
-        Interval growth = Interval.GeometricMean(found.Select(Growth));
-        Interval growthStill = Interval.GeometricMean(still.Select(Growth));
-        Interval typical = Interval.GeometricMean(found.Select(trace => Median(trace.Heads.Select(head => head.Variance[last] / Math.Max(1e-30, head.Variance[at])))));
+        HeadTrace worst = Growing(first);
+        static double Kept(StateTrace trace, IReadOnlyList<int> prompts) => trace.Heads.Max(head => Math.Exp(MeanOf(head.Prompts.LogRetention, prompts)));
+        static double Growth(StateTrace trace, IReadOnlyList<int> prompts) => trace.Heads.Max(head => GrowthOf(head, prompts));
+        static double Typical(StateTrace trace, IReadOnlyList<int> prompts) => Median(trace.Heads.Select(head => GrowthOf(head, prompts)));
+        static double Carried(StateTrace trace, IReadOnlyList<int> prompts) => trace.Convolutions.Max(layer => MeanOf(layer.LastVariance, prompts) / Math.Max(1e-30, MeanOf(layer.EarlyVariance, prompts)));
+        (Interval kept, Interval[] keptEach) = Over(found, Kept);
+        (Interval growth, Interval[] growthEach) = Over(found, Growth, isRatio: true);
+        (Interval growthStill, Interval[] growthStillEach) = Over(still, Growth, isRatio: true);
+        (Interval typical, Interval[] typicalEach) = Over(found, Typical, isRatio: true);
+        (Interval carried, Interval[] carriedEach) = Over(found, Carried, isRatio: true);
+        string range = $"from {trained} to {first.Positions[last]} tokens";
         var findings = new List<Finding>
         {
-            Finding.Above("E4", "Some heads retain nearly all of the first token over the training length.", $"largest α₁:ₜ of all heads at t = {trained}", kept, 0.5),
-            Finding.Above("E5", "A few heads' states grow far beyond the training length …", $"growth of the variance of the head that grows most, from {trained} to {first.Positions[last]} tokens", growth, 2),
-            Finding.Above("E5", "… on a prompt that repeats itself too …", "the same on the repeated prompt", growthStill, 2),
-            Finding.Below("E5", "… while the others stay as they are.", "growth of the variance, median over heads", typical, 2),
+            Finding.Above("E4", "Some heads retain nearly all of the first token over the training length.", $"largest α₁:ₜ of all heads at t = {trained}", kept, 0.5, keptEach),
+            Finding.Above("E5", "A few heads' states grow far beyond the training length …", $"growth of the variance of the head that grows most, {range}", growth, 2, growthEach),
+            Finding.Above("E5", "… on a prompt that repeats itself too …", "the same on the repeated prompt", growthStill, 2, growthStillEach),
+            Finding.Below("E5", "… while the others stay as they are …", "growth of the variance, median over heads", typical, 2, typicalEach),
+            Finding.Below("E5", "… and what the convolutions carry does, too.", $"growth of the variance of the inputs they carry, largest of all layers, {range}", carried, 2, carriedEach),
         };
         double[] early = Entries(first.EarlyStates, first, worst), grown = Entries(first.LateStates, first, worst);
         if (grown.Length > 0)
         {
-            Interval share = Interval.Mean(found.Select(trace => TopShare(Entries(trace.LateStates, trace, Growing(trace, at, last)))));
-            findings.Add(Finding.Above("E6", "A few entries carry the variance.", "share of Σh² in the largest 10 % of the entries of the head that grows most", share, 0.5));
+            (Interval share, Interval[] shareEach) = Over(found, (trace, prompts) => MeanOf(trace.Heads.MaxBy(head => GrowthOf(head, prompts))!.Prompts.TopShare, prompts));
+            findings.Add(Finding.Above("E6", "A few entries carry the variance.", "share of Σh² in the largest 10 % of the entries of the head that grows most", share, 0.5, shareEach));
         }
+        (Interval drift, Interval[] driftEach) = Over(still, (trace, prompts) => trace.Heads.MaxBy(head => GrowthOf(head, prompts))!.Prompts is var own ? MeanOf(own.KeyDrift, prompts) - MeanOf(own.StepDrift, prompts) : double.NaN);
         findings.Add(Finding.Above(
-            "E7", "The keys B drift more than the time steps Δ.", $"drift of B less that of Δ, at {first.Positions[last]} tokens, repeated prompt, head that grows most",
-            Interval.Mean(still.Select(trace => Growing(trace, at, last)).Select(head => head.KeyDrift[^1] - head.StepDrift[^1])), 0));
+            "E7", "The keys B drift more than the time steps Δ.", $"drift of B less that of Δ, at {first.Positions[last]} tokens, repeated prompt, head that grows most", drift, 0, driftEach));
         List<Figure> figures =
         [
             Heads("retention-kept", "How much of the first token is left", $"At the end of the training length the head that retains most keeps {kept} of what it was told first.",
@@ -84,7 +76,9 @@ public sealed class RetentionStudy : Study
         ];
         if (grown.Length > 0)
             figures.Add(HistogramFigure(worst, early, grown, first.Positions[at], first.Positions[late], origin1));
-        figures.Add(DriftFigure(still[0], Growing(still[0], at, last), origin1 with { Data = Subject.Repeated.Name }));
+        figures.Insert(3, ConvolutionFigure(found, carried, origin));
+        figures.Insert(1, MeanRetentionFigure(found, origin));
+        figures.Add(DriftFigure(still[0], Growing(still[0]), origin1 with { Data = Subject.Repeated.Name }));
         return new StudyResult(Name, "What the states do", "Every head's retention, state and inputs while prompts beyond the training length are read.", findings, figures);
     }
 
@@ -119,7 +113,7 @@ public sealed class RetentionStudy : Study
             table.Add(Edge(i), Edge(i + 1), before.Counts[i], after.Counts[i]);
         return new Figure(
             $"The entries of one state (layer {head.Layer}, head {head.Head})",
-            $"At {lateAt} tokens the largest 10 % of the entries hold {100 * TopShare(late):0} % of the sum of squares; at {earlyAt} tokens they held {100 * TopShare(early):0} %.",
+            $"At {lateAt} tokens the largest 10 % of the entries hold {100 * StateTrace.TopShare(late):0} % of the sum of squares; at {earlyAt} tokens they held {100 * StateTrace.TopShare(early):0} %.",
             new XyChart
             {
                 Description = "Histogram of a state's entries", X = new Axis("entry of the state"), Y = new Axis("entries", Scale.Log10),
@@ -157,10 +151,66 @@ public sealed class RetentionStudy : Study
 
     private static double[] Entries(float[][] states, StateTrace trace, HeadTrace head) => Array.ConvertAll(states[Array.IndexOf(trace.Heads, head)], value => (double)value);
 
-    private static double TopShare(double[] entries)
+    /// <summary>A quantity of each model with its interval over prompts, and its mean over the models.</summary>
+    private static (Interval Value, Interval[] Each) Over(StateTrace[] traces, Func<StateTrace, IReadOnlyList<int>, double> statistic, bool isRatio = false)
     {
-        double[] squares = [.. entries.Select(value => value * value).OrderDescending()];
-        return squares.Length == 0 ? double.NaN : squares.Take(Math.Max(1, squares.Length / 10)).Sum() / squares.Sum();
+        Interval[] each = [.. traces.Select(trace => Interval.Bootstrap(trace.Heads[0].Prompts.LogRetention.Length, prompts => statistic(trace, prompts)))];
+        if (each.Length == 1)
+            return (each[0], []);
+        IEnumerable<double> values = each.Select(interval => interval.Estimate);
+        return (isRatio ? Interval.GeometricMean(values) : Interval.Mean(values), each);
+    }
+
+    private static double MeanOf(double[] values, IReadOnlyList<int> prompts) => prompts.Average(prompt => values[prompt]);
+
+    private static double GrowthOf(HeadTrace head, IReadOnlyList<int> prompts) => MeanOf(head.Prompts.LastVariance, prompts) / Math.Max(1e-30, MeanOf(head.Prompts.EarlyVariance, prompts));
+
+    private static HeadTrace Growing(StateTrace trace) => trace.Heads.MaxBy(head => GrowthOf(head, [.. Enumerable.Range(0, head.Prompts.LastVariance.Length)]))!;
+
+    private Figure ConvolutionFigure(StateTrace[] traces, Interval growth, Origin origin)
+    {
+        var table = new Table("retention-convolution", "model", "layer", "position", "mean", "variance");
+        var series = new List<Series>();
+        for (int layer = 0; layer < traces[0].Convolutions.Length; layer++)
+        {
+            var points = new List<Datum>();
+            for (int i = 0; i < traces[0].Positions.Length; i++)
+            {
+                long position = traces[0].Positions[i];
+                points.Add(Point(position, Interval.Mean(traces.Select(trace => trace.Convolutions[layer].Variance[i]))));
+                for (int model = 0; model < traces.Length; model++)
+                    table.Add(model + 1, layer, position, traces[model].Convolutions[layer].Mean[i], traces[model].Convolutions[layer].Variance[i]);
+            }
+            series.Add(new Series($"layer {layer}", points));
+        }
+        return new Figure(
+            "What the convolutions carry", $"The last inputs of the convolutions are no larger late than early: from the end of the training length on their variance becomes {growth} times what it was.",
+            new XyChart
+            {
+                Description = "Variance of the convolution's state against position", X = new Axis("position, tokens", Scale.Log2), Y = new Axis("variance of the carried inputs", Min: 0), Series = series,
+                VerticalGuides = [new Guide(Subject.TrainingLength, "training length")],
+            },
+            table, origin);
+    }
+
+    /// <summary>The published scatter: the mean of α over a prompt, of every head, by layer.</summary>
+    private static Figure MeanRetentionFigure(StateTrace[] traces, Origin origin)
+    {
+        var table = new Table("retention-mean", "model", "layer", "head", "mean_decay");
+        var series = new List<Series>();
+        int heads = traces[0].Heads.Count(head => head.Layer == 0);
+        for (int model = 0; model < traces.Length; model++)
+        {
+            foreach (HeadTrace head in traces[model].Heads)
+                table.Add(model + 1, head.Layer, head.Head, head.MeanDecay);
+            // Side by side within a layer, so that dots do not cover each other.
+            series.Add(new Series(
+                traces.Length > 1 ? $"model {model + 1}" : "", [.. traces[model].Heads.Select(head => new Datum(head.Layer + (head.Head + 0.5) / heads, 1 - head.MeanDecay))], Mark.Dots));
+        }
+        return new Figure(
+            "Mean retention of every head", $"Between {traces.Min(trace => trace.Heads.Min(head => head.MeanDecay)):0.####} and {traces.Max(trace => trace.Heads.Max(head => head.MeanDecay)):0.####} of a state is left after a token; what is lost is drawn, so that heads close to 1 can be told apart.",
+            new XyChart { Description = "Mean retention by layer and head", X = new Axis("layer (its heads side by side)", Min: 0, Max: traces[0].Convolutions.Length), Y = new Axis("1 − mean of αₜ", Scale.Log10), Series = series },
+            table, origin);
     }
 
     private static double Median(IEnumerable<double> values)

@@ -33,12 +33,12 @@ public abstract class Study(StudyOptions options, Subject subject)
     protected string LossLabel => subject.Data is StreamingRecall ? "loss on reads, nats" : "loss, nats per token";
 
     /// <summary>A measurement of loss against position.</summary>
-    protected MeasurementJob<LengthProfile> Profile(ModelSource model, StudyData data, Cure cure, string? title = null, long? length = null, int? prompts = null, int? trainingLength = null)
+    protected MeasurementJob<LengthProfile> Profile(ModelSource model, StudyData data, Cure cure, string? title = null, long? length = null, int? prompts = null, int? trainingLength = null, int stretches = 1)
     {
         int trained = trainingLength ?? subject.TrainingLength;
         var settings = new ProfileSettings
         {
-            Data = data, TrainingLength = trained, Length = length ?? (long)options.LengthFactor * trained, Prompts = prompts ?? options.Prompts, Cure = cure,
+            Data = data, TrainingLength = trained, Length = length ?? (long)options.LengthFactor * trained, Prompts = prompts ?? options.Prompts, Cure = cure, Stretches = stretches,
         };
         return new MeasurementJob<LengthProfile>(
             model, settings.Settings, title ?? $"loss against position, {cure}", settings.Cost, Results.Default.LengthProfile, (loaded, context) => LengthProfile.Measure(loaded, settings, context));
@@ -58,13 +58,24 @@ public abstract class Study(StudyOptions options, Subject subject)
             });
     }
 
+    /// <summary>A look into every head while prompts are read, 16 times as long as the training or as long as all prompts are.</summary>
+    protected MeasurementJob<StateTrace> Trace(ModelSource model, StudyData data, int trained)
+    {
+        const ulong Seed = 3_000_017;
+        const int MostPrompts = 32;
+        int prompts = Math.Min(MostPrompts, options.Prompts), stride = Math.Max(1, trained / 8), length = trained * Math.Min(16, options.LengthFactor);
+        return new MeasurementJob<StateTrace>(
+            model, $"states: {data.Name}, T {trained}, {prompts} prompts of {length}, every {stride}, seed {Seed}", "states of every head", 0.6 * prompts * length, Results.Default.StateTrace,
+            (loaded, context) => StateTrace.Measure(loaded, data, trained, length, stride, prompts, Seed, context));
+    }
+
     /// <summary>How figures of these models came about.</summary>
     /// <param name="command">The command line.</param>
     /// <param name="store">Where the models' times are.</param>
     /// <param name="seconds">How long measuring took.</param>
     /// <param name="data">What was read; the models' own data by default.</param>
     protected Origin OriginOf(string command, Store store, double seconds, string? data = null) => new(
-        command, subject.Model, data ?? subject.Data.Name, subject.Seeds, seconds + subject.Models.Sum(model => model.Job is null ? 0 : store.Seconds(model.Job.Plan)));
+        command, subject.Model, data ?? subject.Data.Name, subject.Seeds, seconds + subject.Models.Sum(model => model.Job is null ? 0 : model.Job.Plan.WithStarts.Sum(store.Seconds)));
 
     /// <summary>
     /// A bucket of several models: the mean over the models with its interval, or, of one model, over its prompts.
@@ -106,6 +117,10 @@ public abstract class Study(StudyOptions options, Subject subject)
     /// <summary>A statistic of each model, with its interval over the model's prompts.</summary>
     internal static Interval[] Each(IReadOnlyList<LengthProfile> profiles, Func<int, IReadOnlyList<int>, double> statistic) =>
         [.. profiles.Select((profile, model) => Interval.Bootstrap(profile.All.Length, prompts => statistic(model, prompts)))];
+
+    /// <summary>The tally inside the training length, over prompts some of which may be named several times.</summary>
+    internal static Tally InsideOf(LengthProfile profile, IReadOnlyList<int> prompts, bool recent = false) =>
+        profile.Inside.Aggregate(default(Tally), (sum, bucket) => sum + LengthProfile.Pool(recent ? profile.Recent : profile.All, bucket, prompts));
 
     /// <summary>Adds a curve to a table with the columns name, position, value, low, high, n.</summary>
     internal static void Tabulate(Table table, string name, IReadOnlyList<LengthProfile> profiles, Func<Tally, double> value, bool recent = false)

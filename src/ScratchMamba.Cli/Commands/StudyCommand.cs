@@ -1,6 +1,7 @@
 using System.CommandLine;
 using ScratchMamba.Checkpoints;
 using ScratchMamba.Data;
+using ScratchMamba.Mamba2.Cures;
 using ScratchMamba.Studies;
 using ScratchMamba.Studies.Data;
 using ScratchMamba.Studies.Laboratory;
@@ -28,7 +29,7 @@ internal static class StudyCommand
         Option<int?> length = Optional("--length", "The training length, in tokens."), steps = Optional("--steps", "How many updates to make."), state = Optional("--state", "N: the size of the state of a channel."),
             width = Optional("--width", "The width of the residual stream."), layers = Optional("--layers", "The number of blocks."), batch = Optional("--tokens", "Tokens of a batch."),
             seeds = Optional("--seeds", "How many models are trained alike."), prompts = Optional("--prompts", "How many prompts each model reads."),
-            early = new("--early") { Description = "Updates on short rows before the others; 0 for none. The preset says, if it is left out.", CustomParser = result => CommonOptions.Parse<int>("--early", result, value => value >= 0, "a whole number, or 0") },
+            early = new("--early") { Description = "Updates on short rows with which the models of the study capacity begin; 0 for none. The preset says, if it is left out.", CustomParser = result => CommonOptions.Parse<int>("--early", result, value => value >= 0, "a whole number, or 0") },
             capacitySeeds = Optional("--capacity-seeds", "How many models the study capacity trains alike."), workers = Optional("--workers", "How many trainings and measurements run side by side."),
             factor = Optional("--factor", "How many times the training length the prompts are long."), stream = Optional("--stream", "Tokens of the prompt that is streamed.");
         Option<long?> capacityTokens = new("--capacity-tokens")
@@ -36,13 +37,29 @@ internal static class StudyCommand
             Description = "Tokens that each model of the study capacity learns from. The preset says, if it is left out.",
             CustomParser = result => CommonOptions.Parse<long>("--capacity-tokens", result, value => value > 0, "a whole number from 1"),
         };
-        Option<int[]?> states = List("--states", "The state sizes of the study capacity, such as 4,8,16."), lengths = List("--lengths", "The training lengths of the study capacity, such as 16,32,64.");
+        Option<int[]> states = List("--states", "The state sizes of the study capacity, such as 4,8,16."), lengths = List("--lengths", "The training lengths of the study capacity, such as 16,32,64.");
         Option<double?> rate = new("--rate") { Description = "The largest learning rate. The preset says, if it is left out.", CustomParser = result => CommonOptions.Parse<double>("--rate", result, value => value is > 0 and < 1, "a number between 0 and 1") };
         Option<ulong> seed = CommonOptions.Parsed("--seed", 1UL, "The first seed.", _ => true, $"a whole number from 0 to {ulong.MaxValue}");
+        var cures = new Option<Cure[]>("--cure")
+        {
+            Description = "Study this cure instead of the usual ones; may be given several times. 'evaluate --help' says how cures are written.",
+            CustomParser = result =>
+            {
+                try
+                {
+                    return [.. result.Tokens.Select(token => Cure.Parse(token.Value))];
+                }
+                catch (FormatException fault)
+                {
+                    result.AddError(fault.Message);
+                    return [];
+                }
+            },
+        };
         Option<string> device = CommonOptions.Device();
         var verb = new Verb(
             "study", "Study what models do beyond their training length, and what helps; the paper's experiments from scratch.", "scratchmamba study all --preset tiny --out runs/studies",
-            preset, folder, model, data, length, steps, state, width, layers, batch, rate, early, seeds, prompts, factor, stream, states, lengths, capacityTokens, capacitySeeds, workers, seed, device);
+            preset, folder, model, data, length, steps, state, width, layers, batch, rate, early, seeds, prompts, factor, stream, states, lengths, capacityTokens, capacitySeeds, cures, workers, seed, device);
         verb.Arguments.Add(names);
         verb.SetAction((parsed, cancellation) =>
         {
@@ -60,11 +77,13 @@ internal static class StudyCommand
                 LengthFactor = parsed.GetValue(factor) ?? options.LengthFactor,
                 StreamLength = parsed.GetValue(stream) ?? options.StreamLength,
                 Rate = parsed.GetValue(rate) ?? options.Rate,
+                CapacityRate = parsed.GetValue(rate) ?? options.CapacityRate,
                 EarlySteps = parsed.GetValue(early) ?? options.EarlySteps,
-                CapacityStates = parsed.GetValue(states) ?? options.CapacityStates,
-                CapacityLengths = parsed.GetValue(lengths) ?? options.CapacityLengths,
+                CapacityStates = parsed.GetValue(states) is { Length: > 0 } sizes ? sizes : options.CapacityStates,
+                CapacityLengths = parsed.GetValue(lengths) is { Length: > 0 } trained ? trained : options.CapacityLengths,
                 CapacityTokens = parsed.GetValue(capacityTokens) ?? options.CapacityTokens,
                 CapacitySeeds = parsed.GetValue(capacitySeeds) ?? options.CapacitySeeds,
+                Cures = parsed.GetValue(cures) is { Length: > 0 } some ? some : null,
                 FirstSeed = parsed.GetValue(seed),
             };
             string? given = parsed.GetValue(model);
@@ -102,7 +121,7 @@ internal static class StudyCommand
         output.WriteLine($"report: {report}");
     }
 
-    private static Option<int[]?> List(string name, string description) => new(name)
+    private static Option<int[]> List(string name, string description) => new(name)
     {
         Description = description + " The preset says, if it is left out.",
         CustomParser = result =>
@@ -114,7 +133,7 @@ internal static class StudyCommand
                 if (!int.TryParse(part, out int number) || number <= 0)
                 {
                     result.AddError($"{name} takes whole numbers from 1, separated by commas; not '{text}'.");
-                    return null;
+                    return [];
                 }
                 numbers.Add(number);
             }

@@ -50,16 +50,18 @@ public abstract class StudyData
     /// <param name="step">The number of the step.</param>
     /// <param name="rows">The number of documents.</param>
     /// <param name="length">Tokens of a row.</param>
-    /// <param name="segments">How many steps continue the same documents before there are new ones.</param>
+    /// <param name="segments">
+    /// How many steps continue the same document before there is a new one; rows begin theirs at different steps, so that every batch has beginnings and ends: see <see cref="Begins"/>.
+    /// </param>
     public TokenBatch Batch(ulong seed, long step, int rows, int length, int segments = 1)
     {
-        (long chain, int segment) = (step / segments, (int)(step % segments));
         var inputs = new int[rows * length];
         var labels = new int[rows * length];
         Array.Fill(labels, Ignored);
         for (int row = 0; row < rows; row++)
         {
-            int i = row * length, end = i + length;
+            long shifted = step + row % segments, chain = shifted / segments;
+            int segment = (int)(chain == 0 ? step : shifted % segments), i = row * length, end = i + length;
             foreach (MarkedToken token in Document(seed, checked((ulong)(chain * rows + row))).Skip(segment * length))
             {
                 if (i > row * length)
@@ -71,6 +73,9 @@ public abstract class StudyData
         }
         return new TokenBatch(inputs, labels);
     }
+
+    /// <summary>Whether a row of a batch begins a document, where several steps continue the same.</summary>
+    public static bool Begins(long step, int row, int segments) => step == 0 || (step + row % segments) % segments == 0;
 
     private const int Ignored = -100;
 }

@@ -70,10 +70,11 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
             : Checkpoint.Load(context.Store.ModelFolder(plan.Start), context.Backend);
         var schedule = new LearningRateSchedule(plan.Rate, plan.Steps, plan.WarmUp, LearningRateDecay.WarmupStableDecay);
         ulong seed = plan.DocumentSeed;
-        using CarriedStates? carried = plan.Method is TrainingMethod.StatePassing or TrainingMethod.Truncated ? new CarriedStates(model, plan.EmptyShare, seed) : null;
+        using CarriedStates? carried = plan.Method == TrainingMethod.StatePassing ? new CarriedStates(model, plan.EmptyShare, seed) : null;
+        using ChainedStates? chained = plan.Method == TrainingMethod.Truncated ? new ChainedStates(model, plan.Segments) : null;
         var trainer = new Trainer(model, step => plan.Data.Batch(seed, step, plan.Rows, plan.Length, plan.Segments), plan.Length, schedule)
         {
-            InitialStates = plan.Method == TrainingMethod.FittedNoise ? new FittedNoise(model, plan.EmptyShare, seed) : carried,
+            InitialStates = plan.Method == TrainingMethod.FittedNoise ? new FittedNoise(model, plan.EmptyShare, seed) : (InitialStates?)carried ?? chained,
             Penalty = plan.Method == TrainingMethod.Penalty ? new ForgettingPenalty(plan.PenaltyWeight) : null,
         };
         var losses = new List<double>();

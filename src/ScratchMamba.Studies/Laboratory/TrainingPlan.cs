@@ -64,10 +64,13 @@ public sealed record TrainingPlan
     /// <summary>The weight of the penalty.</summary>
     public double PenaltyWeight { get; init; } = 0.03;
 
+    /// <summary>This plan and those that it starts from.</summary>
+    public IEnumerable<TrainingPlan> WithStarts => Start is null ? [this] : [this, .. Start.WithStarts];
+
     /// <summary>The seed of its documents: no other than its own, and not those of the plan that it starts from.</summary>
     public ulong DocumentSeed => Start is null ? Seed : ~(Start.DocumentSeed * 3);
 
-    /// <summary>How many batches continue the same documents, where they do.</summary>
+    /// <summary>How many batches continue a document, where they do.</summary>
     public int Segments => Method == TrainingMethod.Truncated ? 12 : 1;
 
     /// <summary>Rows of a batch.</summary>
@@ -80,7 +83,7 @@ public sealed record TrainingPlan
     public string Settings =>
         $"{Data.Name}; d {Config.Width}, layers {Config.Layers}, P {Config.HeadSize}, N {Config.StateSize}, −A {(Config.DrawsDecayInLog ? "log-uniform" : "uniform")} {Config.DecayRange.Low}–{Config.DecayRange.High}; "
         + $"T {Length}, {Rows} rows, {Steps} steps, rate {Rate}, warm-up {WarmUp}, seed {Seed}{(Checkpoints.Count > 0 ? $", saved at {string.Join(' ', Checkpoints)}" : "")}"
-        + (Method == TrainingMethod.Plain ? "" : $"; {Method}, {(Method == TrainingMethod.Penalty ? $"weight {PenaltyWeight}" : $"empty {EmptyShare}")}")
+        + (Method == TrainingMethod.Plain ? "" : $"; {Method}, {(Method switch { TrainingMethod.Penalty => $"weight {PenaltyWeight}", TrainingMethod.Truncated => $"{Segments} segments, rows in turn", _ => $"empty {EmptyShare}" })}")
         + (Start is null ? "" : $"; after [{Start.Settings}]");
 
     /// <summary>The model in a few words, for a report.</summary>

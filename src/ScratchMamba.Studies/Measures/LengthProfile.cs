@@ -48,13 +48,14 @@ public sealed record LengthProfile(int TrainingLength, long[] Ends, Tally[][] Al
     /// <summary>The tally of all that was scored inside the training length.</summary>
     public Tally WholeInside(Tally[][] tallies) => Inside.Aggregate(default(Tally), (sum, bucket) => sum + Pool(tallies, bucket));
 
-    /// <summary>Ends at a quarter, a half and the whole of the training length, and then at each double up to a length.</summary>
-    public static long[] EndsFor(int trainingLength, long length)
+    /// <summary>Ends at a quarter, a half and the whole of the training length, and then at each double up to a length; what lies behind half of it may be cut into equal stretches.</summary>
+    public static long[] EndsFor(int trainingLength, long length, int stretches = 1)
     {
         var ends = new List<long>();
         for (long end = Math.Max(1, trainingLength / 4); end < length; end *= 2)
             ends.Add(end);
-        return [.. ends, length];
+        long begin = ends.Count > 0 ? ends[^1] : 0;
+        return [.. ends, .. Enumerable.Range(1, stretches).Select(i => begin + (length - begin) * i / stretches)];
     }
 
     /// <summary>Reads the data as streams: memory does not depend on their length.</summary>
@@ -66,7 +67,7 @@ public sealed record LengthProfile(int TrainingLength, long[] Ends, Tally[][] Al
         model.Cure = settings.CalibratedFor(model);
         Backend backend = model.Backend;
         int prompts = settings.Prompts, piece = (int)Math.Min(settings.Length, Math.Max(64, settings.TokensAtOnce / prompts));
-        long[] ends = EndsFor(settings.TrainingLength, settings.Length);
+        long[] ends = EndsFor(settings.TrainingLength, settings.Length, settings.Stretches);
         Tally[][] all = [.. Enumerable.Range(0, prompts).Select(_ => new Tally[ends.Length])], recent = [.. Enumerable.Range(0, prompts).Select(_ => new Tally[ends.Length])];
         IEnumerator<MarkedToken>[] streams = [.. Enumerable.Range(0, prompts).Select(prompt => settings.Data.Document(settings.Seed, (ulong)prompt).GetEnumerator())];
         MarkedToken[] next = [.. streams.Select(Take)];
@@ -116,6 +117,12 @@ public sealed record LengthProfile(int TrainingLength, long[] Ends, Tally[][] Al
     }
 }
 
+/// <summary>A measurement with factors of a cure that were found for the model.</summary>
+/// <param name="Factors">The factors of the layers.</param>
+/// <param name="Loss">The loss that they were found by.</param>
+/// <param name="Profile">The measurement.</param>
+public sealed record CalibratedProfile(double[] Factors, double Loss, LengthProfile Profile);
+
 /// <summary>What a <see cref="LengthProfile"/> is measured on.</summary>
 public sealed record ProfileSettings
 {
@@ -140,11 +147,14 @@ public sealed record ProfileSettings
     /// <summary>What is done to the model.</summary>
     public Cure Cure { get; init; } = Cure.None;
 
+    /// <summary>Into how many buckets what follows the last double is cut.</summary>
+    public int Stretches { get; init; } = 1;
+
     /// <summary>How many tokens are read at once, all prompts together.</summary>
     public int TokensAtOnce { get; init; } = 8192;
 
     /// <summary>The settings in a line.</summary>
-    public string Settings => $"loss against position: {Data.Name}, T {TrainingLength}, {Prompts} prompts of {Length}, seed {Seed}, near {Recent}, cure {Cure}";
+    public string Settings => $"loss against position: {Data.Name}, T {TrainingLength}, {Prompts} prompts of {Length}, seed {Seed}, near {Recent}{(Stretches > 1 ? $", the last in {Stretches}" : "")}, cure {Cure}";
 
     /// <summary>The work, in tokens trained on.</summary>
     public double Cost => Prompts * Length * (Cure.Normalization is null ? 0.3 : 3);

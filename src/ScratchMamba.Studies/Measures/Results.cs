@@ -7,5 +7,6 @@ namespace ScratchMamba.Studies.Measures;
 [JsonSerializable(typeof(LengthProfile))]
 [JsonSerializable(typeof(PasskeyTable))]
 [JsonSerializable(typeof(StateTrace))]
+[JsonSerializable(typeof(CalibratedProfile))]
 [JsonSerializable(typeof(double[][]))]
 internal sealed partial class Results : JsonSerializerContext;

@@ -26,6 +26,9 @@ public enum Verdict
 /// <param name="Verdict">Whether the intervals bear it out.</param>
 public sealed record Finding(string Experiment, string Claim, string Found, Verdict Verdict)
 {
+    /// <summary><see cref="Found"/> without the intervals of single models.</summary>
+    public string Brief { get; init; } = Found;
+
     // The operational tests ask for three seeds.
     private const int LeastModels = 3;
 
@@ -40,14 +43,23 @@ public sealed record Finding(string Experiment, string Claim, string Found, Verd
     /// <param name="bound">The bound.</param>
     /// <param name="each">For each model its interval over prompts, where there are several models.</param>
     public static Finding Above(string experiment, string claim, string quantity, Interval value, double bound, params IReadOnlyList<Interval> each) => new(
-        experiment, claim, Describe(quantity, value, each), Decide(value, each, interval => interval.Low > bound, interval => interval.High <= bound));
+        experiment, claim, Describe(quantity, value, each), Decide(value, each, interval => interval.Low > bound, interval => interval.High <= bound))
+    {
+        Brief = DescribeBriefly(quantity, value, each),
+    };
 
     /// <summary>A claim that a quantity stays below a bound, decided as <see cref="Above"/> is.</summary>
     public static Finding Below(string experiment, string claim, string quantity, Interval value, double bound, params IReadOnlyList<Interval> each) => new(
-        experiment, claim, Describe(quantity, value, each), Decide(value, each, interval => interval.High < bound, interval => interval.Low >= bound));
+        experiment, claim, Describe(quantity, value, each), Decide(value, each, interval => interval.High < bound, interval => interval.Low >= bound))
+    {
+        Brief = DescribeBriefly(quantity, value, each),
+    };
 
     private static string Describe(string quantity, Interval value, IReadOnlyList<Interval> each) =>
         $"{quantity}: {value}, n = {value.Count}{(each.Count > 1 ? $"; of each model: {string.Join(", ", each)}" : "")}";
+
+    private static string DescribeBriefly(string quantity, Interval value, IReadOnlyList<Interval> each) =>
+        $"{quantity}: {$"{value}{(each.Count > 1 ? $"; {string.Join(", ", each.Select(interval => interval.Estimate.ToString(Math.Abs(interval.Estimate) >= 10 ? "0.#" : "0.##")))}" : "")}".Replace('-', '−')}";
 
     private static Verdict Decide(Interval value, IReadOnlyList<Interval> each, Func<Interval, bool> holds, Func<Interval, bool> fails)
     {
@@ -86,7 +98,7 @@ public sealed record StudyResult(string Name, string Title, string Introduction,
 public static class Report
 {
     /// <summary>
-    /// Writes <c>report.html</c>, for each study <c>NAME.json</c>, and for each figure <c>TABLE.csv</c>.
+    /// Writes <c>report.html</c>, the table of findings in Markdown as <c>findings.md</c>, for each study <c>NAME.json</c>, and for each figure <c>TABLE.csv</c>.
     /// </summary>
     /// <returns>The path of the page.</returns>
     public static string Write(string folder, string title, string lead, IReadOnlyList<StudyResult> studies)
@@ -98,10 +110,25 @@ public static class Report
             foreach (Figure figure in study.Figures)
                 WriteText(Path.Combine(folder, figure.Table.Name + ".csv"), figure.Table.ToCsv());
         }
+        WriteText(Path.Combine(folder, "findings.md"), Markdown(studies));
         string page = Path.Combine(folder, "report.html");
         WriteText(page, Page(title, lead, studies));
         return page;
     }
+
+    /// <summary>All findings as a table of Markdown.</summary>
+    public static string Markdown(IReadOnlyList<StudyResult> studies)
+    {
+        var text = new StringBuilder("| | the paper says | we found, over models; of each model | | `study` |\n|---|---|---|---|---|\n");
+        foreach (StudyResult study in studies)
+        {
+            foreach (Finding finding in study.Findings)
+                text.Append($"| {finding.Experiment} | {finding.Claim.TrimEnd('.')} | {finding.Brief.Replace("|", "\\|")} | {Word(finding.Verdict)} | `{study.Name}` |\n");
+        }
+        return text.ToString();
+    }
+
+    private static string Word(Verdict verdict) => verdict switch { Verdict.Holds => "yes", Verdict.Fails => "no", _ => "open" };
 
     /// <summary>The page.</summary>
     public static string Page(string title, string lead, IReadOnlyList<StudyResult> studies)

@@ -51,6 +51,16 @@ public readonly record struct Interval(double Estimate, double Low, double High,
         return new Interval(k / n, Math.Max(0, middle - half), Math.Min(1, middle + half), count);
     }
 
+    /// <summary>The difference of two independent shares, first less second, from their intervals by <see cref="Share"/>. Source: Newcombe (1998), method 10.</summary>
+    public static Interval Difference((int Right, int Count) first, (int Right, int Count) second)
+    {
+        Interval p = Share(first.Right, first.Count), q = Share(second.Right, second.Count);
+        double difference = p.Estimate - q.Estimate;
+        return new Interval(
+            difference, difference - Math.Sqrt(Math.Pow(p.Estimate - p.Low, 2) + Math.Pow(q.High - q.Estimate, 2)),
+            difference + Math.Sqrt(Math.Pow(p.High - p.Estimate, 2) + Math.Pow(q.Estimate - q.Low, 2)), first.Count + second.Count);
+    }
+
     /// <summary>
     /// A statistic of a sample, with the interval of its values over resamples (with replacement, the percentile method). Source: Efron, "Bootstrap Methods" (1979).
     /// </summary>

@@ -154,7 +154,7 @@ public sealed class Mamba2Mixer : Module
     /// <summary>hₜ = exp(Δₜ A) hₜ₋₁ + Δₜ xₜ Bₜᵀ and yₜ = hₜ Cₜ + D xₜ over whole sequences, as the cure changes them.</summary>
     private (Tensor Y, LayerState State) Recur(Recurrence given, Tensor carried, LayerState? state, Tensor? sequence)
     {
-        Recurrence changed = Cure?.Changed(given) ?? given;
+        Recurrence changed = Cure?.Changed(given, state?.Memory) ?? given;
         Tensor? initial = state?.Recurrent ?? InitialState(given.X.Shape[0]);
         (Tensor y, Tensor last, CureMemory? memory) = Cure?.Scan(changed, initial, state?.Memory, sequence)
             ?? Alone(given.X.StateSpaceScan(given.Step, given.A, given.B, given.C, Skip, initial, sequence, config.ChunkSize, Precision));
@@ -166,7 +166,7 @@ public sealed class Mamba2Mixer : Module
     /// <summary>The same for one token.</summary>
     private (Tensor Y, LayerState State) RecurOnce(Recurrence given, Tensor carried, LayerState state)
     {
-        Recurrence changed = Cure?.Changed(given) ?? given;
+        Recurrence changed = Cure?.Changed(given, state.Memory) ?? given;
         (Tensor y, Tensor last, CureMemory? memory) = Cure?.Step(changed, state.Recurrent, state.Memory) ?? Alone(given.Next(state.Recurrent));
         return (y + given.X * SkipColumns, Observed(given.Joined(), changed.Joined(), state, new LayerState(carried, last) { Memory = memory }, isPacked: false));
     }

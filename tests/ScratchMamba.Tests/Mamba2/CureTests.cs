@@ -112,6 +112,21 @@ public sealed class CureTests : IDisposable
     }
 
     [Fact]
+    public void AFilterLeavesTextsOfTheTrainingLengthAsTheyAre()
+    {
+        Mamba2Model model = Samples.Model("plain", cpu);
+        int[] tokens = Samples.Tokens(Length);
+        Tensor free = cpu.Tensor<int>([1, Length / 3], tokens[..(Length / 3)]), longer = cpu.Tensor<int>([1, Length], tokens);
+        double[] expected = model.Forward(free).Logits.ToDoubles(), whole = model.Forward(longer).Logits.ToDoubles();
+        model.Cure = Given("filter=50", model);
+        Assert.InRange(RelativeError.Of(model.Forward(free).Logits.ToDoubles(), expected), 0, 1e-12);
+        double[] filtered = model.Forward(longer).Logits.ToDoubles();
+        Assert.InRange(RelativeError.Of(filtered[..expected.Length], expected), 0, 1e-12);
+        Assert.True(RelativeError.Of(filtered, whole) > 1e-4);
+        Assert.Throws<NotSupportedException>(() => model.Forward(longer, null, cpu.Tensor<int>([1, Length], new int[Length])));
+    }
+
+    [Fact]
     public void AWindowDoesNotDriftInSingles()
     {
         // Heads that forget next to nothing, so that errors would stay: what is subtracted is rounded unlike what was added.
@@ -236,7 +251,7 @@ public sealed class CureTests : IDisposable
         model.Observer = new Medians(thresholds);
         model.Forward(cpu.Tensor<int>([Batch, Length], Samples.Tokens(Batch * Length)));
         model.Observer = null;
-        return cure with { Filter = cure.Filter with { Thresholds = thresholds } };
+        return cure with { Filter = cure.Filter with { Thresholds = thresholds, TrainingLength = Length / 3 } };
     }
 
     private sealed class Medians(double[][] thresholds) : IObserver

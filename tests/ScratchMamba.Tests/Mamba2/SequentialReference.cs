@@ -84,7 +84,8 @@ internal sealed class SequentialReference(Mamba2Model model, Cure? cure = null)
         Tensor insert = (x * taken.Reshape([batch, heads, 1])).Reshape([batch, heads, headSize, 1]) * b.Reshape([batch, heads, 1, stateSize]) * cure.Insertion[layer];
         if (cure.Filter is { } filter)
         {
-            Tensor passes = step.Greater(step.Backend.Tensor(new TensorType(step.DType, [heads]), [.. filter.Thresholds![layer]])).Reshape([batch, heads, 1, 1]);
+            double[] least = [.. filter.Thresholds![layer].Select(threshold => history[layer].Count < filter.TrainingLength ? -1 : threshold)];
+            Tensor passes = step.Greater(step.Backend.Tensor(new TensorType(step.DType, [heads]), least)).Reshape([batch, heads, 1, 1]);
             (decay, insert) = (passes.Where(decay, step.Backend.Scalar(1, step.DType)), insert * passes);
         }
         history[layer].Add((decay, insert));

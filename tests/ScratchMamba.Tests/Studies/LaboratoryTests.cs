@@ -166,8 +166,31 @@ public sealed class LaboratoryTests : IDisposable
     public void SegmentsContinueTheirDocuments()
     {
         StudyData data = Options.Data;
-        int[] whole = data.Batch(1, 2, 2, 30).Inputs, second = data.Batch(1, 7, 2, 10, segments: 3).Inputs;
-        Assert.Equal([.. whole[10..20], .. whole[40..50]], second);
+        const int Rows = 4, Length = 10, Segments = 3;
+        var documents = new List<int>[Rows];
+        var finished = new HashSet<string>();
+        for (long step = 0; step < 9; step++)
+        {
+            int[] inputs = data.Batch(1, step, Rows, Length, Segments).Inputs;
+            int begun = 0;
+            for (int row = 0; row < Rows; row++)
+            {
+                if (StudyData.Begins(step, row, Segments))
+                {
+                    begun++;
+                    documents[row] = [];
+                    Assert.Equal(StreamingRecall.Start, inputs[row * Length]);
+                }
+                documents[row].AddRange(inputs[(row * Length)..((row + 1) * Length)]);
+                Assert.InRange(documents[row].Count, Length, Segments * Length);
+                Assert.Equal(1, documents[row].Count(id => id == StreamingRecall.Start));
+                // Values of reads are known: a document is continued by itself.
+                if (documents[row].Count == Segments * Length)
+                    Assert.True(finished.Add(string.Join(' ', documents[row])));
+            }
+            Assert.True(step == 0 ? begun == Rows : begun is 1 or 2);
+        }
+        Assert.Equal(data.Document(1, 4).Take(30).Select(token => token.Id), Enumerable.Range(3, 3).SelectMany(step => data.Batch(1, step, Rows, Length, Segments).Inputs[..Length]));
     }
 
     [Fact]

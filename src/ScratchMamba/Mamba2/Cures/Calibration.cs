@@ -19,7 +19,7 @@ public static class Calibration
         if (cure.Normalization is { IsRelative: true, Norms: null } normalization)
             cure = cure with { Normalization = normalization with { Norms = StateNorms(model, tokens) } };
         if (cure.Filter is { Thresholds: null } filter)
-            cure = cure with { Filter = filter with { Thresholds = FilterThresholds(model, tokens, filter) } };
+            cure = cure with { Filter = filter with { Thresholds = FilterThresholds(model, tokens, filter), TrainingLength = tokens.Shape[1] } };
         return cure;
     }
 

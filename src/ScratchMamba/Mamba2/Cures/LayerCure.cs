@@ -25,6 +25,9 @@ internal sealed class LayerCure
     /// <summary>Whether nothing is carried but the state, so that a step can be captured and states of other origin continued.</summary>
     public bool IsStateless => cure.IsStateless && thresholds is null;
 
+    /// <summary>Whether the place of a token in its text matters.</summary>
+    private bool CountsTokens => thresholds is not null && cure.Filter!.TrainingLength > 0;
+
     /// <summary>The cure of a layer; null where it changes nothing there.</summary>
     public static LayerCure? Of(Cure cure, Mamba2Config config, int layer)
     {
@@ -36,14 +39,16 @@ internal sealed class LayerCure
     /// <summary>What is carried before the first token; null where that is nothing.</summary>
     public CureMemory? Empty(Tensor state) => this switch
     {
-        { cure.IsStateless: true } => null,
+        { cure.IsStateless: true } => CountsTokens ? new CureMemory(0) : null,
         { window: not null } => new CureMemory(0, window.Empty(config, state.Shape[0], state.Backend, state.DType)),
         { cure.Stagger: > 0 } => new CureMemory(0, state),
         _ => new CureMemory(0),
     };
 
     /// <summary>The coefficients as the factors and the filter change them.</summary>
-    public Recurrence Changed(Recurrence given)
+    /// <param name="given">Whole sequences or a token.</param>
+    /// <param name="memory">What is carried from the tokens before.</param>
+    public Recurrence Changed(Recurrence given, CureMemory? memory)
     {
         Recurrence changed = given;
         if (retention == 1)
@@ -60,9 +65,21 @@ internal sealed class LayerCure
         if (thresholds is null)
             return changed;
         // A step of length 0 neither decays nor inserts.
-        return changed with { Step = changed.Step * given.Step.Greater(PerHead(given.Step, thresholds)) };
+        return changed with { Step = changed.Step * given.Step.Greater(Thresholds(given, memory?.Position ?? 0)) };
 
         static Tensor Scaled(Tensor x, double factor) => factor == 1 ? x : x * factor;
+    }
+
+    /// <summary>What steps must exceed, [H] or [L, H]: any step does at the first tokens.</summary>
+    private Tensor Thresholds(Recurrence given, long position)
+    {
+        long free = cure.Filter!.TrainingLength - position;
+        if (free <= 0)
+            return PerHead(given.Step, thresholds!);
+        bool isToken = given.Step.Shape.Rank == 2;
+        int length = isToken ? 1 : given.Length, heads = thresholds!.Length;
+        double[] values = [.. Enumerable.Range(0, length * heads).Select(i => i / heads < free ? -1 : thresholds[i % heads])];
+        return given.Step.Backend.Tensor(new TensorType(given.Step.DType, isToken ? [heads] : [length, heads]), values);
     }
 
     /// <summary>Whole sequences: y [B, L, H, P], the state after them, and what is carried beside it.</summary>
@@ -70,11 +87,13 @@ internal sealed class LayerCure
     {
         if (cure.IsStateless)
         {
+            if (sequence is not null && CountsTokens)
+                throw Packed();
             (Tensor y, Tensor state) = changed.Scan(initial, sequence, config.ChunkSize);
-            return (y, state, null);
+            return (y, state, Counted(memory, changed.Length));
         }
         if (sequence is not null)
-            throw new NotSupportedException($"Rows of several documents cannot be read with the cure {cure}: positions count from the beginning of a row.");
+            throw Packed();
         Tensor first = initial ?? Zeros(changed.X);
         CureMemory before = Continued(memory, first, initial is null);
         if (window is not null)
@@ -93,7 +112,7 @@ internal sealed class LayerCure
         if (cure.IsStateless)
         {
             (Tensor y, Tensor next) = changed.Next(state);
-            return (y, next, null);
+            return (y, next, Counted(memory, 1));
         }
         CureMemory before = Continued(memory, state, isStart: false);
         if (window is not null)
@@ -115,6 +134,10 @@ internal sealed class LayerCure
         }
         return (read, after, new CureMemory(before.Position + 1));
     }
+
+    private CureMemory? Counted(CureMemory? memory, int tokens) => CountsTokens ? new CureMemory((memory?.Position ?? 0) + tokens) : null;
+
+    private NotSupportedException Packed() => new($"Rows of several documents cannot be read with the cure {cure}: positions count from the beginning of a row.");
 
     /// <summary>A scan from an empty state at every multiple of the period.</summary>
     private (Tensor Y, Tensor State, CureMemory Memory) Restarted(Recurrence tokens, Tensor initial, long position)

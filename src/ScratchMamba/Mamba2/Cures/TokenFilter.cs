@@ -2,7 +2,7 @@ namespace ScratchMamba.Mamba2.Cures;
 
 /// <summary>
 /// Tokens pass a head by, as if they were not there, where <c>Δₜ ≤ g</c>: the state is neither decayed nor written to. Only heads with a long memory filter, and g is so chosen
-/// that over a text of the target length they decay as much as over one of the training length.
+/// that over a text of the target length they decay as much as over one of the training length. The first T tokens, as many as the model was trained on, all pass: texts that it can read it reads as before.
 /// Source: Ye et al., "LongMamba" (ICLR 2025), arXiv 2504.16053.
 /// </summary>
 /// <param name="TargetLength">The length of the texts to be read.</param>
@@ -14,6 +14,9 @@ public sealed record TokenFilter(int TargetLength, double GlobalRetention = Toke
 
     /// <summary>g of every layer's every head, 0 for those that do not filter; see <see cref="Calibration.FilterThresholds"/>.</summary>
     public IReadOnlyList<IReadOnlyList<double>>? Thresholds { get; init; }
+
+    /// <summary>T: how many tokens are read as without the filter; the length of the text that the thresholds were measured on.</summary>
+    public int TrainingLength { get; init; }
 
     internal void Validate(Mamba2Config config)
     {
