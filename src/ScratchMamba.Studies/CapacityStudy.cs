@@ -104,11 +104,11 @@ public sealed class CapacityStudy : Study
             bool passes = group[0].Cell.Passes;
             string when = passes ? " after state passing" : "", name = $"capacity-{symbol}{(passes ? "-passing" : "")}";
             (int State, int Seed, double X, double Y)[] sizes =
-                [.. group.GroupBy(found => (found.Cell.State, found.Cell.Seed)).Select(models => (models.Key.State, models.Key.Seed, (double)SizeOf(models.Key.State), value([.. models.OrderBy(found => found.Cell.Length)])))];
+                [.. group.GroupBy(found => (found.Cell.State, found.Cell.Seed)).Select(models => (models.Key.State, models.Key.Seed, SizeOf(models.Key.State) / 1000.0, value([.. models.OrderBy(found => found.Cell.Length)])))];
             (double X, double Y)[] points = [.. sizes.Where(point => point.Y > 0).Select(point => (point.X, point.Y))];
             var numbers = new Table(name, "state_size", "N", "seed", symbol);
             foreach ((int state, int seed, double x, double y) in sizes)
-                numbers.Add(x, state, (long)Options.FirstSeed + seed, y > 0 ? y : double.NaN);
+                numbers.Add(SizeOf(state), state, (long)Options.FirstSeed + seed, y > 0 ? y : double.NaN);
             string missing = points.Length < sizes.Length ? $" {sizes.Length - points.Length} of {sizes.Length} reach none in this sweep." : "";
             var series = new List<Series> { new(symbol, [.. points.Select(point => new Datum(point.X, point.Y))], Mark.Dots) };
             string fits = "", claim = $"{symbol} grows {(linear ? "linearly" : "exponentially")} with the size of the state{when}.";
@@ -124,9 +124,9 @@ public sealed class CapacityStudy : Study
                 if (exponential is not null)
                     Describe("exponential", exponential, Fits.Exponential([(0, 0), .. points]));
                 string both = $"R² = {line.RSquared:0.000} of the line{(exponential is null ? "" : $", {exponential.RSquared:0.000} of the exponential")}, {points.Length} thresholds of {points.Select(point => point.X).Distinct().Count()} sizes";
-                findings.Add(Finding.Above(experiment, $"{symbol} grows {(linear ? "linearly " : "")}with the size of the state{when}.", $"tokens per 1,000 numbers of state, {both}", Scaled(line.Parameters[0], 1000), 0));
+                findings.Add(Finding.Above(experiment, $"{symbol} grows {(linear ? "linearly " : "")}with the size of the state{when}.", $"tokens per 1,000 numbers of state, {both}", line.Parameters[0], 0));
                 if (!linear && exponential is not null)
-                    findings.Add(Finding.Above(experiment, claim, $"factor per 1,000 numbers of state, {both}", Raised(exponential.Parameters[1], 1000), 1));
+                    findings.Add(Finding.Above(experiment, claim, $"factor per 1,000 numbers of state, {both}", exponential.Parameters[1], 1));
             }
             else
             {
@@ -134,7 +134,7 @@ public sealed class CapacityStudy : Study
             }
             figures.Add(new Figure(
                 $"{symbol} against the size of the state{when}", $"{char.ToUpperInvariant(meaning[0])}{meaning[1..]}; a dot for each seed.{fits}{missing}",
-                new XyChart { Description = $"{symbol} against the size of the state{when}", X = new Axis("numbers in the recurrent state, all layers", Min: 0), Y = new Axis($"{symbol}, tokens", Min: 0), Series = series },
+                new XyChart { Description = $"{symbol} against the size of the state{when}", X = new Axis("thousand numbers in the recurrent state, all layers", Min: 0), Y = new Axis($"{symbol}, tokens", Min: 0), Series = series },
                 numbers, origin));
 
             void Describe(string kind, Fit fit, Fit withOrigin)
@@ -187,11 +187,6 @@ public sealed class CapacityStudy : Study
     /// <summary>The slope of the logarithm of the ratio over log₂ T.</summary>
     private static double? SlopeOf(Found[] models) =>
         models.Length < 2 ? null : Fits.Line([.. models.Select(found => (Math.Log2(found.Cell.Length), Math.Log(found.Ratio.Estimate)))]).Parameters[0].Estimate;
-
-    private static Interval Scaled(Interval value, double factor) => value with { Estimate = value.Estimate * factor, Low = value.Low * factor, High = value.High * factor };
-
-    private static Interval Raised(Interval value, double power) =>
-        value with { Estimate = Math.Pow(value.Estimate, power), Low = Math.Pow(Math.Max(0, value.Low), power), High = Math.Pow(Math.Max(0, value.High), power) };
 
     private Table TableOf(IEnumerable<Found> all)
     {
@@ -248,7 +243,7 @@ public sealed class CapacityStudy : Study
             Series =
             [
                 .. measured.Where(found => found.HasLearned).GroupBy(found => found.Cell.State).Select(group => new Series(
-                    $"N = {group.Key}", [.. group.GroupBy(found => found.Cell.Length).Select(models => Point(models.Key, RuleRatio([.. models.Select(found => found.Ratio)])))])),
+                    $"N = {group.Key}", [.. group.GroupBy(found => found.Cell.Length).Select(models => new Datum(models.Key, RuleRatio([.. models.Select(found => found.Ratio)]).Estimate))])),
             ],
             HorizontalGuides = [new Guide(LengthRule.Bound, "twice")],
         },

@@ -71,7 +71,7 @@ public abstract class StudyData
                 inputs[i++] = token.Id;
             }
         }
-        return new TokenBatch(inputs, labels);
+        return new TokenBatch(inputs, labels) { Continues = segments > 1 ? [.. Enumerable.Range(0, rows).Select(row => !Begins(step, row, segments))] : null };
     }
 
     /// <summary>Whether a row of a batch begins a document, where several steps continue the same.</summary>

@@ -70,11 +70,16 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
             : Checkpoint.Load(context.Store.ModelFolder(plan.Start), context.Backend);
         var schedule = new LearningRateSchedule(plan.Rate, plan.Steps, plan.WarmUp, LearningRateDecay.WarmupStableDecay);
         ulong seed = plan.DocumentSeed;
-        using CarriedStates? carried = plan.Method == TrainingMethod.StatePassing ? new CarriedStates(model, plan.EmptyShare, seed) : null;
-        using ChainedStates? chained = plan.Method == TrainingMethod.Truncated ? new ChainedStates(model, plan.Segments) : null;
+        // Truncated: rows that began in the empty state amid a document would be asked for what they never saw.
+        using CarriedStates? carried = plan.Method switch
+        {
+            TrainingMethod.StatePassing => new CarriedStates(model, plan.EmptyShare, seed),
+            TrainingMethod.Truncated => new CarriedStates(model),
+            _ => null,
+        };
         var trainer = new Trainer(model, step => plan.Data.Batch(seed, step, plan.Rows, plan.Length, plan.Segments), plan.Length, schedule)
         {
-            InitialStates = plan.Method == TrainingMethod.FittedNoise ? new FittedNoise(model, plan.EmptyShare, seed) : (InitialStates?)carried ?? chained,
+            InitialStates = plan.Method == TrainingMethod.FittedNoise ? new FittedNoise(model, plan.EmptyShare, seed) : carried,
             Penalty = plan.Method == TrainingMethod.Penalty ? new ForgettingPenalty(plan.PenaltyWeight) : null,
         };
         var losses = new List<double>();

@@ -56,10 +56,10 @@ public sealed record Finding(string Experiment, string Claim, string Found, Verd
     };
 
     private static string Describe(string quantity, Interval value, IReadOnlyList<Interval> each) =>
-        $"{quantity}: {value}, n = {value.Count}{(each.Count > 1 ? $"; of each model: {string.Join(", ", each)}" : "")}";
+        value.Count == 0 ? $"{quantity}: there is nothing to measure" : $"{quantity}: {value}, n = {value.Count}{(each.Count > 1 ? $"; of each model: {string.Join(", ", each)}" : "")}";
 
     private static string DescribeBriefly(string quantity, Interval value, IReadOnlyList<Interval> each) =>
-        $"{quantity}: {$"{value}{(each.Count > 1 ? $"; {string.Join(", ", each.Select(interval => interval.Estimate.ToString(Math.Abs(interval.Estimate) >= 10 ? "0.#" : "0.##")))}" : "")}".Replace('-', '−')}";
+        value.Count == 0 ? $"{quantity}: –" : $"{quantity}: {$"{value}{(each.Count > 1 ? $"; {string.Join(", ", each.Select(interval => interval.Estimate.ToString(Math.Abs(interval.Estimate) >= 10 ? "0.#" : "0.##")))}" : "")}".Replace('-', '−')}";
 
     private static Verdict Decide(Interval value, IReadOnlyList<Interval> each, Func<Interval, bool> holds, Func<Interval, bool> fails)
     {
