@@ -43,20 +43,20 @@ internal static class RunReport
         var table = new Table("learning-rates", "rate", "loss", "smooth_loss");
         foreach ((double rate, double loss, double smooth) in finder.Points)
             table.Add(rate, loss, smooth);
-        double least = finder.Points.Count == 0 ? double.NaN : finder.Points.Min(point => point.Smooth), first = finder.Points.Count == 0 ? double.NaN : finder.Points[0].Smooth;
+        double least = finder.Points.Count == 0 ? double.NaN : finder.Points.Min(point => point.Loss), first = finder.Points.Count == 0 ? double.NaN : finder.Points[0].Smooth;
         var chart = new XyChart
         {
             Description = "Loss by learning rate",
             X = new Axis("learning rate", Scale.Log10),
             // What diverges would make everything else flat.
             Y = new Axis("loss, nats per token", Min: Math.Max(0, least - 0.1 * (first - least)), Max: first + 0.3 * (first - least)),
-            Series = [new Series("loss", [.. finder.Points.Select(point => new Datum(point.Rate, point.Loss))], Mark.Curve, 7), new Series("smoothed", [.. finder.Points.Select(point => new Datum(point.Rate, point.Smooth))])],
+            Series = [new Series("loss", [.. finder.Points.Select(point => new Datum(point.Rate, point.Loss))], Mark.Curve, 7), new Series("mean", [.. finder.Points.Select(point => new Datum(point.Rate, point.Smooth))])],
             VerticalGuides = finder.Suggestion is { } suggestion ? [new Guide(suggestion, $"suggested: {suggestion:0.0e+0}")] : [],
         };
         string page = HtmlPage.Write(
             "Learning rates",
             new XElement("p", new XAttribute("class", "lead"), finder.Suggestion is { } rate2 ? $"Suggested: {rate2:0.0e+0}, a tenth of the rate at which the smoothed loss was least." : "No rate made the loss smaller."),
-            new XElement("figure", chart.Draw(), new XElement("figcaption", "The loss while the rate rises by the same factor at each step.")));
+            new XElement("figure", chart.Draw(), new XElement("figcaption", "The loss while the rate rises by the same factor at each step, and its mean over nine steps.")));
         Directory.CreateDirectory(folder);
         AtomicFile.Write(Path.Combine(folder, table.Name + ".csv"), stream => stream.Write(Encoding.UTF8.GetBytes(table.ToCsv())));
         string path = Path.Combine(folder, table.Name + ".html");

@@ -99,11 +99,11 @@ internal static class SweepReport
     private static XElement? Curves(Result[] results)
     {
         Series[] series = [.. results.Where(result => result.Steps > 0).OrderBy(result => double.IsFinite(result.HeldOut) ? result.HeldOut : double.PositiveInfinity).Take(MostCurves)
-            .Select(result => new Series(result.Point.Name, TrainingReport.Curve(result.Rows, MetricsFile.Loss, points: 80), Mark.Curve))];
+            .Select(result => new Series(result.Point.Name, TrainingReport.Curve(result.Rows, MetricsFile.Loss, points: 40), Mark.Curve))];
         if (series.Length == 0)
             return null;
         var chart = new XyChart { Description = "Training loss by step", X = new Axis("step"), Y = new Axis("loss, nats per token", Min: Bound(series)), Series = series };
-        return new XElement("figure", new XElement("h3", "Training loss"), chart.Draw(), new XElement("figcaption", results.Length > MostCurves ? $"Of the {MostCurves} with the smallest held-out loss." : "Smoothed."));
+        return new XElement("figure", new XElement("h3", "Training loss"), chart.Draw(), new XElement("figcaption", results.Length > MostCurves ? $"Of the {MostCurves} with the smallest held-out loss." : "Means of neighbouring steps."));
     }
 
     /// <summary>Where an axis begins that shows differences.</summary>

@@ -113,7 +113,8 @@ internal sealed record TextTraining
             Evaluate = token =>
             {
                 using IDisposable? exchanged = EvaluatesAverage ? average?.Exchange() : null;
-                return Evaluator.Evaluate(Model, Data.HeldOut, Length, cancellation: token);
+                // No more rows than a step has, so that a step is what takes the most memory.
+                return Evaluator.Evaluate(Model, Data.HeldOut, Length, rows: Math.Min(Batch, 8), cancellation: token);
             },
         };
         if (average is not null)
@@ -138,7 +139,7 @@ internal sealed record TextTraining
         {
             RunReport.TryWrite(Folder);
         }
-        return run.HeldOut ?? Evaluator.Evaluate(Model, Data.HeldOut, Length, cancellation: cancellation);
+        return run.HeldOut ?? Evaluator.Evaluate(Model, Data.HeldOut, Length, rows: Math.Min(Batch, 8), cancellation: cancellation);
     }
 
     /// <summary>Looks for a learning rate; writes the curve, and says what is suggested.</summary>

@@ -8,24 +8,24 @@ namespace ScratchMamba.Training;
 /// </summary>
 public sealed class LearningRateFinder
 {
-    private const double Smoothing = 0.9, Divergence = 1.5, Margin = 10;
+    private const double Divergence = 1.5, Margin = 10;
+    private const int Reach = 4;
 
-    private readonly List<(double Rate, double Loss, double Smooth)> points = [];
-    private double average, weight, first;
+    private readonly List<(double Rate, double Loss)> points = [];
 
-    /// <summary>The rates, each with the loss before its update and that loss smoothed.</summary>
-    public IReadOnlyList<(double Rate, double Loss, double Smooth)> Points => points;
+    /// <summary>The rates, each with the loss before its update, and with the mean of that loss and those of four steps before and after.</summary>
+    public IReadOnlyList<(double Rate, double Loss, double Smooth)> Points => [.. points.Select((point, i) => (point.Rate, point.Loss, Mean(i - Reach, i + Reach)))];
 
     /// <summary>The suggested rate; null where the loss never fell.</summary>
     public double? Suggestion
     {
         get
         {
-            if (points.Count == 0)
+            IReadOnlyList<(double Rate, double Loss, double Smooth)> all = Points;
+            if (all.Count == 0)
                 return null;
-            (double rate, _, double least) = points.MinBy(point => point.Smooth);
-            // The loss of a step is from before its update: what made it least was the rate of the step before, which is as good.
-            return least < first ? rate / Margin : null;
+            (double rate, _, double least) = all.MinBy(point => point.Smooth);
+            return least < all[0].Smooth ? rate / Margin : null;
         }
     }
 
@@ -35,13 +35,8 @@ public sealed class LearningRateFinder
     {
         if (!double.IsFinite(loss))
             return false;
-        average = Smoothing * average + (1 - Smoothing) * loss;
-        weight = Smoothing * weight + 1 - Smoothing;
-        double smooth = average / weight;
-        if (points.Count == 0)
-            first = smooth;
-        points.Add((rate, loss, smooth));
-        return smooth <= Divergence * Math.Max(first, points.Min(point => point.Smooth));
+        points.Add((rate, loss));
+        return Mean(points.Count - Reach, points.Count - 1) <= Divergence * Mean(0, Reach);
     }
 
     /// <summary>Trains until the loss rises or the steps are made; the model is not worth keeping afterwards.</summary>
@@ -65,4 +60,6 @@ public sealed class LearningRateFinder
             }
         }
     }
+
+    private double Mean(int first, int last) => points.Skip(first).Take(last + 1 - Math.Max(0, first)).Average(point => point.Loss);
 }
