@@ -1,6 +1,6 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
-// y[t] = bias + Σₖ w[k] · x[t − (K − 1) + k], then SiLU if asked: an invocation computes TIME positions of one channel; neighbours have neighbouring channels.
+// y[t] = bias + Σₖ w[k] · x[t − (K − 1) + k], then SiLU if asked: an invocation computes TIME positions of two channels; neighbours have neighbouring channels.
 #include "causal_convolution.glsl"
 
 layout(push_constant, scalar) uniform Push {
@@ -17,33 +17,34 @@ layout(push_constant, scalar) uniform Push {
 } push;
 
 void main() {
-    uint i = invocationNumber(), channel = i % push.channels, run = i / push.channels % push.runs, batch = i / push.channels / push.runs;
+    uint pairs = (push.channels + 1) / 2, i = invocationNumber(), channel = i % pairs * 2, run = i / pairs % push.runs, batch = i / pairs / push.runs;
     if (batch >= push.batches)
         return;
     int first = int(run * TIME), length_ = int(push.length_);
     uint row = batch * push.length_;
+    bool both = channel + 1 < push.channels;
 
-    float x[TIME + TAPS - 1], weight[TAPS];
+    vec2 x[TIME + TAPS - 1], weight[TAPS];
     int document[TIME + TAPS - 1];
     [[unroll]] for (int j = 0; j < int(TIME) + BEFORE; j++) {
         int t = first - BEFORE + j;
-        x[j] = 0;
+        x[j] = vec2(0);
         if (t >= 0 && t < length_)
-            x[j] = push.x.at[(row + t) * push.channels + channel];
+            x[j] = readPair(push.x, (row + t) * push.channels + channel, both);
         else if (HAS_INITIAL && t < 0)
-            x[j] = push.initial.at[(batch * BEFORE + t + BEFORE) * push.channels + channel];
+            x[j] = readPair(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, both);
         document[j] = HAS_SEQUENCE ? push.sequence.at[row + clamp(t, 0, length_ - 1)] : 0;
     }
     [[unroll]] for (int k = 0; k < int(TAPS); k++)
-        weight[k] = push.weight.at[channel * TAPS + k];
-    float bias = HAS_BIAS ? push.bias.at[channel] : 0;
+        weight[k] = vec2(push.weight.at[channel * TAPS + k], both ? push.weight.at[(channel + 1) * TAPS + k] : 0);
+    vec2 bias = HAS_BIAS ? vec2(push.bias.at[channel], both ? push.bias.at[channel + 1] : 0) : vec2(0);
 
     [[unroll]] for (int j = 0; j < int(TIME); j++) {
-        float y = bias;
+        vec2 y = bias;
         [[unroll]] for (int k = 0; k < int(TAPS); k++)
             if (!HAS_SEQUENCE || document[j + k] == document[j + BEFORE])
                 y = fma(weight[k], x[j + k], y);
         if (first + j < length_)
-            push.y.at[(row + first + j) * push.channels + channel] = SILU ? silu(y) : y;
+            writePair(push.y, (row + first + j) * push.channels + channel, both, SILU ? silu(vec4(y, 0, 0), CHANNELS).xy : y);
     }
 }

@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 // With p the sum before SiLU and dp = dy · silu′(p): dx[j] = Σₖ w[k] · dp[j + K − 1 − k], the same for the initial inputs, dw[k] = Σ dp[t] · x[t − (K − 1) + k] and
-// dbias = Σ dp. An invocation walks over a run of positions of one channel, TIME at a time; each time it computes the dp that those inputs reach, and at the end
+// dbias = Σ dp. An invocation walks over a run of positions of two channels, TIME at a time; each time it computes the dp that those inputs reach, and at the end
 // it leaves the run's share of dw and dbias to be added up.
 #include "causal_convolution.glsl"
 
@@ -22,75 +22,85 @@ layout(push_constant, scalar) uniform Push {
     uint run; // positions of a run, a multiple of TIME
 } push;
 
+void leave(uint at, bool both, vec2 sum) {
+    push.partial.at[at] = sum.x;
+    if (both)
+        push.partial.at[at + 1] = sum.y;
+}
+
 void main() {
-    uint i = invocationNumber(), channel = i % push.channels, plane = i / push.channels, batch = plane / push.runs;
+    uint pairs = (push.channels + 1) / 2, i = invocationNumber(), channel = i % pairs * 2, plane = i / pairs, batch = plane / push.runs;
     if (batch >= push.batches)
         return;
     int length_ = int(push.length_), start = int(plane % push.runs * push.run), end = min(length_, start + int(push.run));
     uint row = batch * push.length_;
+    bool both = channel + 1 < push.channels;
 
-    float weight[TAPS], dw[TAPS];
+    vec2 weight[TAPS], dw[TAPS];
     [[unroll]] for (int k = 0; k < int(TAPS); k++) {
-        weight[k] = push.weight.at[channel * TAPS + k];
-        dw[k] = 0;
+        weight[k] = vec2(push.weight.at[channel * TAPS + k], both ? push.weight.at[(channel + 1) * TAPS + k] : 0);
+        dw[k] = vec2(0);
     }
-    float bias = HAS_BIAS ? push.bias.at[channel] : 0, dbias = 0;
+    vec2 bias = HAS_BIAS ? vec2(push.bias.at[channel], both ? push.bias.at[channel + 1] : 0) : vec2(0), dbias = vec2(0);
 
-    // Once even where there is no position: the gradients of the initial inputs are zero then.
+    // Once even where there is no position: the gradients of the initial inputs are zero then. As often for all: a driver for processors loses what invocations that leave a loop
+    // before their neighbours have summed up in it.
     int first = start;
-    do {
-        float x[TIME + 2 * TAPS - 2], dp[TIME + TAPS - 1];
+    uint steps = max(1, (min(push.run, push.length_) + TIME - 1) / TIME);
+    for (uint step = 0; step < steps; step++) {
+        vec2 x[TIME + 2 * TAPS - 2], dp[TIME + TAPS - 1];
         int document[TIME + 2 * TAPS - 2];
         [[unroll]] for (int j = 0; j < int(TIME) + 2 * BEFORE; j++) {
             int t = first - BEFORE + j;
-            x[j] = 0;
+            x[j] = vec2(0);
             if (t >= 0 && t < length_)
-                x[j] = push.x.at[(row + t) * push.channels + channel];
+                x[j] = readPair(push.x, (row + t) * push.channels + channel, both);
             else if (HAS_INITIAL && t < 0)
-                x[j] = push.initial.at[(batch * BEFORE + t + BEFORE) * push.channels + channel];
+                x[j] = readPair(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, both);
             document[j] = 0;
             if (HAS_SEQUENCE && length_ > 0)
                 document[j] = push.sequence.at[row + clamp(t, 0, length_ - 1)];
         }
         [[unroll]] for (int j = 0; j < int(TIME) + BEFORE; j++) {
-            dp[j] = 0;
+            dp[j] = vec2(0);
             if (first + j < length_) {
-                dp[j] = push.dy.at[(row + first + j) * push.channels + channel];
+                dp[j] = readPair(push.dy, (row + first + j) * push.channels + channel, both);
                 if (SILU) {
-                    float p = bias;
+                    vec2 p = bias;
                     [[unroll]] for (int k = 0; k < int(TAPS); k++)
                         if (!HAS_SEQUENCE || document[j + k] == document[j + BEFORE])
                             p = fma(weight[k], x[j + k], p);
-                    dp[j] *= siluDerivative(p);
+                    dp[j] *= siluDerivative(vec4(p, 0, 0), CHANNELS).xy;
                 }
             }
         }
         [[unroll]] for (int j = 0; j < int(TIME); j++) {
-            float dx = 0;
+            vec2 dx = vec2(0);
             [[unroll]] for (int q = 0; q < int(TAPS); q++)
                 if (!HAS_SEQUENCE || document[j + BEFORE] == document[j + BEFORE + q])
                     dx = fma(weight[BEFORE - q], dp[j + q], dx);
             if (first + j < end)
-                push.dx.at[(row + first + j) * push.channels + channel] = dx;
+                writePair(push.dx, (row + first + j) * push.channels + channel, both, dx);
+            vec2 own = first + j < end ? dp[j] : vec2(0);
             [[unroll]] for (int k = 0; k < int(TAPS); k++)
                 if (!HAS_SEQUENCE || document[j + k] == document[j + BEFORE])
-                    dw[k] = fma(dp[j], x[j + k], dw[k]);
-            dbias += dp[j];
+                    dw[k] = fma(own, x[j + k], dw[k]);
+            dbias += own;
         }
         if (HAS_INITIAL && first == 0) {
             [[unroll]] for (int j = 0; j < BEFORE; j++) {
-                float dx = 0;
+                vec2 dx = vec2(0);
                 [[unroll]] for (int t = 0; t <= j; t++)
                     if (!HAS_SEQUENCE || document[BEFORE] == document[BEFORE + t])
                         dx = fma(weight[j - t], dp[t], dx);
-                push.dinitial.at[(batch * BEFORE + j) * push.channels + channel] = dx;
+                writePair(push.dinitial, (batch * BEFORE + j) * push.channels + channel, both, dx);
             }
         }
         first += int(TIME);
-    } while (first < end);
+    }
 
     uint to = plane * (TAPS + 1) * push.channels + channel;
     [[unroll]] for (int k = 0; k < int(TAPS); k++)
-        push.partial.at[to + k * push.channels] = dw[k];
-    push.partial.at[to + TAPS * push.channels] = dbias;
+        leave(to + k * push.channels, both, dw[k]);
+    leave(to + TAPS * push.channels, both, dbias);
 }

@@ -17,8 +17,8 @@ uint tileS;
 void load(uint k) {
     [[unroll]] for (uint i = 0; i < LOADS; i++) {
         uint m = tileM * TILE + lineOf(i), s = tileS * TILE + lineOf(i), n = k + quadOf();
-        vec4 c = quad(push.c, B_AT(m) + n, left(m < positions, push.states, n));
-        vec4 b = quad(push.b, B_AT(s) + n, left(s < positions, push.states, n));
+        OPERAND c = moved(push.c, B_AT(m) + n, left(m < positions, push.states, n), ACTIVATIONS);
+        OPERAND b = moved(push.b, B_AT(s) + n, left(s < positions, push.states, n), ACTIVATIONS);
         nextLeft[i] = TRANSPOSED != 0 ? b : c;
         nextRight[i] = TRANSPOSED != 0 ? c : b;
     }

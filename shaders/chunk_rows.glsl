@@ -8,6 +8,8 @@
 layout(constant_id = 2) const uint HEADS = 1;
 layout(constant_id = 3) const uint DOTS = 0;
 layout(constant_id = 4) const uint CROSS = 0;
+layout(constant_id = 5) const uint RESULT = F32;
+layout(constant_id = 6) const uint STATE = F32;
 
 layout(push_constant, scalar) uniform Push {
     Floats x;
@@ -28,13 +30,18 @@ layout(push_constant, scalar) uniform Push {
 uint top; // the tile's place in [positions, N]
 uint start;
 uint tileK;
+uint firstHead, endHead;
 
-void loadHead(uint k) {
-    uint p = k + quadOf(), n = start + fastOf();
+// The heads' depths lie behind each other, so that one's first slice is on its way while the one before is finished.
+uint depthOfHead() { return (max(push.width, 1) + DEPTH - 1) / DEPTH * DEPTH; }
+
+void loadHead(uint place) {
+    uint depth = depthOfHead(), k = place % depth, p = k + quadOf(), n = start + fastOf();
+    head = min(firstHead + place / depth, endHead - 1);
     [[unroll]] for (uint i = 0; i < LOADS; i++) {
         uint s = top + lineOf(i), line = k + slowOf(i);
-        nextLeft[i] = push.weight.at[DECAY_AT(s)] * quad(push.x, X_AT(s) + p, left(s < positions, push.width, p));
-        nextRight[i] = quad(push.state, STATE_AT + line * push.states + n, left(line < push.width, push.states, n));
+        nextLeft[i] = operand(push.weight.at[DECAY_AT(s)] * activations(push.x, X_AT(s) + p, left(s < positions, push.width, p)));
+        nextRight[i] = moved(push.state, STATE_AT + line * push.states + n, left(line < push.width, push.states, n), STATE);
     }
 }
 
@@ -42,20 +49,20 @@ void loadOther(uint k) {
     uint n = start + fastOf();
     [[unroll]] for (uint i = 0; i < LOADS; i++) {
         uint s = tileK * TILE + k + slowOf(i);
-        nextRight[i] = quad(push.other, B_AT(s) + n, left(k + slowOf(i) < TILE && s < positions, push.states, n));
+        nextRight[i] = moved(push.other, B_AT(s) + n, left(k + slowOf(i) < TILE && s < positions, push.states, n), ACTIVATIONS);
     }
 }
 
 void loadLower(uint k) {
     loadOther(k);
     [[unroll]] for (uint i = 0; i < LOADS; i++)
-        nextLeft[i] = k < TILE ? Vectors(uint64_t(push.cross)).at[(PAIR_AT(top / TILE, tileK) + lineOf(i) * TILE + k + quadOf()) / 4] : vec4(0);
+        nextLeft[i] = operand(k < TILE ? Vectors(uint64_t(push.cross)).at[(PAIR_AT(top / TILE, tileK) + lineOf(i) * TILE + k + quadOf()) / 4] : vec4(0));
 }
 
 void loadUpper(uint k) {
     loadOther(k);
     [[unroll]] for (uint i = 0; i < LOADS; i++)
-        nextLeft[i] = k < TILE ? Vectors(uint64_t(push.cross)).at[(PAIR_AT(tileK, top / TILE) + (k + slowOf(i)) * TILE + fastOf()) / 4] : vec4(0);
+        nextLeft[i] = operand(k < TILE ? Vectors(uint64_t(push.cross)).at[(PAIR_AT(tileK, top / TILE) + (k + slowOf(i)) * TILE + fastOf()) / 4] : vec4(0));
 }
 
 void main() {
@@ -79,15 +86,24 @@ void main() {
         total[i] = vec4(0);
     clearSums();
     if (HEADS != 0) {
-        uint n = start + column(), end = min((share + 1) * push.headsPerShare, headsPerGroup);
+        uint n = start + column(), depth = depthOfHead();
+        firstHead = group * headsPerGroup + share * push.headsPerShare;
+        endHead = group * headsPerGroup + min((share + 1) * push.headsPerShare, headsPerGroup);
         vec4 c[8];
         if (DOTS != 0)
             [[unroll]] for (uint i = 0; i < 8; i++)
-                c[i] = quad(push.c, B_AT(top + rowOf(i)) + n, left(top + rowOf(i) < positions, push.states, n));
-        for (uint h = share * push.headsPerShare; h < end; h++) {
-            head = group * headsPerGroup + h;
-            PRODUCT(push.width, loadHead, ALONG, ACROSS)
-            if (DOTS != 0) {
+                c[i] = activations(push.c, B_AT(top + rowOf(i)) + n, left(top + rowOf(i) < positions, push.states, n));
+        uint all = (endHead - firstHead) * depth;
+        loadHead(0);
+        for (uint place = 0; place < all; place += DEPTH) {
+            barrier();
+            store(ALONG, ACROSS);
+            barrier();
+            loadHead(place + DEPTH);
+            multiply(ALONG, ACROSS);
+            if (DOTS != 0 && (place + DEPTH) % depth == 0) {
+                uint next = head;
+                head = firstHead + place / depth;
                 finishSums();
                 float rows[8];
                 [[unroll]] for (uint i = 0; i < 8; i++) {
@@ -98,6 +114,7 @@ void main() {
                 float sum = sumRows(rows);
                 if (invocation() < TILE)
                     push.dots.at[start / TILE * push.dotsSize + DECAY_AT(top + invocation())] = sum;
+                head = next;
             }
         }
     }
@@ -115,6 +132,6 @@ void main() {
     finishSums();
     [[unroll]] for (uint i = 0; i < 8; i++) {
         uint s = top + rowOf(i), n = start + column();
-        storeQuad(push.result, share * push.shareSize + B_AT(s) + n, left(s < positions, push.states, n), total[i] + sums[i]);
+        storeAs(RESULT, push.result, share * push.shareSize + B_AT(s) + n, left(s < positions, push.states, n), total[i] + sums[i]);
     }
 }

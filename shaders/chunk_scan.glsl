@@ -30,8 +30,8 @@ void loadCarried(uint k) {
     uint n = k + quadOf();
     [[unroll]] for (uint i = 0; i < LOADS; i++) {
         uint m = top + lineOf(i), p = start + lineOf(i);
-        nextLeft[i] = quad(push.c, B_AT(m) + n, left(m < positions, push.states, n));
-        nextRight[i] = quad(push.state, STATE_AT + p * push.states + n, left(p < push.width, push.states, n));
+        nextLeft[i] = moved(push.c, B_AT(m) + n, left(m < positions, push.states, n), ACTIVATIONS);
+        nextRight[i] = moved(push.state, STATE_AT + p * push.states + n, left(p < push.width, push.states, n), STATES);
     }
 }
 
@@ -40,15 +40,16 @@ void loadInside(uint k) {
     [[unroll]] for (uint i = 0; i < LOADS; i++) {
         uint line = k + slowOf(i), s = tileS * TILE + line;
         bool inside = line < TILE && s < positions;
-        nextLeft[i] = vec4(0);
-        nextRight[i] = vec4(0);
+        vec4 row = vec4(0);
         if (inside) {
             float highS = push.high.at[DECAY_AT(s)], lowS = push.low.at[DECAY_AT(s)];
             vec4 product = Vectors(uint64_t(push.products)).at[(PAIR_AT(top / TILE, tileS) + line * TILE + fastOf()) / 4];
             [[unroll]] for (uint z = 0; z < 4; z++)
-                nextLeft[i][z] = s <= m + z && int(s) >= startM[z] ? product[z] * decayBetween(highM[z], lowM[z], highS, lowS) : 0;
-            nextRight[i] = push.dt.at[DT_AT(s)] * quad(push.x, X_AT(s) + p, left(true, push.width, p));
+                row[z] = s <= m + z && int(s) >= startM[z] ? product[z] * decayBetween(highM[z], lowM[z], highS, lowS) : 0;
+            row *= push.dt.at[DT_AT(s)];
         }
+        nextLeft[i] = operand(row);
+        nextRight[i] = moved(push.x, X_AT(s) + p, left(inside, push.width, p), ACTIVATIONS);
     }
 }
 
@@ -92,7 +93,7 @@ void main() {
         uint m = top + rowOf(i);
         int count = left(m < positions, push.width, p);
         if (SKIPS != 0)
-            sums[i] = fma(skip, quad(push.x, X_AT(m) + p, count), sums[i]);
-        storeQuad(push.y, X_AT(m) + p, count, sums[i]);
+            sums[i] = fma(skip, activations(push.x, X_AT(m) + p, count), sums[i]);
+        storeActivations(push.y, X_AT(m) + p, count, sums[i]);
     }
 }

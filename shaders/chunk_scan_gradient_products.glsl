@@ -28,12 +28,18 @@ layout(push_constant, scalar) uniform Push {
 uint tileM;
 uint tileS;
 
-void load(uint k) {
-    uint p = k + quadOf();
+// The heads' depths lie behind each other, so that one's first slice is on its way while the one before is finished.
+uint firstHead, endHead;
+
+uint depthOfHead() { return (max(push.width, 1) + DEPTH - 1) / DEPTH * DEPTH; }
+
+void load(uint place) {
+    uint depth = depthOfHead(), p = place % depth + quadOf();
+    head = min(firstHead + place / depth, endHead - 1);
     [[unroll]] for (uint i = 0; i < LOADS; i++) {
         uint m = tileM * TILE + lineOf(i), s = tileS * TILE + lineOf(i);
-        nextLeft[i] = quad(push.g, X_AT(m) + p, left(m < positions, push.width, p));
-        nextRight[i] = quad(push.x, X_AT(s) + p, left(s < positions, push.width, p));
+        nextLeft[i] = moved(push.g, X_AT(m) + p, left(m < positions, push.width, p), ACTIVATIONS);
+        nextRight[i] = moved(push.x, X_AT(s) + p, left(s < positions, push.width, p), ACTIVATIONS);
     }
 }
 
@@ -78,10 +84,20 @@ void main() {
         product[i] = Vectors(uint64_t(push.products)).at[(PAIR_AT(tileM, tileS) + rowOf(i) * TILE + column()) / 4];
         startM[i] = HAS_SEQUENCE ? push.starts.at[part * push.tiles * 64 + tileM * TILE + rowOf(i)] : -1;
     }
-    for (uint h = share * push.headsPerShare; h < min((share + 1) * push.headsPerShare, headsPerGroup); h++) {
-        head = group * headsPerGroup + h;
+    firstHead = group * headsPerGroup + share * push.headsPerShare;
+    endHead = group * headsPerGroup + min((share + 1) * push.headsPerShare, headsPerGroup);
+    uint depth = depthOfHead();
+    load(0);
+    for (uint h = firstHead; h < endHead; h++) {
         clearSums();
-        PRODUCT(push.width, load, ALONG, ALONG)
+        for (uint k = 0; k < depth; k += DEPTH) {
+            barrier();
+            store(ALONG, ALONG);
+            barrier();
+            load((h - firstHead) * depth + k + DEPTH);
+            multiply(ALONG, ALONG);
+        }
+        head = h;
         finishSums();
 
         vec4 highS, lowS, step;

@@ -29,16 +29,17 @@ void load(uint k) {
     uint s = top + fastOf(), p = start + fastOf();
     [[unroll]] for (uint i = 0; i < LOADS; i++) {
         uint line = k + slowOf(i), m = tileM * TILE + line;
-        nextLeft[i] = vec4(0);
-        nextRight[i] = vec4(0);
-        if (line < TILE && m < positions) {
+        vec4 row = vec4(0);
+        bool inside = line < TILE && m < positions;
+        if (inside) {
             float highM = push.high.at[DECAY_AT(m)], lowM = push.low.at[DECAY_AT(m)];
             int first = HAS_SEQUENCE ? push.starts.at[part * push.tiles * 64 + m] : -1;
             vec4 product = Vectors(uint64_t(push.products)).at[(PAIR_AT(tileM, top / TILE) + line * TILE + fastOf()) / 4];
             [[unroll]] for (uint z = 0; z < 4; z++)
-                nextLeft[i][z] = s + z <= m && int(s + z) >= first ? product[z] * decayBetween(highM, lowM, highS[z], lowS[z]) : 0;
-            nextRight[i] = quad(push.g, X_AT(m) + p, left(true, push.width, p));
+                row[z] = s + z <= m && int(s + z) >= first ? product[z] * decayBetween(highM, lowM, highS[z], lowS[z]) : 0;
         }
+        nextLeft[i] = operand(row);
+        nextRight[i] = moved(push.g, X_AT(m) + p, left(inside, push.width, p), ACTIVATIONS);
     }
 }
 
@@ -78,14 +79,14 @@ void main() {
         [[unroll]] for (uint i = 0; i < 8; i++) {
             uint s = top + rowOf(i);
             int count = left(s < positions, push.width, p);
-            vec4 x = quad(push.x, X_AT(s) + p, count), value = (s < positions ? push.dt.at[DT_AT(s)] : 0) * sums[i];
+            vec4 x = activations(push.x, X_AT(s) + p, count), value = (s < positions ? push.dt.at[DT_AT(s)] : 0) * sums[i];
             dots[i] += dot(sums[i], x);
             if (SKIPS != 0) {
-                vec4 g = quad(push.g, X_AT(s) + p, count);
+                vec4 g = activations(push.g, X_AT(s) + p, count);
                 value = fma(skip, g, value);
                 channels = fma(g, x, channels);
             }
-            storeQuad(push.dx, X_AT(s) + p, count, value);
+            storeActivations(push.dx, X_AT(s) + p, count, value);
         }
         if (SKIPS != 0) {
             float channel = sumColumns(channels);

@@ -17,8 +17,8 @@ void load(uint k) {
     [[unroll]] for (uint i = 0; i < LOADS; i++) {
         uint s = k + slowOf(i);
         bool inside = s < positions;
-        nextLeft[i] = (inside ? push.weight.at[DECAY_AT(s)] : 0) * quad(push.x, X_AT(s) + top + fastOf(), left(inside, push.width, top + fastOf()));
-        nextRight[i] = quad(push.b, B_AT(s) + start + fastOf(), left(inside, push.states, start + fastOf()));
+        nextLeft[i] = operand((inside ? push.weight.at[DECAY_AT(s)] : 0) * activations(push.x, X_AT(s) + top + fastOf(), left(inside, push.width, top + fastOf())));
+        nextRight[i] = moved(push.b, B_AT(s) + start + fastOf(), left(inside, push.states, start + fastOf()), ACTIVATIONS);
     }
 }
 

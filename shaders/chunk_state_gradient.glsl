@@ -20,8 +20,8 @@ void load(uint k) {
     uint n = k + quadOf();
     [[unroll]] for (uint i = 0; i < LOADS; i++) {
         uint s = top + lineOf(i), p = start + lineOf(i);
-        nextLeft[i] = quad(push.b, B_AT(s) + n, left(s < positions, push.states, n));
-        nextRight[i] = quad(push.dstate, STATE_AT + p * push.states + n, left(p < push.width, push.states, n));
+        nextLeft[i] = moved(push.b, B_AT(s) + n, left(s < positions, push.states, n), ACTIVATIONS);
+        nextRight[i] = moved(push.dstate, STATE_AT + p * push.states + n, left(p < push.width, push.states, n), DSTATES);
     }
 }
 
@@ -48,8 +48,8 @@ void main() {
         [[unroll]] for (uint i = 0; i < 8; i++) {
             uint s = top + rowOf(i);
             int count = left(s < positions, push.width, p);
-            dots[i] += dot(sums[i], quad(push.x, X_AT(s) + p, count));
-            storeQuad(push.dx, X_AT(s) + p, count, push.stepped.at[DECAY_AT(s)] * sums[i]);
+            dots[i] += dot(sums[i], activations(push.x, X_AT(s) + p, count));
+            storeActivations(push.dx, X_AT(s) + p, count, push.stepped.at[DECAY_AT(s)] * sums[i]);
         }
     }
     float sum = sumRows(dots);

@@ -4,9 +4,10 @@
 // of exponentials relative to it.
 #include "common.glsl"
 #include "math.glsl"
+#include "elements.glsl"
 #include "workgroup.glsl"
 
-layout(constant_id = 1) const bool WHOLE = false; // whether a row is a multiple of four elements
+layout(constant_id = 1) const uint LOGITS = F32;
 
 layout(push_constant, scalar) uniform Push {
     Floats logits;
@@ -20,6 +21,9 @@ layout(push_constant, scalar) uniform Push {
 // An infinite maximum would make x − max a NaN for the elements that equal it.
 float offsetOf(float largest) { return isInfinite(largest) ? 0.0 : largest; }
 
+// Of logits of 16 bits the device's own is good enough, and cheaper.
+float exponential(float x) { return LOGITS == BF16 || LOGITS == F16 ? exp(x) : accurateExp(x); }
+
 // The sum relative to one maximum, made relative to another.
 float moved(float sum, float from, float to) { return floatBitsToUint(sum) == 0u ? 0.0 : sum * accurateExp(offsetOf(from) - offsetOf(to)); }
 
@@ -28,27 +32,19 @@ void main() {
     if (row >= push.rows)
         return;
     float largest = uintBitsToFloat(0xff800000u), sum = 0;
-    if (WHOLE) {
-        Vectors x = Vectors(uint64_t(push.logits));
-        for (uint i = gl_LocalInvocationID.x; i < push.classes / 4; i += WORKGROUP) {
-            vec4 four = x.at[from / 4 + i];
-            float here = max(max(four.x, four.y), max(four.z, four.w));
-            if (here > largest) {
-                sum = moved(sum, largest, here);
-                largest = here;
-            }
-            float offset = offsetOf(largest);
-            sum += (accurateExp(four.x - offset) + accurateExp(four.y - offset)) + (accurateExp(four.z - offset) + accurateExp(four.w - offset));
+    for (uint i = 4 * gl_LocalInvocationID.x; i < push.classes; i += 4 * WORKGROUP) {
+        int count = int(push.classes - i);
+        vec4 four = readFour(push.logits, from + i, count, LOGITS);
+        [[unroll]] for (int z = 1; z < 4; z++)
+            if (LOGITS == RAGGED && z >= count)
+                four[z] = uintBitsToFloat(0xff800000u);
+        float here = max(max(four.x, four.y), max(four.z, four.w));
+        if (here > largest) {
+            sum = moved(sum, largest, here);
+            largest = here;
         }
-    } else {
-        for (uint i = gl_LocalInvocationID.x; i < push.classes; i += WORKGROUP) {
-            float x = push.logits.at[from + i];
-            if (x > largest) {
-                sum = moved(sum, largest, x);
-                largest = x;
-            }
-            sum += accurateExp(x - offsetOf(largest));
-        }
+        float offset = offsetOf(largest);
+        sum += (exponential(four.x - offset) + exponential(four.y - offset)) + (exponential(four.z - offset) + exponential(four.w - offset));
     }
     float ofAll = maxOverWorkgroup(largest), offset = offsetOf(ofAll), logarithm = accurateLog(sumOverWorkgroup(moved(sum, largest, ofAll)));
     if (gl_LocalInvocationID.x == 0) {
@@ -56,7 +52,7 @@ void main() {
         // Not total − x: where logits are large, their difference is still small and exact. A label that is no class shows as NaN.
         float loss = label < 0 ? 0.0 : uintBitsToFloat(0x7fc00000u);
         if (label >= 0 && label < int(push.classes))
-            loss = logarithm - (push.logits.at[from + label] - offset);
+            loss = logarithm - (readOne(push.logits, from + label, LOGITS) - offset);
         push.losses.at[row] = loss;
         push.totals.at[row] = offset + logarithm;
     }

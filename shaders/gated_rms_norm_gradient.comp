@@ -1,12 +1,19 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 // With s = silu(gate), r = 1 / √(mean(v²) + ε), v = x · s and g = w · dy: dv = r · g − v · r³ · mean(g · v), dx = dv · s, dgate = dv · x · s′. With the norm before
-// the gate, v = x and g = w · dy · s: dx = dv, dgate = w · dy · x · r · s′. A workgroup for each group of each row; r is kept for the derivative of the weight.
+// the gate, v = x and g = w · dy · s: dx = dv, dgate = w · dy · x · r · s′. dw = Σ dy · x · s · r in both. A workgroup takes one group of a run of rows, one after the other,
+// four elements for each invocation at a time, and leaves the run's share of dw to be added up.
 #include "common.glsl"
-#include "math.glsl"
+#include "elements.glsl"
+#include "gates.glsl"
 #include "workgroup.glsl"
 
 layout(constant_id = 1) const bool NORM_BEFORE_GATE = false;
+layout(constant_id = 2) const uint X = F32; // and dx
+layout(constant_id = 3) const uint GATE = F32; // and dgate
+layout(constant_id = 4) const uint WEIGHT = F32;
+layout(constant_id = 5) const uint DY = F32;
+layout(constant_id = 6) const uint SPAN = 1; // quads of a group that an invocation takes
 
 layout(push_constant, scalar) uniform Push {
     Floats x;
@@ -15,38 +22,45 @@ layout(push_constant, scalar) uniform Push {
     Floats dy;
     Floats dx;
     Floats dgate;
-    Floats scales; // [parts]
-    uint parts;    // rows · groups
+    Floats partial; // [runs, columns]
+    uint rows;
     uint groups;
     uint width; // elements of a group
     float epsilon;
+    uint run; // rows of a run
 } push;
 
+uint columnOf(uint j) { return 4 * (gl_LocalInvocationID.x + j * WORKGROUP); }
+
 void main() {
-    uint part = groupNumber(), from = part * push.width, column = part % push.groups * push.width;
-    if (part >= push.parts)
+    uint group = groupNumber() % push.groups, run = groupNumber() / push.groups, first = run * push.run, last = min(push.rows, first + push.run), column = group * push.width;
+    if (first >= last)
         return;
-    float squares = 0, products = 0;
-    for (uint i = gl_LocalInvocationID.x; i < push.width; i += WORKGROUP) {
-        float x = push.x.at[from + i], g = push.weight.at[column + i] * push.dy.at[from + i], gated = x * silu(push.gate.at[from + i]);
-        float v = NORM_BEFORE_GATE ? x : gated;
-        squares = fma(v, v, squares);
-        products = fma(g, gated, products);
-    }
-    float scale = 1.0 / sqrt(sumOverWorkgroup(squares) / float(push.width) + push.epsilon);
-    float along = scale * scale * scale * (sumOverWorkgroup(products) / float(push.width));
-    for (uint i = gl_LocalInvocationID.x; i < push.width; i += WORKGROUP) {
-        float x = push.x.at[from + i], gate = push.gate.at[from + i], g = scale * push.weight.at[column + i] * push.dy.at[from + i];
-        float s = silu(gate), slope = siluDerivative(gate);
-        if (NORM_BEFORE_GATE) {
-            push.dx.at[from + i] = g * s - along * x;
-            push.dgate.at[from + i] = g * x * slope;
-        } else {
-            float dv = g - along * x * s;
-            push.dx.at[from + i] = dv * s;
-            push.dgate.at[from + i] = dv * x * slope;
+    vec4 dw[SPAN];
+    for (uint j = 0; j < SPAN; j++)
+        dw[j] = vec4(0);
+    for (uint row = first; row < last; row++) {
+        uint from = (row * push.groups + group) * push.width;
+        float squares = 0, products = 0;
+        for (uint j = 0; j < SPAN && columnOf(j) < push.width; j++) {
+            uint i = columnOf(j);
+            int count = int(push.width - i);
+            vec4 x = readFour(push.x, from + i, count, X), gated = x * silu(readFour(push.gate, from + i, count, GATE), GATE), v = NORM_BEFORE_GATE ? x : gated;
+            squares += dot(v, v);
+            products += dot(readFour(push.weight, column + i, count, WEIGHT) * readFour(push.dy, from + i, count, DY), gated);
+        }
+        float scale = 1.0 / sqrt(sumOverWorkgroup(squares) / float(push.width) + push.epsilon);
+        float along = scale * scale * scale * (sumOverWorkgroup(products) / float(push.width));
+        for (uint j = 0; j < SPAN && columnOf(j) < push.width; j++) {
+            uint i = columnOf(j);
+            int count = int(push.width - i);
+            vec4 x = readFour(push.x, from + i, count, X), gate = readFour(push.gate, from + i, count, GATE), dy = scale * readFour(push.dy, from + i, count, DY);
+            vec4 g = readFour(push.weight, column + i, count, WEIGHT) * dy, s = silu(gate, GATE), slope = siluDerivative(gate, GATE), dv = NORM_BEFORE_GATE ? g * s - along * x : g - along * x * s;
+            dw[j] += dy * x * s;
+            writeFour(push.dx, from + i, count, X, NORM_BEFORE_GATE ? dv : dv * s);
+            writeFour(push.dgate, from + i, count, GATE, (NORM_BEFORE_GATE ? g : dv) * x * slope);
         }
     }
-    if (gl_LocalInvocationID.x == 0)
-        push.scales.at[part] = scale;
+    for (uint j = 0; j < SPAN && columnOf(j) < push.width; j++)
+        writeFour(push.partial, (run * push.groups + group) * push.width + columnOf(j), int(push.width - columnOf(j)), WEIGHT, dw[j]);
 }

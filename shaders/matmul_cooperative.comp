@@ -9,8 +9,10 @@
 // of BK along the inner axis. A slice passes through shared memory while the next one is on its way from memory to registers; there is one buffer, small enough for
 // several workgroups on a multiprocessor, which hide each other's barriers. The loop has no branch: the prefetch behind the end reads the last slice again.
 // Tiles that would reach over an edge are moved back inside the matrix, where neighbours compute the same values.
+// Where the inner axis is no multiple of BK, the last slice is moved back inside too and comes first, with zeros for what it has in common with the one before.
 // With PARTS 2 each operand comes as a rounded part and a rest, and the product is the sum of three: what float32 holds, at a third of the speed.
 #include "common.glsl"
+#include "narrow.glsl"
 
 layout(constant_id = 0) const uint WORKGROUP = 128;
 layout(constant_id = 1) const uint SUBGROUP = 32;
@@ -24,8 +26,10 @@ layout(constant_id = 8) const bool TRANSPOSE_B = false;
 layout(constant_id = 9) const uint PITCH_A = 128; // row lengths as they lie in memory, multiples of 8
 layout(constant_id = 10) const uint PITCH_B = 128;
 layout(constant_id = 11) const uint PARTS = 1;
+layout(constant_id = 12) const uint RESULT = F32; // or BF16
 
 layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Packed { uvec4 at[]; }; // eight elements each
+layout(buffer_reference, scalar, buffer_reference_align = 16) writeonly buffer Results { uvec4 at[]; };
 
 layout(push_constant, scalar) uniform Push {
     Packed a;
@@ -33,7 +37,7 @@ layout(push_constant, scalar) uniform Push {
     Floats c; // [splits, batches, m, n]
     uint m;
     uint n;
-    uint k; // a multiple of BK
+    uint k; // a multiple of 8
     uint tilesM;
     uint tilesN;
     uint batches;
@@ -56,8 +60,11 @@ const uint STEP_A = WORKGROUP / PACKS_A, STEP_B = WORKGROUP / PACKS_B; // lines 
 const uint SIZE_A = LINES_A * ROW_A, SIZE_B = LINES_B * ROW_B;
 const uint ROWS = WM / SIDE, COLUMNS = WN / SIDE;
 
-shared uvec4 tileA[PARTS * SIZE_A];
-shared uvec4 tileB[PARTS * SIZE_B];
+// Sixteen rows of a subgroup's results on their way to memory, rounded: in packs of four floats, one more in a row to spread it over the banks.
+const uint ROW_C = WN / 4 + 1, SIZE_C = RESULT == F32 ? 0 : WORKGROUP / SUBGROUP * SIDE * ROW_C;
+const uint SIZE_TILES = PARTS * (SIZE_A + SIZE_B), AT_B = PARTS * SIZE_A;
+
+shared uvec4 slices[SIZE_TILES > SIZE_C ? SIZE_TILES : SIZE_C];
 
 uvec4 nextA[PARTS * LOADS_A], nextB[PARTS * LOADS_B];
 
@@ -93,10 +100,10 @@ void load(uint64_t a, uint64_t b, uint k) {
 void store(uint placeA, uint placeB) {
     [[unroll]] for (uint p = 0; p < PARTS; p++)
         [[unroll]] for (uint i = 0; i < LOADS_A; i++)
-            tileA[p * SIZE_A + placeA + i * STEP_A * ROW_A] = nextA[p * LOADS_A + i];
+            slices[p * SIZE_A + placeA + i * STEP_A * ROW_A] = nextA[p * LOADS_A + i];
     [[unroll]] for (uint p = 0; p < PARTS; p++)
         [[unroll]] for (uint i = 0; i < LOADS_B; i++)
-            tileB[p * SIZE_B + placeB + i * STEP_B * ROW_B] = nextB[p * LOADS_B + i];
+            slices[AT_B + p * SIZE_B + placeB + i * STEP_B * ROW_B] = nextB[p * LOADS_B + i];
 }
 
 void main() {
@@ -120,28 +127,36 @@ void main() {
         [[unroll]] for (uint j = 0; j < COLUMNS; j++)
             sums[i][j] = SUM(0.0);
 
-    load(a, b, start);
+    uint rest = (end - start) % BK, next = rest == 0 ? start : end - BK;
+    load(a, b, next);
+    if (rest != 0) {
+        [[unroll]] for (uint i = 0; i < PARTS * LOADS_A; i++)
+            if ((TRANSPOSE_A ? lineA + i % LOADS_A * STEP_A : packA * 8) < BK - rest)
+                nextA[i] = uvec4(0);
+    }
+    next = rest == 0 ? start + BK : start;
     for (uint k = start; k < end; k += BK) {
         barrier();
         store(placeA, placeB);
         barrier();
-        load(a, b, min(k + BK, end - BK));
+        load(a, b, min(next, end - BK));
+        next += BK;
         [[unroll]] for (uint inner = 0; inner < BK; inner += SIDE) {
             LEFT left[PARTS][ROWS];
             [[unroll]] for (uint p = 0; p < PARTS; p++)
                 [[unroll]] for (uint i = 0; i < ROWS; i++) {
                     if (TRANSPOSE_A)
-                        coopMatLoad(left[p][i], tileA, p * SIZE_A + inner * ROW_A + (row + i * SIDE) / 8, ROW_A, gl_CooperativeMatrixLayoutColumnMajor);
+                        coopMatLoad(left[p][i], slices, p * SIZE_A + inner * ROW_A + (row + i * SIDE) / 8, ROW_A, gl_CooperativeMatrixLayoutColumnMajor);
                     else
-                        coopMatLoad(left[p][i], tileA, p * SIZE_A + (row + i * SIDE) * ROW_A + inner / 8, ROW_A, gl_CooperativeMatrixLayoutRowMajor);
+                        coopMatLoad(left[p][i], slices, p * SIZE_A + (row + i * SIDE) * ROW_A + inner / 8, ROW_A, gl_CooperativeMatrixLayoutRowMajor);
                 }
             [[unroll]] for (uint j = 0; j < COLUMNS; j++) {
                 RIGHT right[PARTS];
                 [[unroll]] for (uint p = 0; p < PARTS; p++) {
                     if (TRANSPOSE_B)
-                        coopMatLoad(right[p], tileB, p * SIZE_B + (column + j * SIDE) * ROW_B + inner / 8, ROW_B, gl_CooperativeMatrixLayoutColumnMajor);
+                        coopMatLoad(right[p], slices, AT_B + p * SIZE_B + (column + j * SIDE) * ROW_B + inner / 8, ROW_B, gl_CooperativeMatrixLayoutColumnMajor);
                     else
-                        coopMatLoad(right[p], tileB, p * SIZE_B + inner * ROW_B + (column + j * SIDE) / 8, ROW_B, gl_CooperativeMatrixLayoutRowMajor);
+                        coopMatLoad(right[p], slices, AT_B + p * SIZE_B + inner * ROW_B + (column + j * SIDE) / 8, ROW_B, gl_CooperativeMatrixLayoutRowMajor);
                 }
                 [[unroll]] for (uint i = 0; i < ROWS; i++) {
                     // The small products first.
@@ -155,8 +170,27 @@ void main() {
         }
     }
 
-    Floats c = Floats(uint64_t(push.c) + 4 * uint64_t(plane) * push.m * push.n);
-    [[unroll]] for (uint i = 0; i < ROWS; i++)
+    if (RESULT == F32) {
+        Floats c = Floats(uint64_t(push.c) + 4 * uint64_t(plane) * push.m * push.n);
+        [[unroll]] for (uint i = 0; i < ROWS; i++)
+            [[unroll]] for (uint j = 0; j < COLUMNS; j++)
+                coopMatStore(sums[i][j], c.at, (m0 + row + i * SIDE) * push.n + n0 + column + j * SIDE, push.n, gl_CooperativeMatrixLayoutRowMajor);
+        return;
+    }
+    // The conversion of matrices would truncate.
+    Results c = Results(uint64_t(push.c) + 2 * uint64_t(plane) * push.m * push.n);
+    uint place = gl_SubgroupID * SIDE * ROW_C;
+    barrier();
+    [[unroll]] for (uint i = 0; i < ROWS; i++) {
         [[unroll]] for (uint j = 0; j < COLUMNS; j++)
-            coopMatStore(sums[i][j], c.at, (m0 + row + i * SIDE) * push.n + n0 + column + j * SIDE, push.n, gl_CooperativeMatrixLayoutRowMajor);
+            coopMatStore(sums[i][j], slices, place + j * SIDE / 4, ROW_C, gl_CooperativeMatrixLayoutRowMajor);
+        subgroupBarrier();
+        [[unroll]] for (uint e = gl_SubgroupInvocationID; e < SIDE * WN / 8; e += SUBGROUP) {
+            uint line = e / (WN / 8), pack = e % (WN / 8);
+            vec4 low = uintBitsToFloat(slices[place + line * ROW_C + pack * 2]), high = uintBitsToFloat(slices[place + line * ROW_C + pack * 2 + 1]);
+            c.at[((m0 + row + i * SIDE + line) * push.n + n0 + column + pack * 8) / 8] =
+                uvec4(narrowPair(RESULT, low.xy), narrowPair(RESULT, low.zw), narrowPair(RESULT, high.xy), narrowPair(RESULT, high.zw));
+        }
+        subgroupBarrier();
+    }
 }

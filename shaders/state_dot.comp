@@ -2,14 +2,16 @@
 #extension GL_GOOGLE_include_directive : require
 // ⟨x, y⟩ of states, a workgroup for each, in a fixed order.
 #include "common.glsl"
+#include "elements.glsl"
 
-layout(constant_id = 1) const uint QUADS = 0;
+layout(constant_id = 1) const uint X = F32;
+layout(constant_id = 2) const uint Y = F32;
 
 layout(push_constant, scalar) uniform Push {
     Floats x;
     Floats y;
     Floats result;
-    uint size; // of a state, in elements or quads
+    uint size; // elements of a state
     uint count;
 } push;
 
@@ -20,12 +22,8 @@ void main() {
         return;
     uint lane = gl_LocalInvocationID.x, from = groupNumber() * push.size;
     vec4 sums = vec4(0);
-    for (uint i = from + lane; i < from + push.size; i += 256) {
-        if (QUADS != 0)
-            sums = fma(Vectors(uint64_t(push.x)).at[i], Vectors(uint64_t(push.y)).at[i], sums);
-        else
-            sums.x = fma(push.x.at[i], push.y.at[i], sums.x);
-    }
+    for (uint i = 4 * lane; i < push.size; i += 4 * 256)
+        sums = fma(readFour(push.x, from + i, int(push.size - i), X), readFour(push.y, from + i, int(push.size - i), Y), sums);
     partial[lane] = dot(sums, vec4(1));
     for (uint stride = 128; stride > 0; stride /= 2) {
         barrier();

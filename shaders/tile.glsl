@@ -1,7 +1,8 @@
 // Products of 64 by 64 tiles by 128 invocations: each keeps 8 by 4 results in registers; both operands pass through shared memory (about 10 KB, so that several
 // workgroups fit a multiprocessor and hide each other's barriers), and the next slice is on its way from memory while one is multiplied.
 // With MATRIX_UNITS defined each of four subgroups multiplies a quarter of the tile, 32 by 32, from operands rounded to bfloat16; sums are float32.
-// Specialization constant 1 says whether rows of the operands consist of whole, aligned quads of floats.
+// Specialization constant 1 says whether rows of the operands consist of whole, aligned quads, and, above that bit, how activations (x, B, C, y and their gradients), states
+// and the gradients of what chunks add to them are held: as float32, or in 16 bits where quads are whole. All else is float32.
 #ifdef MATRIX_UNITS
 #pragma use_vulkan_memory_model
 #extension GL_KHR_memory_scope_semantics : require
@@ -10,8 +11,11 @@
 #extension GL_EXT_bfloat16 : require
 #endif
 #include "common.glsl"
+#include "elements.glsl"
 
-layout(constant_id = 1) const uint QUADS = 0;
+layout(constant_id = 1) const uint LAYOUT = 0;
+
+const uint QUADS = LAYOUT & 1, ACTIVATIONS = LAYOUT >> 1 & 3, STATES = LAYOUT >> 3 & 3, DSTATES = LAYOUT >> 5 & 3;
 
 const uint TILE = 64;
 #ifdef MATRIX_UNITS
@@ -23,8 +27,14 @@ const uint LOADS = DEPTH / 8; // quads of each operand that an invocation loads
 const uint PITCH = TILE / 4 + 1; // in quads; one more than needed, so that transposing stores spread over the banks
 
 vec4 sums[8];
-vec4 nextLeft[LOADS];
-vec4 nextRight[LOADS];
+// Four elements of an operand on their way to shared memory.
+#ifdef MATRIX_UNITS
+#define OPERAND uvec2
+#else
+#define OPERAND vec4
+#endif
+OPERAND nextLeft[LOADS];
+OPERAND nextRight[LOADS];
 
 // How an invocation's quads lie in an operand: along the depth, or across it, along rows of the left and columns of the right operand.
 const bool ALONG = true;
@@ -67,10 +77,42 @@ void storeQuad(Floats to, uint index, int count, vec4 value) {
             to.at[index + z] = value[z];
 }
 
+vec4 fours(Floats from, uint index, int count, const uint type) {
+    if (type == F32)
+        return quad(from, index, count);
+    return count > 0 ? readFour(from, index, count, type) : vec4(0);
+}
+
+vec4 activations(Floats from, uint index, int count) { return fours(from, index, count, ACTIVATIONS); }
+
+void storeAs(const uint type, Floats to, uint index, int count, vec4 value) {
+    if (type == F32)
+        storeQuad(to, index, count, value);
+    else if (count > 0)
+        writeFour(to, index, count, type, value);
+}
+
+void storeActivations(Floats to, uint index, int count, vec4 value) { storeAs(ACTIVATIONS, to, index, count, value); }
+
 // How many of a row's elements are left at a place; none where the row is outside.
 int left(bool inside, uint extent, uint place) { return inside ? int(extent) - int(place) : 0; }
 
 #ifdef MATRIX_UNITS
+
+// Rounded to the nearest, ties away from zero. Of NaN the addition could make a number.
+uvec2 operand(vec4 value) {
+    uvec4 bits = floatBitsToUint(value) + 0x8000u;
+    if (isnan(value.x + value.y + value.z + value.w))
+        bits = mix(bits, uvec4(0x7FC00000u), isnan(value));
+    return uvec2(bits.x >> 16 | (bits.y & 0xFFFF0000u), bits.z >> 16 | (bits.w & 0xFFFF0000u));
+}
+
+// Numbers that are rounded already are moved as they are.
+uvec2 moved(Floats from, uint index, int count, const uint type) {
+    if (type == BF16)
+        return count > 0 ? HalfQuads(uint64_t(from)).at[index >> 2] : uvec2(0);
+    return operand(fours(from, index, count, type));
+}
 
 // Packs of four bfloat16. A line along the depth has 8, one across it 16; two more, so that lines fall on different banks.
 const uint LINE_ALONG = DEPTH / 4 + 2, LINE_ACROSS = TILE / 4 + 2, RIGHT_TILE = TILE * LINE_ALONG;
@@ -83,14 +125,6 @@ shared vec4 leftTile[16 * PITCH];
 
 #define BLOCK(TYPE, USE) coopmat<TYPE, gl_ScopeSubgroup, 16, 16, USE>
 BLOCK(float, gl_MatrixUseAccumulator) blocks[2][2];
-
-// Rounded to the nearest, ties away from zero. Of NaN the addition could make a number.
-uvec2 pack(vec4 value) {
-    uvec4 bits = floatBitsToUint(value) + 0x8000u;
-    if (isnan(value.x + value.y + value.z + value.w))
-        bits = mix(bits, uvec4(0x7FC00000u), isnan(value));
-    return uvec2(bits.x >> 16 | (bits.y & 0xFFFF0000u), bits.z >> 16 | (bits.w & 0xFFFF0000u));
-}
 
 void clearBlocks() {
     [[unroll]] for (uint i = 0; i < 2; i++)
@@ -106,8 +140,8 @@ void clearSums() {
 
 void store(const bool left, const bool right) {
     [[unroll]] for (uint i = 0; i < LOADS; i++) {
-        packs[left ? lineOf(i) * LINE_ALONG + quadOf() / 4 : slowOf(i) * LINE_ACROSS + fastOf() / 4] = pack(nextLeft[i]);
-        packs[RIGHT_TILE + (right ? lineOf(i) * LINE_ALONG + quadOf() / 4 : slowOf(i) * LINE_ACROSS + fastOf() / 4)] = pack(nextRight[i]);
+        packs[left ? lineOf(i) * LINE_ALONG + quadOf() / 4 : slowOf(i) * LINE_ACROSS + fastOf() / 4] = nextLeft[i];
+        packs[RIGHT_TILE + (right ? lineOf(i) * LINE_ALONG + quadOf() / 4 : slowOf(i) * LINE_ACROSS + fastOf() / 4)] = nextRight[i];
     }
 }
 
@@ -152,6 +186,10 @@ void finishSums() {
 }
 
 #else
+
+vec4 operand(vec4 value) { return value; }
+
+vec4 moved(Floats from, uint index, int count, const uint type) { return fours(from, index, count, type); }
 
 shared vec4 leftTile[DEPTH * PITCH];
 shared vec4 rightTile[DEPTH * PITCH];

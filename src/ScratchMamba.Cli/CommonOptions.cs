@@ -24,7 +24,7 @@ internal static class CommonOptions
     public static Option<string> Precision() =>
         new Option<string>("--precision")
         {
-            Description = "How exactly matrices are multiplied where the device has matrix units: fp32, fp32-fast (three bfloat16 products, error 1e-5) or bf16; sums are fp32.",
+            Description = "How exactly matrices are multiplied where the device has matrix units: fp32, fp32-fast (three bfloat16 products, error 1e-5) or bf16, which holds activations in 16 bits too; sums, weights and states are fp32.",
             DefaultValueFactory = _ => "fp32",
         }.AcceptOnlyFromAmong("fp32", "fp32-fast", "bf16");
 

@@ -12,7 +12,7 @@ public enum DType
     /// <summary>32-bit signed integers: tokens, labels, sequence indices. They carry no gradient.</summary>
     I32,
 
-    /// <summary>The upper half of binary32: weights are held in it, for half the memory and twice the speed of reading; operations compute in F32.</summary>
+    /// <summary>The upper half of binary32: weights are held in it, and activations of mixed precision, for half the memory and twice the speed of reading; operations compute in F32.</summary>
     BF16,
 
     /// <summary>IEEE 754 binary16: for weights as <see cref="BF16"/>, with three bits more of precision and a smaller range, from 6e-8 to 65,504.</summary>
@@ -33,7 +33,10 @@ public static class DTypes
     /// <summary>Whether operations compute with elements of this type as floating-point numbers, so that they can carry a gradient.</summary>
     public static bool IsFloating(this DType type) => type is DType.F32 or DType.F64;
 
-    /// <summary>Whether elements are floating-point numbers of 16 bits, which are held but not computed with.</summary>
+    /// <summary>Whether gradients pass through tensors of this type: all but integers. Those of 16 bits hold the activations of mixed precision.</summary>
+    public static bool CarriesGradient(this DType type) => type != DType.I32;
+
+    /// <summary>Whether elements are floating-point numbers of 16 bits: held and moved as such, computed with in float32.</summary>
     public static bool IsNarrow(this DType type) => type is DType.BF16 or DType.F16;
 
     /// <summary>The number that shaders know the type by: see <c>narrow.glsl</c>.</summary>

@@ -22,6 +22,12 @@ public interface IPrimitive
     /// <summary>How the operation runs on a device that has shaders, or null where there is no shader for it: its <see cref="Definition"/> runs then.</summary>
     Launch? Launch(LaunchCall call) => null;
 
+    /// <summary>
+    /// For an operation that reads or writes activations of 16 bits, the same one in F32: a backend without a kernel for them widens the inputs, runs that one and
+    /// rounds its outputs. Null for an operation that it is not needed for.
+    /// </summary>
+    IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => null;
+
     /// <summary>Which inputs and outputs <see cref="Backward"/> reads; everything else may be freed before it runs.</summary>
     Saved Saves => Saved.Nothing;
 

@@ -48,7 +48,7 @@ public sealed class Tensor
     /// <summary>A leaf on the same data that gradients are reported for.</summary>
     public Tensor Track()
     {
-        if (!DType.IsFloating())
+        if (!DType.CarriesGradient())
             throw new ArgumentException($"A tensor of {DType} cannot carry a gradient.");
         Storage.Kept = true;
         return AsLeaf();

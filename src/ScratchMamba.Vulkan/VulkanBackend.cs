@@ -242,7 +242,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     private Launch? LaunchOf(IPrimitive operation, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> outputs) =>
         operation.Launch(new LaunchCall(Types(inputs), Types(outputs), device.Info.Traits));
 
-    private static Tensor[] Define(IPrimitive operation, ReadOnlySpan<Tensor> inputs) => operation.Definition(inputs)
+    private static Tensor[] Define(IPrimitive operation, ReadOnlySpan<Tensor> inputs) => Widening.Run(operation, inputs) ?? operation.Definition(inputs)
         ?? throw new NotSupportedException($"{operation.Name} has no shader for {string.Join(", ", Types(inputs))}, and no definition in smaller operations; use --device cpu.");
 
     private void RunDefinition(Call call)

@@ -42,16 +42,21 @@ internal static class BenchCommand
         {
             (int rows, int columns, int inner) = (parsed.GetValue(m), parsed.GetValue(n), parsed.GetValue(k));
             (bool ta, bool tb) = (parsed.GetValue(transposeA), parsed.GetValue(transposeB));
-            Tensor a = Noise(backend, ta ? [inner, rows] : [rows, inner], 1), b = Noise(backend, tb ? [columns, inner] : [inner, columns], 2);
+            MatMulPrecision exactly = CommonOptions.PrecisionOf(parsed.GetValue(precision)!);
+            DType type = ActivationsOf(exactly);
+            Tensor a = Noise(backend, ta ? [inner, rows] : [rows, inner], 1).Cast(type), b = Noise(backend, tb ? [columns, inner] : [inner, columns], 2).Cast(type);
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
             {
                 using var scope = new Scope();
-                a.MatMul(b, ta, tb, CommonOptions.PrecisionOf(parsed.GetValue(precision)!));
+                a.MatMul(b, ta, tb, exactly);
             });
-            double bytes = 4.0 * ((double)rows * inner + (double)inner * columns + (double)rows * columns);
+            double bytes = type.Size() * ((double)rows * inner + (double)inner * columns + (double)rows * columns);
             report($"gemm {rows}x{columns}x{inner}{(ta ? " transpose-a" : "")}{(tb ? " transpose-b" : "")} {parsed.GetValue(precision)}", time, 2.0 * rows * columns * inner, 0, bytes);
         });
     }
+
+    /// <summary>What operands and activations are held in.</summary>
+    private static DType ActivationsOf(MatMulPrecision precision) => precision == MatMulPrecision.Bfloat16 ? DType.BF16 : DType.F32;
 
     private static Verb Copy()
     {
@@ -94,9 +99,10 @@ internal static class BenchCommand
         {
             (int b, int l, int h, int p, int n, int q) =
                 (parsed.GetValue(batch), parsed.GetValue(length), parsed.GetValue(heads), parsed.GetValue(head), parsed.GetValue(state), parsed.GetValue(chunk));
-            Tensor x = Noise(backend, [b, l, h, p], 1).Track(), step = (Noise(backend, [b, l, h], 2) * 0.1 + 0.101).Track(), decay = (Noise(backend, [h], 3) - 1.5).Track();
-            Tensor bs = Noise(backend, [b, l, 1, n], 4).Track(), cs = Noise(backend, [b, l, 1, n], 5).Track(), skip = Noise(backend, [h], 6).Track(), seed = Noise(backend, [b, l, h, p], 7);
             MatMulPrecision exactly = CommonOptions.PrecisionOf(parsed.GetValue(precision)!);
+            DType type = ActivationsOf(exactly);
+            Tensor x = Noise(backend, [b, l, h, p], 1).Cast(type).Track(), step = (Noise(backend, [b, l, h], 2) * 0.1 + 0.101).Track(), decay = (Noise(backend, [h], 3) - 1.5).Track();
+            Tensor bs = Noise(backend, [b, l, 1, n], 4).Cast(type).Track(), cs = Noise(backend, [b, l, 1, n], 5).Cast(type).Track(), skip = Noise(backend, [h], 6).Track(), seed = Noise(backend, [b, l, h, p], 7).Cast(type);
             string name = $"scan B{b} L{l} H{h} P{p} N{n} Q{q} {parsed.GetValue(precision)}";
             double forward = (double)b * l * ScanPerToken((double)h * p, 1, n, q);
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>

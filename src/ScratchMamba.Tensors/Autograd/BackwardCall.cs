@@ -1,3 +1,5 @@
+using ScratchMamba.Tensors.Operations;
+
 namespace ScratchMamba.Tensors.Autograd;
 
 /// <summary>What an operation's derivative may read: what it said it saves, and the gradients of its outputs.</summary>
@@ -9,8 +11,9 @@ public readonly ref struct BackwardCall
     private readonly Tensor?[] outputs;
     private readonly TensorType[] outputTypes;
     private readonly Tensor?[] gradients;
+    private readonly bool retains;
 
-    internal BackwardCall(IPrimitive operation, Saved saves, Tensor[] inputs, Tensor?[] outputs, TensorType[] outputTypes, Tensor?[] gradients, Backend backend)
+    internal BackwardCall(IPrimitive operation, Saved saves, Tensor[] inputs, Tensor?[] outputs, TensorType[] outputTypes, Tensor?[] gradients, BackwardPass pass)
     {
         this.operation = operation;
         this.saves = saves;
@@ -18,7 +21,8 @@ public readonly ref struct BackwardCall
         this.outputs = outputs;
         this.outputTypes = outputTypes;
         this.gradients = gradients;
-        Backend = backend;
+        retains = pass.Retains;
+        Backend = pass.Backend;
     }
 
     /// <summary>The backend that the gradients live on.</summary>
@@ -39,6 +43,12 @@ public readonly ref struct BackwardCall
         return inputs[index];
     }
 
+    /// <summary>
+    /// Whether the gradient of input <paramref name="index"/> may take its memory: it was made on the way, and nothing else needs it. Without this a vocabulary's logits would be there twice.
+    /// </summary>
+    public bool MayOverwrite(int index) =>
+        !retains && saves.HasInput(index) && inputs[index] is { Node: not null, Storage: { Kept: false, Pins: 1 } };
+
     /// <summary>Output <paramref name="index"/>, which the operation must have named in <see cref="IPrimitive.Saves"/>.</summary>
     public Tensor Output(int index)
     {
@@ -53,8 +63,15 @@ public readonly ref struct BackwardCall
     /// <summary>Whether any gradient arrived at output <paramref name="index"/>.</summary>
     public bool HasGradient(int index) => gradients[index] is not null;
 
-    /// <summary>The gradient of output <paramref name="index"/>; zeros where none arrived.</summary>
-    public Tensor Gradient(int index) => gradients[index] ?? Backend.Zeros(outputTypes[index]);
+    /// <summary>The gradient of output <paramref name="index"/>, in its type; zeros where none arrived.</summary>
+    public Tensor Gradient(int index) => GradientAsArrived(index).Cast(outputTypes[index].DType);
+
+    /// <summary>The same in the type that it was computed in: of F32 and 16 bits either may stand for the other.</summary>
+    public Tensor GradientAsArrived(int index)
+    {
+        TensorType type = outputTypes[index];
+        return gradients[index] ?? Backend.Zeros(type.DType.IsNarrow() ? type with { DType = DType.F32 } : type);
+    }
 
     /// <summary>
     /// The gradients of the inputs by differentiating the operation's <see cref="IPrimitive.Definition"/>. All inputs must be saved.

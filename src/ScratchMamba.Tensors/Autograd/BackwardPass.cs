@@ -1,3 +1,5 @@
+using ScratchMamba.Tensors.Operations;
+
 namespace ScratchMamba.Tensors.Autograd;
 
 /// <summary>One walk through a recorded computation, from its results to its leaves.</summary>
@@ -9,9 +11,13 @@ internal sealed class BackwardPass(Backend backend, bool retain)
 
     public Backend Backend => backend;
 
+    public bool Retains => retain;
+
     public void Accumulate(Tensor target, Tensor gradient)
     {
-        if (gradient.Shape != target.Shape || gradient.DType != target.DType)
+        // With activations of 16 bits a sum over all positions has more than it is the gradient of, and what is only read by products less.
+        bool isMixed = gradient.DType is not (DType.F64 or DType.I32) && target.DType is not (DType.F64 or DType.I32);
+        if (gradient.Shape != target.Shape || (gradient.DType != target.DType && !isMixed))
             throw new InvalidOperationException($"A gradient for a tensor of {target.Type} has type {gradient.Type}.");
         if (target.Node is { } node)
         {
@@ -24,7 +30,7 @@ internal sealed class BackwardPass(Backend backend, bool retain)
         }
         else if (target.IsTracked)
         {
-            leaves[target] = Sum(leaves.GetValueOrDefault(target), gradient);
+            leaves[target] = Sum(leaves.GetValueOrDefault(target), gradient.Cast(target.DType));
         }
     }
 

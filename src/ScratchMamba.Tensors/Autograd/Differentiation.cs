@@ -64,7 +64,7 @@ public static class Differentiation
         using var scope = Scope.Temporaries();
         var leaves = new Tensor[inputs.Length];
         for (int i = 0; i < leaves.Length; i++)
-            leaves[i] = inputs[i].DType.IsFloating() ? inputs[i].AsLeaf() : inputs[i];
+            leaves[i] = inputs[i].DType.CarriesGradient() ? inputs[i].AsLeaf() : inputs[i];
         var pass = new BackwardPass(inputs[0].Backend, retain: false);
         using (Resume())
         {

@@ -32,7 +32,7 @@ internal sealed class Node
         }
         for (int i = 0; i < outputs.Length; i++)
         {
-            if (!outputs[i].DType.IsFloating())
+            if (!outputs[i].DType.CarriesGradient())
                 continue;
             outputs[i].Node = this;
             outputs[i].OutputIndex = i;
@@ -74,7 +74,7 @@ internal sealed class Node
         }
         using Place.Mark mark = Place.Enter(place, isGradient: true);
         if (recompute is null)
-            return operation!.Backward(new BackwardCall(operation, operation.Saves, inputs, savedOutputs, outputTypes, gradients, pass.Backend));
+            return operation!.Backward(new BackwardCall(operation, operation.Saves, inputs, savedOutputs, outputTypes, gradients, pass));
 
         // The function runs again on the very same inputs, recorded this time. Its nodes have higher numbers than any that wait,
         // so the pass goes through them next and arrives at the inputs by itself.

@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using ScratchMamba.Tensors.Autograd;
 
 namespace ScratchMamba.Tensors.Cpu;
 
@@ -61,7 +62,26 @@ public unsafe class CpuBackend : Backend
     public override void Read(Storage storage, Span<byte> data) => new ReadOnlySpan<byte>(((CpuStorage)storage).Address, data.Length).CopyTo(data);
 
     /// <inheritdoc/>
-    public override void Execute(Call call) => call.Operation.Compute(new CpuCall(call, Threads, VectorBits));
+    public override void Execute(Call call)
+    {
+        if ((Widening.IsAnyNarrow(call.Inputs) || Widening.IsAnyNarrow(call.Outputs)) && RunWidened(call))
+            return;
+        call.Operation.Compute(new CpuCall(call, Threads, VectorBits));
+    }
+
+    private static bool RunWidened(Call call)
+    {
+        using var scope = new Scope();
+        using Differentiation.Mode paused = Differentiation.Pause();
+        if (Widening.Run(call.Operation, call.Inputs) is not { } results)
+            return false;
+        for (int i = 0; i < results.Length; i++)
+        {
+            long bytes = results[i].Type.Bytes;
+            Buffer.MemoryCopy(((CpuStorage)results[i].Storage).Address, ((CpuStorage)call.Outputs[i].Storage).Address, bytes, bytes);
+        }
+        return true;
+    }
 
     /// <inheritdoc/>
     public override void Dispose()

@@ -62,6 +62,27 @@ internal static class Rules
             ShapeException.ThrowUnless(type.DType.IsFloating() && type.DType == x[0].DType, operation, "tensors must be of one floating-point type", x);
     }
 
+    /// <summary>All inputs are floating-point and of one element type, or of F32 and 16 bits, as mixed precision has it.</summary>
+    public static void RequireMixed(string operation, ReadOnlySpan<TensorType> x)
+    {
+        foreach (TensorType type in x)
+        {
+            bool fits = x[0].DType == DType.F64 ? type.DType == DType.F64 : type.DType == DType.F32 || type.DType.IsNarrow();
+            ShapeException.ThrowUnless(fits, operation, "tensors must be of one floating-point type, or of F32 and 16 bits", x);
+        }
+    }
+
+    /// <summary>Whether any input is of 16 bits.</summary>
+    public static bool IsAnyNarrow(ReadOnlySpan<TensorType> x)
+    {
+        foreach (TensorType type in x)
+        {
+            if (type.DType.IsNarrow())
+                return true;
+        }
+        return false;
+    }
+
     /// <summary>Numbers of 16 bits are read by matrix products and casts only.</summary>
     public static void RefuseNarrow(string operation, ReadOnlySpan<TensorType> x)
     {

@@ -50,6 +50,20 @@ public sealed class Mamba2Mixer : Module
     /// <summary>What is learnt beside the projections; null for nothing.</summary>
     internal LowRankAdapter? OutAdapter { get; private set; }
 
+    /// <summary>
+    /// The type that activations are held in between the operations of a whole sequence: BF16 where products are made of numbers rounded to it anyway, unless somebody looks
+    /// at them, changes them or learns beside them, who works in F32.
+    /// </summary>
+    internal DType Activations
+    {
+        get
+        {
+            DType type = skip.Value.DType;
+            bool isRounded = Precision == MatMulPrecision.Bfloat16 && type == DType.F32 && inWeight.Value.DType is (DType.F32 or DType.BF16);
+            return isRounded && Cure is null && Observer is null && InAdapter is null && OutAdapter is null ? DType.BF16 : type;
+        }
+    }
+
     /// <summary>What is done to the recurrence; null for nothing.</summary>
     internal LayerCure? Cure { get; set; }
 
@@ -97,16 +111,17 @@ public sealed class Mamba2Mixer : Module
     }
 
     /// <summary>The layer over whole sequences.</summary>
-    /// <param name="u">The input, [B, L, D].</param>
+    /// <param name="u">The input, [B, L, D], of F32 or, where <see cref="Precision"/> allows, BF16.</param>
     /// <param name="state">What is carried from the positions before; null at the start of the sequences.</param>
     /// <param name="sequence">The number of the document of each position, I32 [B, L]; nothing crosses from one to the next. Null for one document a row.</param>
     /// <returns>The output, [B, L, D], and what the next positions need.</returns>
     public (Tensor Output, LayerState State) Forward(Tensor u, LayerState? state = null, Tensor? sequence = null)
     {
         int batch = u.Shape[0], length = u.Shape[1];
-        (Tensor z, Tensor xBC, Tensor rawStep) = Project(u);                                                     // [B, L, E] [B, L, E + 2GN] [B, L, H]
-        Tensor carried = xBC.ConvolutionState(config.ConvolutionTaps, state?.Convolution, sequence);           // [B, K - 1, E + 2GN]
-        Tensor mixed = xBC.CausalConvolution(Taps, convolutionBias?.Value, state?.Convolution, sequence, silu: true);
+        (Tensor z, Tensor xBC, Tensor rawStep) = Project(u.Cast(Activations));                                   // [B, L, E] [B, L, E + 2GN] [B, L, H]
+        Tensor? before = state?.Convolution.Cast(xBC.DType);                                                    // [B, K - 1, E + 2GN]
+        Tensor carried = xBC.ConvolutionState(config.ConvolutionTaps, before, sequence).Cast(skip.Value.DType);  // the same
+        Tensor mixed = xBC.CausalConvolution(Taps, convolutionBias?.Value, before, sequence, silu: true);
         (Tensor x, Tensor b, Tensor c) = SplitHeads(mixed, [batch, length]);                                    // [B, L, H, P] [B, L, G, N] [B, L, G, N]
         Tensor step = TimeStep(rawStep);                                                                        // [B, L, H]
         (Tensor y, LayerState next) = Recur(new Recurrence(x, step, Decay, b, c), carried, state, sequence);      // [B, L, H, P]
@@ -157,7 +172,7 @@ public sealed class Mamba2Mixer : Module
         Recurrence changed = Cure?.Changed(given, state?.Memory) ?? given;
         Tensor? initial = state?.Recurrent ?? InitialState(given.X.Shape[0]);
         (Tensor y, Tensor last, CureMemory? memory) = Cure?.Scan(changed, initial, state?.Memory, sequence)
-            ?? Alone(given.X.StateSpaceScan(given.Step, given.A, given.B, given.C, Skip, initial, sequence, config.ChunkSize, Precision));
+            ?? Alone(given.X.StateSpaceScan(given.Step, given.A, given.B, given.C, Skip, initial, sequence, Chunk, Precision));
         if (Cure is not null)
             y += given.X * SkipColumns;
         return (y, Observed(given, changed, state, new LayerState(carried, last) { Memory = memory }, isPacked: sequence is not null));
@@ -195,6 +210,9 @@ public sealed class Mamba2Mixer : Module
         (Tensor y, LayerState next) = RecurOnce(new Recurrence(x, TimeStep(rawStep), Decay, b, c), carried, state);
         return (Finish(y.Reshape([batch, config.InnerWidth]), z), next);
     }
+
+    // Matrix units make the longer product inside a chunk faster than memory takes and gives the states between twice as many.
+    private int Chunk => Activations.IsNarrow() ? 2 * config.ChunkSize : config.ChunkSize;
 
     private MixerStep Middle => new(config.Groups, config.TimeStepLow, config.TimeStepHigh, convolutionBias is not null);
 
@@ -234,7 +252,7 @@ public sealed class Mamba2Mixer : Module
     /// <summary>Δ = clamp(softplus(Δ̂ + b)).</summary>
     private Tensor TimeStep(Tensor raw)
     {
-        Tensor step = (raw + stepBias.Value).Softplus();
+        Tensor step = (raw.Cast(stepBias.Value.DType) + stepBias.Value).Softplus();
         bool limited = config.TimeStepLow > 0 || config.TimeStepHigh < double.PositiveInfinity;
         return limited ? step.Clamp(config.TimeStepLow, config.TimeStepHigh) : step;
     }
@@ -242,7 +260,7 @@ public sealed class Mamba2Mixer : Module
     private Tensor Finish(Tensor y, Tensor z)
     {
         Tensor gated = normWeight is null
-            ? y * z.Silu()
+            ? (y.Cast(skip.Value.DType) * z.Cast(skip.Value.DType).Silu()).Cast(y.DType)
             : y.GatedRmsNorm(z, normWeight.Value, config.NormEpsilon, config.NormPerGroup ? config.Groups : 1, config.NormBeforeGate);
         return Linear(gated, outWeight, outBias, OutAdapter);
     }
@@ -251,11 +269,11 @@ public sealed class Mamba2Mixer : Module
 
     private Tensor Linear(Tensor x, Parameter weight, Parameter? bias, LowRankAdapter? adapter)
     {
-        Tensor y = Biased(x.MatMul(weight.Value, transposeB: true, precision: Precision), bias);
+        Tensor y = Biased(x.MatMul(x.DType.IsNarrow() ? weight.Value.Cast(x.DType) : weight.Value, transposeB: true, precision: Precision), bias);
         return adapter is null ? y : y + adapter.Apply(x, Precision);
     }
 
-    private static Tensor Biased(Tensor y, Parameter? bias) => bias is null ? y : y + bias.Value;
+    private static Tensor Biased(Tensor y, Parameter? bias) => bias is null ? y : (y.Cast(bias.Value.DType) + bias.Value).Cast(y.DType);
 
     /// <summary>Log-uniform between the limits, but no smaller than the floor.</summary>
     private static double DrawTimeStep(Mamba2Config config, Philox random)

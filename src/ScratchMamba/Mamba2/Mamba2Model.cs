@@ -31,7 +31,7 @@ public sealed class Mamba2Block : Module
     public (Tensor Output, LayerState State) Forward(Tensor u, LayerState? state = null, Tensor? sequence = null)
     {
         using var scope = Scope.Temporaries();
-        (Tensor mixed, LayerState next) = Mixer.Forward(u.RmsNorm(normWeight.Value, epsilon), state, sequence);
+        (Tensor mixed, LayerState next) = Mixer.Forward(u.RmsNorm(normWeight.Value, epsilon, Mixer.Activations), state, sequence);
         return (scope.Keep(u + mixed), Keep(scope, next));
     }
 
@@ -170,7 +170,7 @@ public sealed class Mamba2Model : Module
         }
     }
 
-    /// <summary>How exactly the matrices of projections and scans, and of their gradients, have to be multiplied; everything else is float32.</summary>
+    /// <summary>How exactly the matrices of projections and scans, and of their gradients, have to be multiplied; everything else is float32, but with <see cref="MatMulPrecision.Bfloat16"/> activations between the operations of a sequence are held in BF16.</summary>
     public MatMulPrecision Precision
     {
         get;
@@ -186,7 +186,7 @@ public sealed class Mamba2Model : Module
     /// The most bytes of logits that <see cref="Losses"/> holds at once. What exceeds it is computed in blocks of rows, each again for its gradient,
     /// so that a vocabulary of 50,000 does not take more memory than the layers do.
     /// </summary>
-    public long LogitsBytes { get; set; } = 512L << 20;
+    public long LogitsBytes { get; set; } = 1L << 31;
 
     /// <summary>The parameters under the names that Hugging Face's checkpoints give them.</summary>
     public override IEnumerable<(string Path, Parameter Parameter)> Parameters()
@@ -227,15 +227,18 @@ public sealed class Mamba2Model : Module
     public (Tensor Losses, Mamba2State State) LossesAndState(Tensor tokens, Tensor labels, Mamba2State? state = null, Tensor? sequence = null)
     {
         (Tensor hidden, Mamba2State next) = Hidden(tokens, state, sequence);
-        int rows = checked((int)tokens.Count), most = (int)Math.Clamp(LogitsBytes / (DType.Size() * (long)Config.VocabularySize), 1, rows);
+        // Products of activations rounded to BF16, with the weight rounded once for all blocks, give logits of BF16.
+        DType type = Precision == MatMulPrecision.Bfloat16 && DType == DType.F32 ? DType.BF16 : DType;
+        Tensor weight = (head ?? embedding).Value.Cast(type);
+        int rows = checked((int)tokens.Count), most = (int)Math.Clamp(LogitsBytes / (type.Size() * (long)Config.VocabularySize), 1, rows);
         // Whole tiles of the kernels that multiply.
         if (most < rows && most > RowTile)
             most -= most % RowTile;
         if (most == rows)
-            return (Logits(hidden).CrossEntropy(labels), next);
+            return (LossesOf(hidden, labels, weight), next);
         int[] sizes = [.. Enumerable.Range(0, (rows + most - 1) / most).Select(block => Math.Min(most, rows - block * most))];
         Tensor[] inputs = hidden.Reshape([rows, Config.Width]).Split(0, sizes), targets = labels.Reshape([rows]).Split(0, sizes);
-        Tensor[] losses = [.. inputs.Zip(targets, (input, target) => Differentiation.Recompute(given => [Logits(given[0]).CrossEntropy(given[1])], input, target)[0])];
+        Tensor[] losses = [.. inputs.Zip(targets, (input, target) => Differentiation.Recompute(given => [LossesOf(given[0], given[1], given[2])], input, target, weight)[0])];
         return (TensorOperations.Concatenate(0, losses).Reshape(tokens.Shape), next);
     }
 
@@ -328,5 +331,11 @@ public sealed class Mamba2Model : Module
     {
         using Place.Mark place = Place.Enter("lm_head");
         return hidden.RmsNorm(lastNorm.Value, Config.NormEpsilon).MatMul((head ?? embedding).Value, transposeB: true, precision: Precision);
+    }
+
+    private Tensor LossesOf(Tensor hidden, Tensor labels, Tensor weight)
+    {
+        using Place.Mark place = Place.Enter("lm_head");
+        return hidden.RmsNorm(lastNorm.Value, Config.NormEpsilon, weight.DType).MatMul(weight, transposeB: true, precision: Precision).CrossEntropy(labels);
     }
 }

@@ -171,6 +171,7 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     {
         Gradients? gradients = null;
         Tensor? together = null;
+        List<Tensor> losses = [], penalties = [];
         for (int i = 0; i < accumulation; i++)
         {
             long number = StepsDone * accumulation + i + BatchesSkipped, asked = Stopwatch.GetTimestamp();
@@ -179,11 +180,11 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
             sums.Tokens += batch.Inputs.Length;
             (Tensor mean, Tensor? penalty, Mamba2State last) = Read(batch, InitialStates?.Before(number, batch.Inputs.Length / length, batch.Continues));
             mean *= 1.0 / accumulation;
-            sums.Loss += mean.Item();
+            losses.Add(mean.Keep());
             if (penalty is not null)
             {
                 penalty *= 1.0 / accumulation;
-                sums.Penalty += penalty.Item();
+                penalties.Add(penalty.Keep());
                 mean += penalty;
             }
             together = together is null ? mean : together + mean;
@@ -200,6 +201,9 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
             if (carried is not null)
                 InitialStates!.After(carried);
         }
+        // Read at the end: a device that waits to be asked would stand still between the passes.
+        sums.Loss += losses.Sum(loss => loss.Item());
+        sums.Penalty += penalties.Sum(penalty => penalty.Item());
         return gradients!;
     }
 

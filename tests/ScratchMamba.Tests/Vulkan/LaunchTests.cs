@@ -89,6 +89,7 @@ public partial class LaunchTests
     private static readonly (IPrimitive Operation, TensorType[] Inputs)[] Others =
     [
         (new Cast(DType.F32), [new TensorType(DType.I32, [300])]),
+        (new Add(), [new TensorType(DType.BF16, [64]), new TensorType(DType.BF16, [64])]),
         (new MatMul(false, false), [Matrix(512, 512), Matrix(512, 512)]),
         (new MatMul(true, false), [Matrix(8192, 64), Matrix(8192, 64)]),
         (new MatMul(true, false, MatMulPrecision.Bfloat16), [Matrix(8192, 128), Matrix(8192, 136)]),

@@ -14,13 +14,14 @@ public static partial class TensorOperations
     /// <param name="transposeA">Whether <paramref name="a"/> holds Aᵀ, [..., K, M].</param>
     /// <param name="transposeB">Whether <paramref name="b"/> holds Bᵀ, [..., N, K].</param>
     /// <param name="precision">How exactly.</param>
+    /// <param name="result">The type of C where both operands are of 16 bits: theirs, or F32.</param>
     /// <exception cref="ShapeException">The inner extents or the leading axes differ, or an operand is not at least a matrix.</exception>
-    public static Tensor MatMul(this Tensor a, Tensor b, bool transposeA = false, bool transposeB = false, MatMulPrecision precision = MatMulPrecision.Full) =>
-        Tensor.Apply(new MatMul(transposeA, transposeB, precision), a, b);
+    public static Tensor MatMul(this Tensor a, Tensor b, bool transposeA = false, bool transposeB = false, MatMulPrecision precision = MatMulPrecision.Full, DType? result = null) =>
+        Tensor.Apply(new MatMul(transposeA, transposeB, precision, result), a, b);
 }
 
 /// <summary>Matrix product over the last two axes: <c>C = A · B</c>, where either operand may be given transposed, and either may be one matrix shared by all of the other's.</summary>
-public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPrecision Precision = MatMulPrecision.Full) : IPrimitive
+public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPrecision Precision = MatMulPrecision.Full, DType? Result = null) : IPrimitive
 {
     /// <inheritdoc/>
     public Saved Saves => Saved.AllInputs;
@@ -29,7 +30,11 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(MatMul), inputs, 2);
-        if (inputs[1].DType.IsNarrow())
+        if (inputs[0].DType.IsNarrow())
+        {
+            ShapeException.ThrowUnless(inputs[0].DType == inputs[1].DType, nameof(MatMul), "both operands must be of one type of 16 bits", inputs);
+        }
+        else if (inputs[1].DType.IsNarrow())
         {
             ShapeException.ThrowUnless(
                 inputs[0].DType == DType.F32 && TransposeB && inputs[1].Shape.Rank == 2, nameof(MatMul), $"{inputs[1].DType} is multiplied as one transposed matrix [N, K] on the right of F32", inputs);
@@ -47,7 +52,9 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
         ShapeException.ThrowUnless(compatible, nameof(MatMul), "the leading axes must be equal, or one operand a single matrix", inputs);
         Shape leading = Leading(a.Rank == 2 ? b : a);
         ShapeException.ThrowUnless(leading.Rank + 2 <= Shape.MaxRank, nameof(MatMul), $"there may be at most {Shape.MaxRank} axes", inputs);
-        return [inputs[0] with { Shape = [.. leading, m, n] }];
+        ShapeException.ThrowUnless(
+            Result is null || Result == inputs[0].DType || (Result == DType.F32 && inputs[0].DType.IsNarrow()), nameof(MatMul), $"the result cannot be of {Result}", inputs);
+        return [new TensorType(Result ?? inputs[0].DType, [.. leading, m, n])];
     }
 
     /// <inheritdoc/>
@@ -62,13 +69,17 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (call.Inputs[1].DType != DType.F32)
+        if (call.Inputs[1].DType is not (DType.F32 or DType.BF16) || call.Inputs[0].DType != call.Inputs[1].DType)
             return null;
         Shape a = call.Inputs[0].Shape, b = call.Inputs[1].Shape, c = call.Outputs[0].Shape;
         (int m, int k) = Extents(a, TransposeA);
         (m, int batches) = Rows(m, b, c);
-        return new MatMulLaunch(TransposeA, TransposeB, Precision, batches, m, c[^1], k, a.Rank == 2 || batches == 1, b.Rank == 2 || batches == 1).Plan(call.Device);
+        var plan = new MatMulLaunch(TransposeA, TransposeB, Precision, batches, m, c[^1], k, a.Rank == 2 || batches == 1, b.Rank == 2 || batches == 1);
+        return call.Inputs[0].DType == DType.BF16 ? plan.OfNarrow(call.Outputs[0].DType, call.Device) : plan.Plan(call.Device);
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => inputs[0].DType.IsNarrow() ? this with { Result = null } : null;
 
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
@@ -80,8 +91,9 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
     private Tensor GradientOfA(BackwardCall call, Tensor dc)
     {
         Tensor b = call.Input(1);
-        if (b.DType.IsNarrow())
-            b = b.Cast(DType.F32);
+        // In the type of A: weights are widened where activations are F32, gradients rounded where they are not.
+        b = b.Cast(call.InputType(0).DType);
+        dc = dc.Cast(call.InputType(0).DType);
         Tensor da = TransposeA ? b.MatMul(dc, TransposeB, true, Precision) : dc.MatMul(b, false, !TransposeB, Precision);
         return SumBatches(da, call.InputType(0).Shape);
     }
@@ -95,7 +107,10 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
             a = a.Reshape([checked((int)a.Shape.Rows), a.Shape.Columns]);
             dc = dc.Reshape([checked((int)dc.Shape.Rows), dc.Shape.Columns]);
         }
-        Tensor db = TransposeB ? dc.MatMul(a, true, TransposeA, Precision) : a.MatMul(dc, !TransposeA, false, Precision);
+        // The gradient of a rounded weight, a sum over all rows, is not rounded itself.
+        dc = dc.Cast(a.DType);
+        DType? result = a.DType.IsNarrow() ? DType.F32 : null;
+        Tensor db = TransposeB ? dc.MatMul(a, true, TransposeA, Precision, result) : a.MatMul(dc, !TransposeA, false, Precision, result);
         return SumBatches(db, call.InputType(1).Shape);
     }
 

@@ -13,6 +13,9 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     // What a workgroup of the kernel for matrix units computes, how deep at once, and how many elements lie in a pack.
     private const int MatrixTile = 128, MatrixSlice = 32, Pack = 8;
 
+    // What writing and adding a part of such a tile takes, in steps along K: ten times as much as where multiplying takes ten times as long.
+    private const double SumOfMatrixTile = 3;
+
     // Multiplications from which a product gets a pipeline of its own, with its row lengths as constants: some tens of microseconds on a fast device.
     private const long WorthAPipeline = 1L << 30;
 
@@ -88,8 +91,25 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         Dispatch product = Dispatch.Linear(
             "matmul_tile", tiles.Groups, [a, b, Target(tiles.Splits)], new LargeTiles(tiles, pitchA, pitchB),
             [.. layout, TransposeA ? 1u : 0, TransposeB ? 1u : 0, isConstant ? pitchA : 0, isConstant ? pitchB : 0]);
-        return Summed(tiles.Splits, [product]);
+        return Summed(tiles.Splits, DType.F32, [product]);
     }
+
+    /// <summary>A product of matrices of BF16 as they lie in memory; null where matrix units do not take them so.</summary>
+    public Launch? OfNarrow(DType result, DeviceTraits device)
+    {
+        int rowOfA = TransposeA ? M : K, rowOfB = TransposeB ? K : N;
+        bool fits = device.HasMatrixUnits && M >= MatrixTile && N >= MatrixTile && K >= MatrixSlice && (rowOfA | rowOfB | K | N) % Pack == 0;
+        if ((long)Batches * M * N == 0)
+            return Launch.Nothing;
+        if (!fits)
+            return null;
+        Tiles tiles = Divide(MatrixTile, MatrixTile, MatrixSlice, SumOfMatrixTile);
+        return Summed(tiles.Splits, result, [Product(tiles, Slot.In(0), Slot.In(1), Target(tiles.Splits), 0, 0, (uint)rowOfA, (uint)rowOfB, 1, tiles.Splits == 1 ? result : DType.F32, device)]);
+    }
+
+    private Dispatch Product(Tiles tiles, Slot a, Slot b, Slot c, uint restA, uint restB, uint pitchA, uint pitchB, uint parts, DType result, DeviceTraits device) => Dispatch.Linear(
+        "matmul_cooperative", tiles.Groups, [a, b, c], new MatrixTiles(tiles, restA, restB),
+        4 * (uint)device.SubgroupSize, (uint)device.SubgroupSize, MatrixTile, MatrixTile, MatrixSlice, 64, 64, TransposeA ? 1u : 0, TransposeB ? 1u : 0, pitchA, pitchB, parts, result.ShaderCode());
 
     private bool FitsMatrixUnits(DeviceTraits device) =>
         Precision != MatMulPrecision.Full && device.HasMatrixUnits && M >= MatrixTile && N >= MatrixTile && K >= MatrixSlice && M % Pack == 0 && N % Pack == 0;
@@ -101,16 +121,14 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         MatMulLaunch padded = this with { K = (K + MatrixSlice - 1) / MatrixSlice * MatrixSlice };
         (Dispatch first, Operand left) = Rounded(a, 0, TransposeA ? (K, M) : (M, K), TransposeA, SharesA, parts);
         (Dispatch second, Operand right) = Rounded(b, 1, TransposeB ? (N, K) : (K, N), !TransposeB, SharesB, parts);
-        Tiles tiles = padded.Divide(MatrixTile, MatrixTile, MatrixSlice) with
+        Tiles tiles = padded.Divide(MatrixTile, MatrixTile, MatrixSlice, SumOfMatrixTile) with
         {
             BatchA = SharesA ? 0 : left.AllRows * left.Packs * Pack,
             BatchB = SharesB ? 0 : right.AllRows * right.Packs * Pack,
         };
-        Dispatch product = Dispatch.Linear(
-            "matmul_cooperative", tiles.Groups, [Slot.ScratchIn(0), Slot.ScratchIn(1), Target(tiles.Splits, scratch: 2)],
-            new MatrixTiles(tiles, left.Count * Pack, right.Count * Pack),
-            4 * (uint)device.SubgroupSize, (uint)device.SubgroupSize, MatrixTile, MatrixTile, MatrixSlice, 64, 64, TransposeA ? 1u : 0, TransposeB ? 1u : 0, left.Packs * Pack, right.Packs * Pack, parts);
-        return Summed(tiles.Splits, [first, second, product], 16L * parts * left.Count, 16L * parts * right.Count);
+        Dispatch product = Product(
+            tiles, Slot.ScratchIn(0), Slot.ScratchIn(1), Target(tiles.Splits, scratch: 2), left.Count * Pack, right.Count * Pack, left.Packs * Pack, right.Packs * Pack, parts, DType.F32, device);
+        return Summed(tiles.Splits, DType.F32, [first, second, product], 16L * parts * left.Count, 16L * parts * right.Count);
     }
 
     private (Dispatch Dispatch, Operand Operand) Rounded(Slot x, int scratch, (int Rows, int Columns) extents, bool rowsAreInner, bool isShared, uint parts)
@@ -128,15 +146,15 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         int side = (long)Batches * ((M + 63) / 64) * ((N + 63) / 64) >= BusyGroups / 2 ? 64 : 32;
         Tiles tiles = Divide(side, side);
         return Summed(
-            tiles.Splits,
+            tiles.Splits, DType.F32,
             [Dispatch.Linear("matmul", tiles.Groups, [a, b, Target(tiles.Splits)], tiles, 256, (uint)side, TransposeA ? 1u : 0, TransposeB ? 1u : 0)]);
     }
 
     /// <summary>The tiles of the product, and its parts along the inner axis where the tiles alone would not keep the device busy.</summary>
-    private Tiles Divide(int rows, int columns, int slice = 16)
+    private Tiles Divide(int rows, int columns, int slice = 16, double sumOfTile = 0.2)
     {
         int tilesM = (M + rows - 1) / rows, tilesN = (N + columns - 1) / columns;
-        (int splits, int length) = Split((long)tilesM * tilesN * Batches, slice);
+        (int splits, int length) = Split((long)tilesM * tilesN * Batches, slice, sumOfTile);
         return new Tiles((uint)M, (uint)N, (uint)K, (uint)tilesM, (uint)tilesN, (uint)Batches, (uint)splits, (uint)length, BatchA, BatchB);
     }
 
@@ -156,7 +174,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         splits = (K + length - 1) / length;
         var scalars = new FewRowsColumns((uint)N / 4, (uint)K, (uint)groups, (uint)Batches, (uint)splits, (uint)length, BatchA, BatchB / 4);
         return Summed(
-            (uint)splits, [Dispatch.Linear("matmul_few_rows_columns", (long)groups * Batches * splits, [a, b, Target((uint)splits)], scalars, 256, (uint)M)]);
+            (uint)splits, DType.F32, [Dispatch.Linear("matmul_few_rows_columns", (long)groups * Batches * splits, [a, b, Target((uint)splits)], scalars, 256, (uint)M)]);
     }
 
     private Launch WithoutBarriers(Slot a, Slot b)
@@ -172,9 +190,9 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
 
     /// <summary>
     /// Into how many parts the inner axis is divided, and the length of each. The cost is counted in steps along K: what the fullest multiprocessor takes, some steps for a tile's
-    /// beginning and end, and, where there are parts, writing and adding them.
+    /// beginning and end, and, where there are parts, writing and adding them, <paramref name="sumOfTile"/> for each part of each tile.
     /// </summary>
-    private (int Splits, int Length) Split(long tiles, int slice)
+    private (int Splits, int Length) Split(long tiles, int slice, double sumOfTile)
     {
         int best = 1;
         double least = double.PositiveInfinity;
@@ -182,7 +200,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         {
             double waves = Math.Ceiling((double)tiles * splits / BusyGroups), cost = waves * ((double)K / splits + 64);
             if (splits > 1)
-                cost += 16 + 0.2 * tiles * splits;
+                cost += 16 + sumOfTile * tiles * splits;
             if (cost < least)
                 (best, least) = (splits, cost);
         }
@@ -193,12 +211,17 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     private static Slot Target(uint splits, int scratch = 0) => splits == 1 ? Slot.Out(0) : Slot.ScratchOut(scratch);
 
     /// <summary>A product whose parts along the inner axis, where there is more than one, are added afterwards; they lie in the scratch behind that of <paramref name="product"/>.</summary>
-    private Launch Summed(uint splits, IReadOnlyList<Dispatch> product, params IReadOnlyList<long> scratch)
+    private Launch Summed(uint splits, DType result, IReadOnlyList<Dispatch> product, params IReadOnlyList<long> scratch)
     {
         if (splits == 1)
             return new Launch(product, scratch);
         long count = (long)Batches * M * N;
-        Dispatch sum = Dispatch.Linear("matmul_sum_splits", (count + 255) / 256, [Slot.ScratchIn(scratch.Count), Slot.Out(0)], new Sum((uint)count, splits), 256);
+        Dispatch sum = SumOfParts(Slot.ScratchIn(scratch.Count), Slot.Out(0), count, splits, result);
         return new Launch([.. product, sum], [.. scratch, splits * count * sizeof(float)]);
     }
+
+    /// <summary>The sum of <paramref name="parts"/> tensors of float32 that lie behind each other.</summary>
+    public static Dispatch SumOfParts(Slot from, Slot to, long count, uint parts, DType result) => Dispatch.Linear(
+        "matmul_sum_splits", ElementwiseLaunch.Groups(count), [from, to], new Sum((uint)count, parts),
+        [ElementwiseLaunch.Workgroup, .. Elements.Codes((int)(count % 4), DType.F32, result) ?? throw new NotSupportedException($"{count} elements are no whole quads.")]);
 }

@@ -5,7 +5,7 @@ namespace ScratchMamba.Tensors.Operations;
 
 public static partial class TensorOperations
 {
-    /// <summary>The same numbers in another floating-point type, rounded to it. The gradient is cast back; none passes to integers, or through types of 16 bits.</summary>
+    /// <summary>The same numbers in another floating-point type, rounded to it. The gradient is cast back; none passes to integers.</summary>
     public static Tensor Cast(this Tensor x, DType type) => x.DType == type ? x : Tensor.Apply(new Cast(type), x);
 }
 
@@ -64,7 +64,7 @@ public readonly record struct Cast(DType Type) : IPrimitive
     }
 
     /// <inheritdoc/>
-    public Tensor?[] Backward(BackwardCall call) => [call.InputType(0).DType.IsFloating() ? call.Gradient(0).Cast(call.InputType(0).DType) : null];
+    public Tensor?[] Backward(BackwardCall call) => [call.InputType(0).DType.CarriesGradient() ? call.GradientAsArrived(0).Cast(call.InputType(0).DType) : null];
 
     private static void From<T>(CpuCall call) where T : unmanaged, INumberBase<T>
     {

@@ -77,15 +77,18 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
     public Launch? Launch(LaunchCall call)
     {
         Shape x = call.Inputs[0].Shape, weight = call.Inputs[1].Shape;
-        if (call.Inputs[0].DType != DType.F32 || weight[1] > MostTaps)
+        if (Code(call.Inputs) is not { } code || weight[1] > MostTaps)
             return null;
         if (x.Count == 0)
             return Tensors.Launch.Nothing;
         long runs = (x[1] + PositionsOfInvocation - 1) / PositionsOfInvocation;
         return Dispatch.Linear(
-            "causal_convolution", (x[0] * runs * x[2] + Workgroup - 1) / Workgroup,
-            [.. InputSlots(), Slot.Out(0)], new Scalars((uint)x[0], (uint)x[1], (uint)x[2], (uint)runs), Constants(weight[1]));
+            "causal_convolution", (x[0] * runs * ((x[2] + 1) / 2) + Workgroup - 1) / Workgroup,
+            [.. InputSlots(), Slot.Out(0)], new Scalars((uint)x[0], (uint)x[1], (uint)x[2], (uint)runs), Constants(weight[1], code));
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
@@ -130,12 +133,21 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
     ];
 
     /// <summary>The specialization constants of the shaders.</summary>
-    internal uint[] Constants(int taps) => [Workgroup, (uint)taps, HasBias ? 1u : 0, HasInitial ? 1u : 0, HasSequence ? 1u : 0, Silu ? 1u : 0];
+    internal uint[] Constants(int taps, uint code) => [Workgroup, (uint)taps, HasBias ? 1u : 0, HasInitial ? 1u : 0, HasSequence ? 1u : 0, Silu ? 1u : 0, code];
+
+    /// <summary>How the shaders, which take two channels at a time, are told of the inputs' type; null where they do not read them.</summary>
+    internal uint? Code(ReadOnlySpan<TensorType> inputs)
+    {
+        DType type = inputs[0].DType;
+        bool fits = type != DType.F64 && inputs[1].DType == DType.F32 && (!HasBias || inputs[2].DType == DType.F32) && (!HasInitial || inputs[InitialIndex].DType == type);
+        // Rows of pairs are all that is asked for, so the number of pairs is told as that of quads.
+        return fits && Elements.Codes(2 * inputs[0].Shape[2], type) is [var code] ? code : null;
+    }
 
     internal void Check(string operation, ReadOnlySpan<TensorType> inputs)
     {
         int floating = HasSequence ? InputCount - 1 : InputCount;
-        Rules.RequireFloating(operation, inputs[..floating]);
+        Rules.RequireMixed(operation, inputs[..floating]);
         Shape x = inputs[0].Shape, weight = inputs[1].Shape;
         ShapeException.ThrowUnless(x.Rank == 3, operation, "x must be [batch, length, channels]", inputs);
         ShapeException.ThrowUnless(weight.Rank == 2 && weight[0] == x[2] && weight[1] >= 1, operation, "weight must be [channels, taps] with at least one tap", inputs);

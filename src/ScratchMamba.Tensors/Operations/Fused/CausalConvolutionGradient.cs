@@ -39,7 +39,7 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
         const int run = 8 * CausalConvolution.PositionsOfInvocation;
         Shape x = call.Inputs[0].Shape;
         int channels = x[2], taps = call.Inputs[1].Shape[1];
-        if (call.Inputs[0].DType != DType.F32 || taps > CausalConvolution.MostTaps)
+        if (Forward.Code(call.Inputs) is not { } code || taps > CausalConvolution.MostTaps)
             return null;
         if (channels == 0)
             return Tensors.Launch.Nothing;
@@ -50,15 +50,18 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
         if (parts > 0)
         {
             dispatches.Add(Dispatch.Linear(
-                "causal_convolution_gradient", (parts * channels + CausalConvolution.Workgroup - 1) / CausalConvolution.Workgroup,
+                "causal_convolution_gradient", (parts * ((channels + 1) / 2) + CausalConvolution.Workgroup - 1) / CausalConvolution.Workgroup,
                 [.. forward.InputSlots(), Slot.In(forward.InputCount), Slot.Out(0), Slot.Out(HasInitial ? forward.InitialIndex : 0), Slot.ScratchOut(0)],
-                new Scalars((uint)x[0], (uint)x[1], (uint)channels, (uint)runs, run), forward.Constants(taps)));
+                new Scalars((uint)x[0], (uint)x[1], (uint)channels, (uint)runs, run), forward.Constants(taps, code)));
         }
         dispatches.Add(RowLaunch.ColumnSums(call.Device, Slot.ScratchIn(0), Slot.Out(1), parts, sums, 0, (long)taps * channels, channels));
         if (HasBias)
             dispatches.Add(RowLaunch.ColumnSums(call.Device, Slot.ScratchIn(0), Slot.Out(2), parts, sums, (long)taps * channels, channels, channels));
         return new Launch(dispatches, Math.Max(1, parts * sums) * sizeof(float));
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) =>

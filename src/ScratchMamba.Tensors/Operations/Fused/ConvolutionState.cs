@@ -22,7 +22,9 @@ public static partial class TensorOperations
         state = state.Slice(1, state.Shape[1] - carried, carried);
         if (sequence is null || length == 0)
             return state;
-        Tensor documents = sequence.Cast(x.DType).Reshape([batch, length, 1]);
+        if (state.DType.IsNarrow())
+            state = state.Cast(DType.F32);
+        Tensor documents = sequence.Cast(state.DType).Reshape([batch, length, 1]);
         Tensor last = documents.Slice(1, length - 1, 1);
         if (missing > 0)
             documents = Concatenate(1, documents.Slice(1, 0, 1).Broadcast([batch, missing, 1]), documents);

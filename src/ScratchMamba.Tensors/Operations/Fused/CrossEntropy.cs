@@ -40,7 +40,8 @@ public readonly record struct CrossEntropy : IPrimitive
     {
         Rules.RequireCount(nameof(CrossEntropy), inputs, 2);
         CheckLabels(nameof(CrossEntropy), inputs);
-        TensorType losses = inputs[0] with { Shape = inputs[1].Shape };
+        // Losses and totals of logits of 16 bits are F32.
+        TensorType losses = new(inputs[0].DType.IsNarrow() ? DType.F32 : inputs[0].DType, inputs[1].Shape);
         return [losses, losses];
     }
 
@@ -59,21 +60,29 @@ public readonly record struct CrossEntropy : IPrimitive
     public Launch? Launch(LaunchCall call)
     {
         Shape logits = call.Inputs[0].Shape;
-        if (call.Inputs[0].DType != DType.F32)
+        if (Elements.Codes(logits.Columns, call.Inputs[0].DType) is not [var code])
             return null;
         return logits.Count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
             "cross_entropy", logits.Rows, [Slot.In(0), Slot.In(1), Slot.Out(0), Slot.Out(1)], new Scalars((uint)logits.Rows, (uint)logits.Columns),
-            RowLaunch.Workgroup(call.Device, logits.Columns, most: 1024), logits.Columns % 4 == 0 ? 1u : 0);
+            RowLaunch.Workgroup(call.Device, logits.Columns, most: 1024), code);
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
         Tensor logits = call.Input(0), total = call.Output(1);
+        if (call.MayOverwrite(0) && !call.HasGradient(1))
+        {
+            Tensor.Overwrite(new CrossEntropyGradient(), [logits, call.Input(1), total, call.Gradient(0)], logits);
+            return [new Tensor(logits.Type, logits.Storage), null];
+        }
         Tensor gradient = Tensor.Apply(new CrossEntropyGradient(), logits, call.Input(1), total, call.Gradient(0));
         // Few have a use for the second output, but who differentiates it gets its derivative, the softmax.
         if (call.HasGradient(1))
-            gradient += (logits - Column(total)).Exp() * Column(call.Gradient(1));
+            gradient = (gradient.Cast(total.DType) + (logits.Cast(total.DType) - Column(total)).Exp() * Column(call.Gradient(1))).Cast(logits.DType);
         return [gradient, null];
     }
 
@@ -105,7 +114,7 @@ public readonly record struct CrossEntropy : IPrimitive
     internal static void CheckLabels(string operation, ReadOnlySpan<TensorType> inputs)
     {
         Shape logits = inputs[0].Shape;
-        ShapeException.ThrowUnless(inputs[0].DType.IsFloating(), operation, "logits must be of a floating-point type", inputs);
+        ShapeException.ThrowUnless(inputs[0].DType.CarriesGradient(), operation, "logits must be of a floating-point type", inputs);
         ShapeException.ThrowUnless(logits.Rank > 0 && logits.Columns > 0, operation, "logits must have a last axis with at least one class", inputs);
         ShapeException.ThrowUnless(inputs[1].DType == DType.I32, operation, "labels must be I32", inputs);
         ShapeException.ThrowUnless(inputs[1].Shape == logits.Without(logits.Rank - 1), operation, "there must be one label for each row of logits", inputs);
@@ -182,9 +191,9 @@ public readonly record struct CrossEntropyGradient : IPrimitive
     {
         Rules.RequireCount(nameof(CrossEntropyGradient), inputs, 4);
         CrossEntropy.CheckLabels(nameof(CrossEntropyGradient), inputs);
-        TensorType perRow = inputs[0] with { Shape = inputs[1].Shape };
+        TensorType perRow = new(inputs[0].DType.IsNarrow() ? DType.F32 : inputs[0].DType, inputs[1].Shape);
         ShapeException.ThrowUnless(
-            inputs[2] == perRow && inputs[3] == perRow, nameof(CrossEntropyGradient), "there must be one logarithm and one gradient for each row, in the logits' type", inputs);
+            inputs[2] == perRow && inputs[3] == perRow, nameof(CrossEntropyGradient), "there must be one logarithm and one gradient for each row, in the logits' type or F32", inputs);
         return [inputs[0]];
     }
 
@@ -204,16 +213,18 @@ public readonly record struct CrossEntropyGradient : IPrimitive
     {
         const int workgroup = 256;
         Shape logits = call.Inputs[0].Shape;
-        if (call.Inputs[0].DType != DType.F32)
+        if (Elements.Codes(logits.Columns, call.Inputs[0].DType) is not [var code])
             return null;
         if (logits.Count == 0)
             return Tensors.Launch.Nothing;
-        bool isWhole = logits.Columns % 4 == 0;
-        long invocations = logits.Count / (isWhole ? 4 : 1);
+        long invocations = logits.Count / (logits.Columns % 4 == 0 ? 4 : 1);
         return Dispatch.Linear(
             "cross_entropy_gradient", (invocations + workgroup - 1) / workgroup, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.In(3), Slot.Out(0)],
-            new Scalars((uint)invocations, (uint)logits.Columns), workgroup, isWhole ? 1u : 0);
+            new Scalars((uint)invocations, (uint)logits.Columns), workgroup, code);
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
@@ -251,13 +262,15 @@ public readonly record struct CrossEntropyGradient : IPrimitive
                 return;
             }
             T* logits = Logits + (long)index * Classes, to = Result + (long)index * Classes;
+            // The result may lie where the logits are.
+            T chosen = logits[label];
             Vector<T> total = new(Totals[index]), gradient = new(Gradients[index]);
             int v = 0;
             for (; v <= Classes - Vector<T>.Count; v += Vector<T>.Count)
                 (VectorMath.Exp(Vector.Load(logits + v) - total) * gradient).Store(to + v);
             VectorMath.StorePart(VectorMath.Exp(VectorMath.LoadPart(new ReadOnlySpan<T>(logits + v, Classes - v)) - total) * gradient, result[v..]);
             // exp(x − total) − 1 rather than the product's difference: where the label is near certain, that is tiny.
-            result[label] = (VectorMath.Exp(new Vector<T>(logits[label]) - total)[0] - T.One) * Gradients[index];
+            result[label] = (VectorMath.Exp(new Vector<T>(chosen) - total)[0] - T.One) * Gradients[index];
         }
     }
 }

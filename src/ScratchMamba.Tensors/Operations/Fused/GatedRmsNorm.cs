@@ -52,13 +52,16 @@ public readonly record struct GatedRmsNorm(double Epsilon, int Groups, bool Norm
     public Launch? Launch(LaunchCall call)
     {
         TensorType x = call.Inputs[0];
-        if (x.DType != DType.F32)
-            return null;
         GroupScalars scalars = GroupsOf(x.Shape, this);
+        if (Elements.Codes((int)scalars.Width, x.DType, call.Inputs[1].DType, call.Inputs[2].DType, x.DType) is not { } codes)
+            return null;
         return x.Count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
             "gated_rms_norm", scalars.Parts, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.Out(0)], scalars,
-            RowLaunch.Workgroup(call.Device, (int)scalars.Width), NormBeforeGate ? 1u : 0);
+            [RowLaunch.Workgroup(call.Device, (int)scalars.Width), NormBeforeGate ? 1u : 0, .. codes]);
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) =>
@@ -167,6 +170,8 @@ public readonly record struct GatedRmsNorm(double Epsilon, int Groups, bool Norm
 /// </summary>
 public readonly record struct GatedRmsNormGradient(double Epsilon, int Groups, bool NormBeforeGate) : IPrimitive
 {
+    private readonly record struct Scalars(uint Rows, uint Groups, uint Width, float Epsilon, uint Run);
+
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
@@ -189,24 +194,17 @@ public readonly record struct GatedRmsNormGradient(double Epsilon, int Groups, b
     public Launch? Launch(LaunchCall call)
     {
         TensorType x = call.Inputs[0];
-        if (x.DType != DType.F32)
-            return null;
-        long rows = x.Shape.Rows;
-        int columns = x.Shape.Columns;
-        if (columns == 0)
-            return Tensors.Launch.Nothing;
         GatedRmsNorm.GroupScalars scalars = GatedRmsNorm.GroupsOf(x.Shape, new GatedRmsNorm(Epsilon, Groups, NormBeforeGate));
-        var dispatches = new List<Dispatch>();
-        if (rows > 0)
-        {
-            dispatches.Add(Dispatch.Linear(
-                "gated_rms_norm_gradient", scalars.Parts,
-                [Slot.In(0), Slot.In(1), Slot.In(2), Slot.In(3), Slot.Out(0), Slot.Out(1), Slot.ScratchOut(0)], scalars,
-                RowLaunch.Workgroup(call.Device, (int)scalars.Width), NormBeforeGate ? 1u : 0));
-        }
-        long partial = RowLaunch.WeightGradient(call.Device, dispatches, Slot.In(0), Slot.In(1), Slot.In(3), rows, columns, Groups, Slot.Out(2));
-        return new Launch(dispatches, Math.Max(1, rows * Groups) * sizeof(float), partial);
+        if (Elements.Codes((int)scalars.Width, x.DType, call.Inputs[1].DType, call.Inputs[2].DType, call.Inputs[3].DType) is not { } codes || call.Inputs[2].DType != DType.F32)
+            return null;
+        return RowLaunch.Gradient(
+            call.Device, "gated_rms_norm_gradient", x.Shape.Rows, x.Shape.Columns, Groups,
+            [Slot.In(0), Slot.In(1), Slot.In(2), Slot.In(3), Slot.Out(0), Slot.Out(1)], [NormBeforeGate ? 1u : 0, .. codes], Slot.Out(2),
+            run => new Scalars((uint)x.Shape.Rows, scalars.Groups, scalars.Width, scalars.Epsilon, run));
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) =>

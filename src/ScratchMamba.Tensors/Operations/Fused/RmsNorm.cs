@@ -9,13 +9,15 @@ public static partial class TensorOperations
     /// <param name="x">[…, D]; a row is what lies along the last axis.</param>
     /// <param name="weight">w, [D].</param>
     /// <param name="epsilon">ε, which keeps a row of zeros finite.</param>
+    /// <param name="result">The type of y, where it is not that of x: one of 16 bits.</param>
     /// <exception cref="ShapeException">The weight is not a vector as long as a row.</exception>
     /// <remarks>Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.</remarks>
-    public static Tensor RmsNorm(this Tensor x, Tensor weight, double epsilon = 1e-5) => Tensor.Apply(new RmsNorm(epsilon), x, weight);
+    public static Tensor RmsNorm(this Tensor x, Tensor weight, double epsilon = 1e-5, DType? result = null) =>
+        Tensor.Apply(new RmsNorm(epsilon, result == x.DType ? null : result), x, weight);
 }
 
 /// <summary>Root-mean-square normalisation of each row: <c>y = w · x / √(mean(x²) + ε)</c>, with inputs x […, D] and w [D].</summary>
-public readonly record struct RmsNorm(double Epsilon) : IPrimitive
+public readonly record struct RmsNorm(double Epsilon, DType? Result = null) : IPrimitive
 {
     /// <inheritdoc/>
     public Saved Saves => Saved.AllInputs;
@@ -25,7 +27,7 @@ public readonly record struct RmsNorm(double Epsilon) : IPrimitive
     {
         Rules.RequireCount(nameof(RmsNorm), inputs, 2);
         CheckRow(nameof(RmsNorm), inputs, inputs[1]);
-        return [inputs[0]];
+        return [inputs[0] with { DType = Result ?? inputs[0].DType }];
     }
 
     /// <inheritdoc/>
@@ -41,12 +43,15 @@ public readonly record struct RmsNorm(double Epsilon) : IPrimitive
     public Launch? Launch(LaunchCall call)
     {
         TensorType x = call.Inputs[0];
-        if (x.DType != DType.F32)
+        if (Elements.Codes(x.Shape.Columns, x.DType, call.Inputs[1].DType, call.Outputs[0].DType) is not { } codes)
             return null;
         return x.Count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
             "rms_norm", x.Shape.Rows, [Slot.In(0), Slot.In(1), Slot.Out(0)], new RowScalars((uint)x.Shape.Rows, (uint)x.Shape.Columns, (float)Epsilon),
-            RowLaunch.Workgroup(call.Device, x.Shape.Columns));
+            [RowLaunch.Workgroup(call.Device, x.Shape.Columns), .. codes]);
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) || Result is not null ? this with { Result = null } : null;
 
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) =>
@@ -59,7 +64,7 @@ public readonly record struct RmsNorm(double Epsilon) : IPrimitive
         return [x * (x.Square().Mean(-1, keep: true) + Epsilon).ReciprocalSqrt() * weight];
     }
 
-    /// <summary>What the shaders of the norm take.</summary>
+    /// <summary>What the shader of the norm takes.</summary>
     internal readonly record struct RowScalars(uint Rows, uint Columns, float Epsilon);
 
     /// <summary>1 / √(sum / count + ε).</summary>
@@ -68,7 +73,7 @@ public readonly record struct RmsNorm(double Epsilon) : IPrimitive
 
     internal static void CheckRow(string operation, ReadOnlySpan<TensorType> inputs, TensorType weight)
     {
-        Rules.RequireFloating(operation, inputs);
+        Rules.RequireMixed(operation, inputs);
         ShapeException.ThrowUnless(inputs[0].Shape.Rank >= 1 && weight.Shape == [inputs[0].Shape.Columns], operation, "weight must be a vector as long as a row", inputs);
     }
 
@@ -119,6 +124,8 @@ public readonly record struct RmsNorm(double Epsilon) : IPrimitive
 /// </summary>
 public readonly record struct RmsNormGradient(double Epsilon) : IPrimitive
 {
+    private readonly record struct Scalars(uint Rows, uint Columns, float Epsilon, uint Run);
+
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
@@ -141,22 +148,18 @@ public readonly record struct RmsNormGradient(double Epsilon) : IPrimitive
     public Launch? Launch(LaunchCall call)
     {
         TensorType x = call.Inputs[0];
-        if (x.DType != DType.F32)
-            return null;
         long rows = x.Shape.Rows;
         int columns = x.Shape.Columns;
-        if (columns == 0)
-            return Tensors.Launch.Nothing;
-        var dispatches = new List<Dispatch>();
-        if (rows > 0)
-        {
-            dispatches.Add(Dispatch.Linear(
-                "rms_norm_gradient", rows, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.Out(0), Slot.ScratchOut(0)],
-                new RmsNorm.RowScalars((uint)rows, (uint)columns, (float)Epsilon), RowLaunch.Workgroup(call.Device, columns)));
-        }
-        long partial = RowLaunch.WeightGradient(call.Device, dispatches, Slot.In(0), gate: null, Slot.In(2), rows, columns, groups: 1, Slot.Out(1));
-        return new Launch(dispatches, Math.Max(1, rows) * sizeof(float), partial);
+        if (Elements.Codes(columns, x.DType, call.Inputs[1].DType, call.Inputs[2].DType, x.DType) is not { } codes || call.Inputs[1].DType != DType.F32)
+            return null;
+        double epsilon = Epsilon;
+        return RowLaunch.Gradient(
+            call.Device, "rms_norm_gradient", rows, columns, groups: 1, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.Out(0)], codes, Slot.Out(1),
+            run => new Scalars((uint)rows, (uint)columns, (float)epsilon, run));
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) => Differentiation.DefinitionOfGradient(new RmsNorm(Epsilon), inputs[..2], inputs[2..], count: 2);

@@ -3,9 +3,7 @@ namespace ScratchMamba.Tensors.Operations;
 /// <summary>What the launches that work row by row share.</summary>
 internal static class RowLaunch
 {
-    private const int ColumnSumsWorkgroup = 256, MostRuns = 256;
-
-    private readonly record struct WeightScalars(uint Rows, uint Columns, uint Groups, uint Run, uint Runs);
+    private const int ColumnSumsWorkgroup = 256, MostRuns = 1024;
 
     private readonly record struct ColumnScalars(uint Rows, uint Pitch, uint First, uint Columns, uint Inner);
 
@@ -14,20 +12,25 @@ internal static class RowLaunch
         device.IsCpu ? (uint)device.SubgroupSize : (uint)Math.Clamp((columns / 4 + 63) / 64 * 64, 64, Math.Min(most, device.WorkgroupInvocations));
 
     /// <summary>
-    /// Appends the sum of dy · x · r, times silu(gate) where there is one, over the rows, where r [rows, groups] is scratch number 0. It needs scratch number 1, of the size returned.
+    /// The derivative of a norm: a dispatch with a workgroup for each group of a run of rows, whose shares of dw are in scratch and are added up. The shader is given
+    /// <paramref name="slots"/> and the shares, and the constants <paramref name="codes"/> and how many quads of a group an invocation takes.
     /// </summary>
-    public static long WeightGradient(DeviceTraits device, List<Dispatch> dispatches, Slot x, Slot? gate, Slot dy, long rows, int columns, int groups, Slot dw)
+    public static Launch Gradient<TScalars>(
+        DeviceTraits device, string shader, long rows, int columns, int groups, Slot[] slots, uint[] codes, Slot dw, Func<uint, TScalars> scalars) where TScalars : unmanaged
     {
-        const int workgroup = 128;
-        long run = Math.Max(16, (rows + MostRuns - 1) / MostRuns), runs = (rows + run - 1) / run;
+        if (columns == 0)
+            return Launch.Nothing;
+        int width = columns / groups;
+        uint workgroup = Workgroup(device, width);
+        long run = Math.Max(4, (rows + MostRuns - 1) / MostRuns), runs = (rows + run - 1) / run;
+        List<Dispatch> dispatches = [];
         if (runs > 0)
         {
             dispatches.Add(Dispatch.Linear(
-                "rms_norm_weight_gradient", (runs * columns + workgroup - 1) / workgroup, [x, gate ?? x, dy, Slot.ScratchIn(0), Slot.ScratchOut(1)],
-                new WeightScalars((uint)rows, (uint)columns, (uint)groups, (uint)run, (uint)runs), workgroup, gate is null ? 0u : 1));
+                shader, runs * groups, [.. slots, Slot.ScratchOut(0)], scalars((uint)run), [workgroup, .. codes, ((uint)width + 4 * workgroup - 1) / (4 * workgroup)]));
         }
-        dispatches.Add(ColumnSums(device, Slot.ScratchIn(1), dw, runs, columns, 0, columns, columns));
-        return Math.Max(1, runs * columns) * sizeof(float);
+        dispatches.Add(ColumnSums(device, Slot.ScratchIn(0), dw, runs, columns, 0, columns, columns));
+        return new Launch(dispatches, Math.Max(1, runs * columns) * sizeof(float));
     }
 
     /// <summary>

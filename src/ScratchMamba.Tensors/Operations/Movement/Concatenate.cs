@@ -53,20 +53,26 @@ public readonly record struct Concatenate(int Axis) : IPrimitive
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (!CopyLaunch.Covers(call.Inputs[0].DType))
-            return null;
         Shape shape = call.Outputs[0].Shape;
         long inner = shape.Product(Axis + 1, shape.Rank), target = 0;
+        var lengths = new long[call.Inputs.Length];
+        for (int i = 0; i < lengths.Length; i++)
+            lengths[i] = call.Inputs[i].Shape[Axis] * inner;
+        if (CopyLaunch.PerWord(call.Inputs[0].DType, lengths) is not { } perWord)
+            return null;
         List<Dispatch> dispatches = [];
         for (int i = 0; i < call.Inputs.Length; i++)
         {
-            long length = call.Inputs[i].Shape[Axis] * inner;
-            new CopyLaunch { Target = target }.With(shape.Product(0, Axis), length, shape[Axis] * inner).With(length, 1, 1)
+            long length = lengths[i] / perWord;
+            new CopyLaunch { Target = target }.With(shape.Product(0, Axis), length, shape[Axis] * inner / perWord).With(length, 1, 1)
                 .AddTo(dispatches, Slot.In(i), Slot.Out(0), call.Device);
             target += length;
         }
         return new Launch(dispatches);
     }
+
+    /// <inheritdoc/>
+    public Tensor[]? Definition(ReadOnlySpan<Tensor> inputs) => Widening.IsAnyNarrow(inputs) ? Widening.Run(this, this, inputs) : null;
 
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)

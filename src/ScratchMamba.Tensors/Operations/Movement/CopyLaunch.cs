@@ -2,7 +2,7 @@ namespace ScratchMamba.Tensors.Operations;
 
 /// <summary>
 /// A copy between two strided regions, as dispatches: axes are added from the outermost to the innermost, and merged where both sides allow it.
-/// Elements are 32-bit words, whatever they mean.
+/// Elements are 32-bit words, whatever they mean: numbers of 16 bits are moved in pairs, where all pairs stay together.
 /// </summary>
 internal sealed class CopyLaunch
 {
@@ -37,6 +37,19 @@ internal sealed class CopyLaunch
 
     /// <summary>Whether elements of this type are moved as words.</summary>
     public static bool Covers(DType type) => type.Size() == sizeof(uint);
+
+    /// <summary>How many elements a word holds, where it holds none of two of the runs of <paramref name="lengths"/> elements that are moved; null otherwise.</summary>
+    public static int? PerWord(DType type, params ReadOnlySpan<long> lengths)
+    {
+        if (!type.IsNarrow())
+            return Covers(type) ? 1 : null;
+        foreach (long length in lengths)
+        {
+            if (length % 2 != 0)
+                return null;
+        }
+        return 2;
+    }
 
     /// <summary>Adds an axis within those added before; its strides are the distances of neighbours in the source and in the target.</summary>
     public CopyLaunch With(long extent, long sourceStride, long targetStride)

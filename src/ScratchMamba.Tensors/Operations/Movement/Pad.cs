@@ -20,7 +20,6 @@ public readonly record struct Pad(int Axis, int Before, int After, double Value)
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(Pad), inputs, 1);
-        Rules.RefuseNarrow(nameof(Pad), inputs);
         Rules.RequireAxis(nameof(Pad), inputs, Axis);
         ShapeException.ThrowUnless(Before >= 0 && After >= 0, nameof(Pad), $"lengths {Before} and {After} must not be negative", inputs);
         return [inputs[0] with { Shape = inputs[0].Shape.With(Axis, checked(Before + inputs[0].Shape[Axis] + After)) }];
@@ -66,6 +65,9 @@ public readonly record struct Pad(int Axis, int Before, int After, double Value)
         var scalars = new Scalars((uint)count, (uint)(call.Outputs[0].Shape[Axis] * inner), (uint)(Before * inner), (uint)(from[Axis] * inner), Full.Word(call.Inputs[0].DType, Value));
         return Dispatch.Linear("pad", ElementwiseLaunch.Groups(count), [Slot.In(0), Slot.Out(0)], scalars, ElementwiseLaunch.Workgroup);
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0).Slice(Axis, Before, call.InputType(0).Shape[Axis])];

@@ -44,12 +44,16 @@ public readonly record struct Slice(int Axis, int Start, int Length) : IPrimitiv
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (!CopyLaunch.Covers(call.Inputs[0].DType))
-            return null;
         Shape shape = call.Inputs[0].Shape;
-        long inner = shape.Product(Axis + 1, shape.Rank);
-        return new CopyLaunch { Source = Start * inner }.With(shape.Product(0, Axis), shape[Axis] * inner, Length * inner).With(Length * inner, 1, 1).ToLaunch(call.Device);
+        long inner = shape.Product(Axis + 1, shape.Rank), start = Start * inner, length = Length * inner, pitch = shape[Axis] * inner;
+        if (CopyLaunch.PerWord(call.Inputs[0].DType, start, length, pitch) is not { } perWord)
+            return null;
+        (start, length, pitch) = (start / perWord, length / perWord, pitch / perWord);
+        return new CopyLaunch { Source = start }.With(shape.Product(0, Axis), pitch, length).With(length, 1, 1).ToLaunch(call.Device);
     }
+
+    /// <inheritdoc/>
+    public Tensor[]? Definition(ReadOnlySpan<Tensor> inputs) => Widening.IsAnyNarrow(inputs) ? Widening.Run(this, this, inputs) : null;
 
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0).Pad(Axis, Start, call.InputType(0).Shape[Axis] - Start - Length)];

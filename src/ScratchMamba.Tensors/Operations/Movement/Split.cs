@@ -51,20 +51,23 @@ public readonly record struct Split(int Axis, int[] Sizes) : IPrimitive
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (!CopyLaunch.Covers(call.Inputs[0].DType))
-            return null;
         Shape shape = call.Inputs[0].Shape;
         long inner = shape.Product(Axis + 1, shape.Rank), source = 0;
+        if (CopyLaunch.PerWord(call.Inputs[0].DType, [.. Sizes.Select(size => size * inner)]) is not { } perWord)
+            return null;
         List<Dispatch> dispatches = [];
         for (int i = 0; i < Sizes.Length; i++)
         {
-            long length = Sizes[i] * inner;
-            new CopyLaunch { Source = source }.With(shape.Product(0, Axis), shape[Axis] * inner, length).With(length, 1, 1)
+            long length = Sizes[i] * inner / perWord;
+            new CopyLaunch { Source = source }.With(shape.Product(0, Axis), shape[Axis] * inner / perWord, length).With(length, 1, 1)
                 .AddTo(dispatches, Slot.In(0), Slot.Out(i), call.Device);
             source += length;
         }
         return new Launch(dispatches);
     }
+
+    /// <inheritdoc/>
+    public Tensor[]? Definition(ReadOnlySpan<Tensor> inputs) => Widening.IsAnyNarrow(inputs) ? Widening.Run(this, this, inputs) : null;
 
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)

@@ -60,7 +60,7 @@ public readonly record struct ChunkRetention(int Chunk, bool HasSequence) : IPri
     {
         if (call.Inputs[0].DType != DType.F32)
             return null;
-        var launch = new ScanLaunch(ShapeOf(call.Inputs[0].Shape), call.Device);
+        var launch = new ScanLaunch(ShapeOf(call.Inputs[0].Shape), DType.F32, call.Device);
         launch.Retention(Slot.In(0), Slot.In(1), HasSequence ? Slot.In(2) : null, Slot.Out(0));
         return launch.Build();
     }

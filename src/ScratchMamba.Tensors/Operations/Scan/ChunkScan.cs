@@ -75,9 +75,9 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (call.Inputs[0].DType != DType.F32)
+        if (call.Inputs[0].DType == DType.F64)
             return null;
-        var launch = new ScanLaunch(ShapeOf(call.Inputs), call.Device, Precision);
+        var launch = new ScanLaunch(ShapeOf(call.Inputs), call.Inputs[0].DType, call.Device, Precision) { States = call.Inputs[5].DType };
         Slot dt = Slot.In(1), c = Slot.In(4);
         var sums = launch.Sums(dt, Slot.In(2), HasSequence ? Slot.In(InputCount - 1) : null);
         int products = launch.ProductsOf(Slot.In(3), c, transposed: true);
@@ -95,6 +95,9 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
         Tensor[] gradients = Tensor.ApplyAll(new ChunkScanGradient(Chunk, HasSkip, HasSequence, Precision), inputs);
         return HasSequence ? (Tensor?[])[.. gradients, null] : gradients;
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)

@@ -25,7 +25,10 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
         Rules.RequireCount(nameof(ChunkScanGradient), inputs, Forward.InputCount + 1);
         TensorType y = Forward.Infer(inputs[..^1])[0];
         ShapeException.ThrowUnless(inputs[^1] == y, nameof(ChunkScanGradient), "the last input must be the gradient of the outputs", inputs);
-        return inputs[..(HasSkip ? 7 : 6)].ToArray();
+        TensorType[] types = inputs[..(HasSkip ? 7 : 6)].ToArray();
+        // A sum over positions that is not rounded.
+        types[5] = types[5] with { DType = inputs[1].DType };
+        return types;
     }
 
     /// <inheritdoc/>
@@ -40,9 +43,9 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (call.Inputs[0].DType != DType.F32)
+        if (call.Inputs[0].DType == DType.F64)
             return null;
-        var launch = new ScanLaunch(Forward.ShapeOf(call.Inputs[..^1]), call.Device, Precision);
+        var launch = new ScanLaunch(Forward.ShapeOf(call.Inputs[..^1]), call.Inputs[0].DType, call.Device, Precision) { States = call.Inputs[5].DType };
         Slot x = Slot.In(0), dt = Slot.In(1), a = Slot.In(2), b = Slot.In(3), c = Slot.In(4), states = Slot.In(5), g = Slot.In(call.Inputs.Length - 1);
         uint skips = Forward.Skips(call.Inputs);
         var sums = launch.Sums(dt, a, HasSequence ? Slot.In(Forward.InputCount - 1) : null);
@@ -50,13 +53,16 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
         launch.State(g, sums.Carried, c, Slot.Out(5));
         (int direct, int skip) = launch.ScanGradient(x, dt, HasSkip ? Slot.In(6) : null, skips, g, sums, products, Slot.Out(0));
         (int dProducts, int edges) = launch.ProductsGradient(x, dt, g, sums, products);
-        (int, int) dots = launch.Rows(g, sums.Carried, states, c, dProducts, b, 1, output: 4);
-        launch.Rows(g, null, states, null, dProducts, c, 2, output: 3);
+        (int, int) dots = launch.Rows(g, sums.Carried, states, call.Inputs[5].DType, c, dProducts, b, 1, output: 4);
+        launch.Rows(g, null, states, call.Inputs[5].DType, null, dProducts, c, 2, output: 3);
         launch.StepGradientOfScan(dt, a, direct, dots, edges, 1, 2);
         if (HasSkip)
             launch.SkipGradient(skip, skips, 6);
         return launch.Build();
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) => Differentiation.DefinitionOfGradient(Forward, inputs[..^1], inputs[^1..], HasSkip ? 7 : 6);

@@ -38,7 +38,7 @@ public readonly record struct ChunkState(int Chunk, bool HasSequence, MatMulPrec
     public Saved Saves => Saved.AllInputs;
 
     /// <inheritdoc/>
-    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs) => [new TensorType(inputs[0].DType, ShapeOf(inputs).States)];
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs) => [new TensorType(inputs[1].DType, ShapeOf(inputs).States)];
 
     /// <inheritdoc/>
     public void Compute(CpuCall call)
@@ -52,9 +52,9 @@ public readonly record struct ChunkState(int Chunk, bool HasSequence, MatMulPrec
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (call.Inputs[0].DType != DType.F32)
+        if (call.Inputs[0].DType == DType.F64)
             return null;
-        var launch = new ScanLaunch(ShapeOf(call.Inputs), call.Device, Precision);
+        var launch = new ScanLaunch(ShapeOf(call.Inputs), call.Inputs[0].DType, call.Device, Precision);
         (_, int stepped) = launch.Weights(Slot.In(1), Slot.In(2), HasSequence ? Slot.In(4) : null);
         launch.State(Slot.In(0), stepped, Slot.In(3), Slot.Out(0));
         return launch.Build();
@@ -65,9 +65,12 @@ public readonly record struct ChunkState(int Chunk, bool HasSequence, MatMulPrec
     {
         var gradient = new ChunkStateGradient(Chunk, HasSequence, Precision);
         return HasSequence
-            ? (Tensor?[])[.. Tensor.ApplyAll(gradient, call.Input(0), call.Input(1), call.Input(2), call.Input(3), call.Input(4), call.Gradient(0)), null]
-            : Tensor.ApplyAll(gradient, call.Input(0), call.Input(1), call.Input(2), call.Input(3), call.Gradient(0));
+            ? (Tensor?[])[.. Tensor.ApplyAll(gradient, call.Input(0), call.Input(1), call.Input(2), call.Input(3), call.Input(4), call.GradientAsArrived(0)), null]
+            : Tensor.ApplyAll(gradient, call.Input(0), call.Input(1), call.Input(2), call.Input(3), call.GradientAsArrived(0));
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
@@ -157,7 +160,8 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence, Ma
     {
         Rules.RequireCount(nameof(ChunkStateGradient), inputs, HasSequence ? 6 : 5);
         TensorType state = Forward.Infer(inputs[..^1])[0];
-        ShapeException.ThrowUnless(inputs[^1] == state, nameof(ChunkStateGradient), "the last input must be the gradient of the states", inputs);
+        bool fits = inputs[^1].Shape == state.Shape && (inputs[^1].DType == state.DType || (inputs[^1].DType.IsNarrow() && state.DType == DType.F32));
+        ShapeException.ThrowUnless(fits, nameof(ChunkStateGradient), "the last input must be the gradient of the states", inputs);
         return inputs[..4].ToArray();
     }
 
@@ -173,16 +177,19 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence, Ma
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (call.Inputs[0].DType != DType.F32)
+        if (call.Inputs[0].DType == DType.F64)
             return null;
-        var launch = new ScanLaunch(Forward.ShapeOf(call.Inputs[..^1]), call.Device, Precision);
+        var launch = new ScanLaunch(Forward.ShapeOf(call.Inputs[..^1]), call.Inputs[0].DType, call.Device, Precision) { DStates = call.Inputs[^1].DType };
         Slot x = Slot.In(0), dt = Slot.In(1), a = Slot.In(2), dState = Slot.In(call.Inputs.Length - 1);
         (int weight, int stepped) = launch.Weights(dt, a, HasSequence ? Slot.In(4) : null);
         int direct = launch.StateGradient(x, Slot.In(3), weight, stepped, dState, Slot.Out(0));
-        launch.Rows(x, stepped, dState, null, null, x, 0, output: 3);
+        launch.Rows(x, stepped, dState, call.Inputs[^1].DType, null, null, x, 0, output: 3);
         launch.StepGradientOfState(dt, a, direct, 1, 2);
         return launch.Build();
     }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) => Differentiation.DefinitionOfGradient(Forward, inputs[..^1], inputs[^1..], 4);

@@ -4,7 +4,7 @@ namespace ScratchMamba.Tensors.Operations;
 /// Puts together the launches of the chunked scan: each method adds one dispatch. A dispatch without workgroups is left out. Scratch of positions is [B, chunks, H, 64 · tiles],
 /// where a chunk is cut into tiles of 64 positions; products of positions are [B, chunks, G, pairs of tiles, 64, 64].
 /// </summary>
-internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device, MatMulPrecision precision = MatMulPrecision.Full)
+internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTraits device, MatMulPrecision precision = MatMulPrecision.Full)
 {
     private const int Tile = 64;
 
@@ -44,12 +44,24 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device, MatMulPre
     /// <summary>Chunks of the batch.</summary>
     public long Parts => (long)shape.B * shape.Chunks;
 
-    private uint Quads => shape.P % 4 == 0 && shape.N % 4 == 0 ? 1u : 0;
+    // Activations of 16 bits come in whole quads: see CanRead.
+    private uint Layout => (HasQuads ? 1u : 0) | activations.ShaderCode() << 1 | States.ShaderCode() << 3 | DStates.ShaderCode() << 5;
+
+    private bool HasQuads => shape.P % 4 == 0 && shape.N % 4 == 0;
 
     // Four subgroups of 32 share a tile. Three products instead of one are no gain here, where most of the time goes to loading.
     private string OnMatrixUnits => precision == MatMulPrecision.Bfloat16 && device.HasMatrixUnits && device.SubgroupSize * 4 == Multiplying ? "_matrix" : "";
 
     private uint DeviceExp => device.IsCpu ? 0u : 1;
+
+    /// <summary>Whether the shaders read such activations.</summary>
+    public bool CanRead => HasQuads || !(activations.IsNarrow() || States.IsNarrow() || DStates.IsNarrow());
+
+    /// <summary>The type of the states before the chunks.</summary>
+    public DType States { get; init; } = DType.F32;
+
+    /// <summary>The type of the gradients of what chunks add to the state.</summary>
+    public DType DStates { get; init; } = DType.F32;
 
     /// <summary>Scratch for that many floats.</summary>
     public int Scratch(long elements)
@@ -58,8 +70,8 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device, MatMulPre
         return scratch.Count - 1;
     }
 
-    /// <summary>What was put together; null where scratch is too large to be indexed by 32 bits.</summary>
-    public Launch? Build() => scratch.Exists(bytes => bytes / sizeof(float) > int.MaxValue) ? null : new Launch(dispatches, scratch);
+    /// <summary>What was put together; null where shaders do not read such activations, or scratch is too large to be indexed by 32 bits.</summary>
+    public Launch? Build() => !CanRead || scratch.Exists(bytes => bytes / sizeof(float) > int.MaxValue) ? null : new Launch(dispatches, scratch);
 
     /// <summary>γ, to a tensor [B, chunks, H].</summary>
     public void Retention(Slot dt, Slot a, Slot? sequence, Slot to) => Decay(0, dt, a, sequence, to, dt, dt, dt);
@@ -86,7 +98,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device, MatMulPre
     public void State(Slot x, int weight, Slot b, Slot state)
     {
         long count = Parts * shape.H * TilesOf(shape.P) * TilesOf(shape.N);
-        Add("chunk_state" + OnMatrixUnits, count, [x, Slot.ScratchIn(weight), b, state], ExtentsOf(count), Multiplying, Quads);
+        Add("chunk_state" + OnMatrixUnits, count, [x, Slot.ScratchIn(weight), b, state], ExtentsOf(count), Multiplying, Layout);
     }
 
     /// <summary>C·Bᵀ.</summary>
@@ -94,7 +106,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device, MatMulPre
     {
         int products = Scratch(Products);
         long count = Parts * shape.G * Pairs;
-        Add("chunk_products" + OnMatrixUnits, count, [b, c, Slot.ScratchOut(products)], ExtentsOf(count), Multiplying, Quads, transposed ? 1u : 0);
+        Add("chunk_products" + OnMatrixUnits, count, [b, c, Slot.ScratchOut(products)], ExtentsOf(count), Multiplying, Layout, transposed ? 1u : 0);
         return products;
     }
 
@@ -107,14 +119,14 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device, MatMulPre
             [
                 x, dt, c, states, skip ?? x, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), Slot.ScratchIn(sums.Carried), In(sums.Starts, dt), Slot.ScratchIn(products), y,
             ],
-            new ScanScalars(Options(sums.Starts, skips), ExtentsOf(count)), Multiplying, Quads, DeviceExp);
+            new ScanScalars(Options(sums.Starts, skips), ExtentsOf(count)), Multiplying, Layout, DeviceExp);
     }
 
     /// <summary>
     /// The gradient of B or C: what the states say, Σ over a group's heads of (weight · x)·state, and what the products say.
     /// Returns where each head's row times <paramref name="c"/> is, if asked for.
     /// </summary>
-    public (int Dots, int Parts) Rows(Slot x, int? weight, Slot state, Slot? c, int? cross, Slot other, uint crossKind, int output)
+    public (int Dots, int Parts) Rows(Slot x, int? weight, Slot state, DType stateType, Slot? c, int? cross, Slot other, uint crossKind, int output)
     {
         long elements = (long)shape.B * shape.L * shape.G * shape.N, blocks = Parts * Tiles * shape.G * TilesOf(shape.N);
         (uint shares, uint headsPerShare) = weight is null ? (1, 0) : Share(blocks);
@@ -126,9 +138,9 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device, MatMulPre
                 x, In(weight, x), state, c ?? x, c is null ? x : Slot.ScratchOut(dots), In(cross, x), other, shares == 1 ? Slot.Out(output) : Slot.ScratchOut(parts),
             ],
             new RowsScalars(shares, headsPerShare, (uint)elements, (uint)Positions, ExtentsOf(blocks * shares)),
-            Multiplying, Quads, weight is null ? 0u : 1, c is null ? 0u : 1, crossKind);
+            Multiplying, Layout, weight is null ? 0u : 1, c is null ? 0u : 1, crossKind, shares == 1 ? activations.ShaderCode() : DType.F32.ShaderCode(), stateType.ShaderCode());
         if (shares > 1)
-            Sum(Slot.ScratchIn(parts), Slot.Out(output), shares, elements, elements);
+            SumShares(Slot.ScratchIn(parts), Slot.Out(output), shares, elements, activations);
         return (dots, TilesOf(shape.N));
     }
 
@@ -138,7 +150,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device, MatMulPre
         int direct = Scratch(Positions);
         long count = Parts * Tiles * shape.H;
         Add(
-            "chunk_state_gradient" + OnMatrixUnits, count, [x, b, Slot.ScratchIn(weight), Slot.ScratchIn(stepped), dState, dx, Slot.ScratchOut(direct)], ExtentsOf(count), Multiplying, Quads);
+            "chunk_state_gradient" + OnMatrixUnits, count, [x, b, Slot.ScratchIn(weight), Slot.ScratchIn(stepped), dState, dx, Slot.ScratchOut(direct)], ExtentsOf(count), Multiplying, Layout);
         return direct;
     }
 
@@ -154,7 +166,7 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device, MatMulPre
                 x, dt, skip ?? x, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), dx, Slot.ScratchOut(direct),
                 skip is null ? x : Slot.ScratchOut(dskip),
             ],
-            new ScanScalars(Options(sums.Starts, skips), ExtentsOf(count)), Multiplying, Quads, DeviceExp);
+            new ScanScalars(Options(sums.Starts, skips), ExtentsOf(count)), Multiplying, Layout, DeviceExp);
         return (direct, dskip);
     }
 
@@ -169,11 +181,11 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device, MatMulPre
             [
                 x, dt, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), Slot.ScratchOut(parts), Slot.ScratchOut(edges),
             ],
-            new ProductsGradientScalars(shares, headsPerShare, (uint)Products, Options(sums.Starts, 0), ExtentsOf(blocks * shares)), Multiplying, Quads, DeviceExp);
+            new ProductsGradientScalars(shares, headsPerShare, (uint)Products, Options(sums.Starts, 0), ExtentsOf(blocks * shares)), Multiplying, Layout, DeviceExp);
         if (shares == 1)
             return (parts, edges);
         int whole = Scratch(Products);
-        Sum(Slot.ScratchIn(parts), Slot.ScratchOut(whole), shares, Products, Products);
+        SumShares(Slot.ScratchIn(parts), Slot.ScratchOut(whole), shares, Products, DType.F32);
         return (whole, edges);
     }
 
@@ -222,6 +234,12 @@ internal sealed class ScanLaunch(ScanShape shape, DeviceTraits device, MatMulPre
         uint perGroup = 256 / lanes;
         Add(
             "chunk_sum", (columns + perGroup - 1) / perGroup, [from, to], new SumScalars((uint)rows, (uint)columns, (uint)rowStep, (uint)columnStep), 256, lanes);
+    }
+
+    private void SumShares(Slot from, Slot to, uint shares, long elements, DType result)
+    {
+        if (elements > 0)
+            dispatches.Add(MatMulLaunch.SumOfParts(from, to, elements, shares, result));
     }
 
     private (uint Shares, uint HeadsPerShare) Share(long blocks)

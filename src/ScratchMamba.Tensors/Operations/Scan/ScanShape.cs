@@ -27,8 +27,13 @@ internal readonly record struct ScanShape(int B, int L, int H, int P, int G, int
         Rules.RequireCount(operation, inputs, count);
         for (int i = 0; i < inputs.Length; i++)
         {
-            bool fits = i == sequence ? inputs[i].DType == DType.I32 : inputs[i].DType.IsFloating() && inputs[i].DType == inputs[0].DType;
-            ShapeException.ThrowUnless(fits, operation, "tensors must be of one floating-point type, and the sequence of I32", inputs);
+            // Activations of 16 bits come with all else in F32, but for the states, which may be of either.
+            bool isActivation = i is 0 or 3 || (hasC && i == 4);
+            DType type = i == sequence ? DType.I32 : isActivation || !inputs[0].DType.IsNarrow() ? inputs[0].DType : DType.F32;
+            bool isState = hasC && i == 5 && inputs[i].DType.IsNarrow() && inputs[0].DType != DType.F64;
+            ShapeException.ThrowUnless(
+                (inputs[i].DType == type || isState) && type != (i == sequence ? DType.F32 : DType.I32), operation,
+                "tensors must be of one floating-point type, or x, B, C and the states of 16 bits and the rest of F32, and the sequence of I32", inputs);
         }
         if (chunk < 1)
             throw new ShapeException($"{operation}: a chunk has at least one position; got {chunk}");

@@ -11,19 +11,21 @@ public static partial class TensorOperations
     /// <param name="added">What each chunk adds, S: [B, chunks, H, P, N].</param>
     /// <param name="retention">What each chunk leaves of the state before it, γ: [B, chunks, H].</param>
     /// <param name="initial">The state before the first chunk, [B, H, P, N]; null for zero.</param>
+    /// <param name="result">The type of the states before the chunks where it is not that of S: one of 16 bits, for products that would round them.</param>
     /// <returns>The states before the chunks [B, chunks, H, P, N], and the final one [B, H, P, N].</returns>
-    public static (Tensor States, Tensor Final) StatePassing(this Tensor added, Tensor retention, Tensor? initial = null)
+    public static (Tensor States, Tensor Final) StatePassing(this Tensor added, Tensor retention, Tensor? initial = null, DType? result = null)
     {
         Tensor[] results = initial is null
-            ? Tensor.ApplyAll(new StatePassing(false), added, retention)
-            : Tensor.ApplyAll(new StatePassing(true), added, retention, initial);
+            ? Tensor.ApplyAll(new StatePassing(false, result), added, retention)
+            : Tensor.ApplyAll(new StatePassing(true, result), added, retention, initial);
         return (results[0], results[1]);
     }
 }
 
 /// <summary>The state before every chunk, and after the last: <c>h_{c+1} = γ_c · h_c + S_c</c>. Inputs S, γ and, if said so, the initial state.</summary>
 /// <param name="HasInitial">Whether there is an initial state.</param>
-public readonly record struct StatePassing(bool HasInitial) : IPrimitive
+/// <param name="Result">The type of the states before the chunks where it is not that of S.</param>
+public readonly record struct StatePassing(bool HasInitial, DType? Result = null) : IPrimitive
 {
     /// <summary>Elements of a state per part: a part walks all chunks, reading what it wrote for the last one from the first-level cache.</summary>
     private const int Block = 2048;
@@ -41,7 +43,7 @@ public readonly record struct StatePassing(bool HasInitial) : IPrimitive
         ShapeException.ThrowUnless(inputs[1].Shape == [added[0], added[1], added[2]], nameof(StatePassing), "the retention must be [batch, chunks, heads]", inputs);
         if (HasInitial)
             ShapeException.ThrowUnless(inputs[2].Shape == added.Without(1), nameof(StatePassing), "the initial state must be [batch, heads, width, state]", inputs);
-        return [inputs[0], inputs[0] with { Shape = added.Without(1) }];
+        return [inputs[0] with { DType = Result ?? inputs[0].DType }, inputs[0] with { Shape = added.Without(1) }];
     }
 
     /// <inheritdoc/>
@@ -54,13 +56,16 @@ public readonly record struct StatePassing(bool HasInitial) : IPrimitive
     }
 
     /// <inheritdoc/>
-    public Launch? Launch(LaunchCall call) => call.Inputs[0].DType != DType.F32
+    public Launch? Launch(LaunchCall call) => StateLaunch.Codes(call.Inputs[0].Shape, call.Inputs[0].DType, call.Outputs[0].DType) is not { } codes
         ? null
-        : StateLaunch.Walk(call.Inputs[0].Shape, Slot.In(0), Slot.In(1), HasInitial ? Slot.In(2) : null, Slot.Out(0), Slot.Out(1), backward: false);
+        : StateLaunch.Walk(call.Inputs[0].Shape, codes, Slot.In(0), Slot.In(1), HasInitial ? Slot.In(2) : null, Slot.Out(0), Slot.Out(1), backward: false);
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Result is null ? null : this with { Result = null };
 
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call) =>
-        Tensor.ApplyAll(new StatePassingGradient(HasInitial), call.Input(1), call.Output(0), call.Gradient(0), call.Gradient(1));
+        Tensor.ApplyAll(new StatePassingGradient(HasInitial), call.Input(1), call.Output(0), call.GradientAsArrived(0), call.Gradient(1));
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
@@ -134,7 +139,7 @@ public readonly record struct StatePassingGradient(bool HasInitial) : IPrimitive
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(StatePassingGradient), inputs, 4);
-        Rules.RequireFloating(nameof(StatePassingGradient), inputs);
+        Rules.RequireMixed(nameof(StatePassingGradient), inputs);
         Shape states = inputs[1].Shape;
         ShapeException.ThrowUnless(states.Rank == 5, nameof(StatePassingGradient), "the states must be [batch, chunks, heads, width, state]", inputs);
         ShapeException.ThrowUnless(inputs[0].Shape == [states[0], states[1], states[2]], nameof(StatePassingGradient), "the retention must be [batch, chunks, heads]", inputs);
@@ -154,13 +159,23 @@ public readonly record struct StatePassingGradient(bool HasInitial) : IPrimitive
     }
 
     /// <inheritdoc/>
-    public Launch? Launch(LaunchCall call) => call.Inputs[0].DType != DType.F32
-        ? null
-        : new Launch(
+    public Launch? Launch(LaunchCall call)
+    {
+        Shape states = call.Inputs[1].Shape;
+        if (StateLaunch.Codes(states, call.Inputs[2].DType, call.Outputs[0].DType) is not { } walked
+            || StateLaunch.Codes(states, call.Inputs[1].DType, call.Outputs[0].DType) is not { } dotted)
+        {
+            return null;
+        }
+        return new Launch(
         [
-            .. StateLaunch.Walk(call.Inputs[1].Shape, Slot.In(2), Slot.In(0), Slot.In(3), Slot.Out(0), HasInitial ? Slot.Out(2) : null, backward: true).Dispatches,
-            .. StateLaunch.Dots(call.Inputs[1].Shape, Slot.In(1), Slot.OutRead(0), Slot.Out(1)).Dispatches,
+            .. StateLaunch.Walk(states, walked, Slot.In(2), Slot.In(0), Slot.In(3), Slot.Out(0), HasInitial ? Slot.Out(2) : null, backward: true).Dispatches,
+            .. StateLaunch.Dots(states, dotted, Slot.In(1), Slot.OutRead(0), Slot.Out(1)).Dispatches,
         ]);
+    }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
@@ -241,27 +256,26 @@ file static class StateLaunch
 
     private readonly record struct DotScalars(uint Size, uint Count);
 
+    /// <summary>How the shaders are told of the types of what they read and write of all chunks; null where they cannot.</summary>
+    public static uint[]? Codes(Shape states, DType read, DType written) => Elements.Codes((int)(states.Product(3, 5) % 4), read, written);
+
     /// <summary>From <paramref name="start"/>, or zero, through all chunks.</summary>
-    public static Launch Walk(Shape states, Slot steps, Slot retention, Slot? start, Slot walked, Slot? end, bool backward)
+    public static Launch Walk(Shape states, uint[] codes, Slot steps, Slot retention, Slot? start, Slot walked, Slot? end, bool backward)
     {
-        (long size, uint quads) = Size(states);
-        long count = (long)states[0] * states[2] * size;
+        long size = Quads(states), count = (long)states[0] * states[2] * size;
         return count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
             "state_passing", (count + Workgroup - 1) / Workgroup, [steps, retention, start ?? steps, walked, end ?? steps],
-            new WalkScalars((uint)states[1], (uint)states[2], (uint)size, (uint)count), Workgroup, quads, backward ? 1u : 0, start is null ? 0u : 1, end is null ? 0u : 1);
+            new WalkScalars((uint)states[1], (uint)states[2], (uint)states.Product(3, 5), (uint)count),
+            [Workgroup, backward ? 1u : 0, start is null ? 0u : 1, end is null ? 0u : 1, .. codes]);
     }
 
     /// <summary>The product of two states, for each chunk and head.</summary>
-    public static Launch Dots(Shape states, Slot x, Slot y, Slot to)
+    public static Launch Dots(Shape states, uint[] codes, Slot x, Slot y, Slot to)
     {
-        (long size, uint quads) = Size(states);
-        long count = (long)states[0] * states[1] * states[2];
-        return count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear("state_dot", count, [x, y, to], new DotScalars((uint)size, (uint)count), Workgroup, quads);
+        long count = states.Product(0, 3);
+        return count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
+            "state_dot", count, [x, y, to], new DotScalars((uint)states.Product(3, 5), (uint)count), [Workgroup, .. codes]);
     }
 
-    private static (long Size, uint Quads) Size(Shape states)
-    {
-        long size = (long)states[3] * states[4];
-        return size % 4 == 0 ? (size / 4, 1u) : (size, 0u);
-    }
+    private static long Quads(Shape states) => (states.Product(3, 5) + 3) / 4;
 }

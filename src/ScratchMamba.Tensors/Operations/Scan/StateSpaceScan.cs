@@ -26,7 +26,7 @@ public static partial class TensorOperations
     {
         Tensor added = x.ChunkState(dt, a, b, sequence, chunk, precision);
         Tensor retention = dt.ChunkRetention(a, sequence, chunk);
-        (Tensor states, Tensor final) = added.StatePassing(retention, initial);
+        (Tensor states, Tensor final) = added.StatePassing(retention, initial, x.DType.IsNarrow() ? x.DType : null);
         Tensor y = x.ChunkScan(dt, a, b, c, states, skip, sequence, chunk, precision);
         return (y, final);
     }

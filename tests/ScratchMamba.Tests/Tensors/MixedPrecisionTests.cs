@@ -1,0 +1,184 @@
+using ScratchMamba.Data;
+using ScratchMamba.Mamba2;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Cpu;
+using ScratchMamba.Tensors.Operations;
+using ScratchMamba.Tests.Vulkan;
+using ScratchMamba.Training;
+
+namespace ScratchMamba.Tests.Tensors;
+
+/// <summary>Operations on activations of 16 bits, on both backends, against the same operations in float64 on the same numbers; and models that hold their activations so.</summary>
+[Collection(nameof(VulkanCollection))]
+public sealed class MixedPrecisionTests(VulkanFixture vulkan)
+{
+    // Half a unit in the last of bfloat16's eight bits is 2⁻⁹ of a number; a sum of a few rounded numbers has an error of about one unit.
+    private const double OfOneRounding = 3e-3;
+
+    // Where operands of products are rounded inside an operation, to which float64 is not.
+    private const double OfProducts = 8e-3;
+
+    public static TheoryData<string> Cases => [.. Operations.Select(item => item.Name)];
+
+    private sealed record Item(string Name, IPrimitive Operation, double Tolerance, params (Shape Shape, DType Type)[] Inputs);
+
+    private static IEnumerable<Item> Operations
+    {
+        get
+        {
+            const DType N = DType.BF16, F = DType.F32;
+            yield return new("product", new MatMul(false, true, MatMulPrecision.Bfloat16), OfOneRounding, ([136, 152], N), ([144, 152], N));
+            yield return new("product, transposed, in full", new MatMul(true, false, MatMulPrecision.Bfloat16, F), 1e-5, ([72, 136], N), ([72, 144], N));
+            yield return new("product, parts", new MatMul(true, false, MatMulPrecision.Bfloat16), OfOneRounding, ([2056, 136], N), ([2056, 128], N));
+            yield return new("small product", new MatMul(false, false, MatMulPrecision.Bfloat16), OfOneRounding, ([3, 5, 7], N), ([7, 9], N));
+            yield return new("norm", new RmsNorm(1e-5, N), OfOneRounding, ([5, 68], F), ([68], F));
+            yield return new("odd norm", new RmsNorm(1e-5, N), OfOneRounding, ([5, 67], F), ([67], F));
+            yield return new("norm gradient", new RmsNormGradient(1e-5), OfOneRounding, ([37, 68], F), ([68], F), ([37, 68], N));
+            yield return new("gated norm", new GatedRmsNorm(1e-5, 2, false), OfOneRounding, ([5, 72], N), ([5, 72], N), ([72], F));
+            yield return new("gated norm gradient", new GatedRmsNormGradient(1e-5, 1, false), OfOneRounding, ([21, 72], N), ([21, 72], N), ([72], F), ([21, 72], N));
+            yield return new("norm before the gate", new GatedRmsNormGradient(1e-5, 2, true), OfOneRounding, ([21, 72], N), ([21, 72], N), ([72], F), ([21, 72], N));
+            yield return new("convolution", new CausalConvolution(true, true, false, true), OfOneRounding, ([2, 21, 6], N), ([6, 4], F), ([6], F), ([2, 3, 6], N));
+            yield return new("odd convolution", new CausalConvolution(true, false, false, true), OfOneRounding, ([2, 21, 5], N), ([5, 4], F), ([5], F));
+            yield return new("convolution gradient", new CausalConvolutionGradient(true, false, false, true), OfOneRounding, ([2, 71, 6], N), ([6, 4], F), ([6], F), ([2, 71, 6], N));
+            yield return new("convolution gradient of float32", new CausalConvolutionGradient(true, false, false, false), 1e-5, ([2, 71, 6], F), ([6, 4], F), ([6], F), ([2, 71, 6], F));
+            yield return new("sum", new Add(), OfOneRounding, ([3, 12], N), ([3, 12], N));
+            yield return new("odd sum with F32", new Add(), 1e-6, ([3, 5], F), ([3, 5], N));
+            yield return new("slice", new Slice(1, 2, 3), 0, ([4, 6, 2], N));
+            yield return new("odd slice", new Slice(1, 1, 3), 0, ([4, 5], N));
+            yield return new("concatenation", new Concatenate(1), 0, ([4, 6], N), ([4, 3], N));
+            yield return new("padding", new Pad(1, 1, 2, 0), 0, ([4, 6], N));
+            (Shape, DType)[] scan = [([2, 150, 4, 8], N), ([2, 150, 4], F), ([4], F), ([2, 150, 2, 12], N)];
+            Shape states = [2, 3, 4, 8, 12];
+            yield return new("chunk state", new ChunkState(64, false, MatMulPrecision.Bfloat16), OfProducts, scan);
+            yield return new("chunk state gradient", new ChunkStateGradient(64, false, MatMulPrecision.Bfloat16), OfProducts, [.. scan, (states, F)]);
+            yield return new("chunk scan", new ChunkScan(64, true, false, MatMulPrecision.Bfloat16), OfProducts, [.. scan, ([2, 150, 2, 12], N), (states, F), ([4], F)]);
+            yield return new("chunk scan of narrow states", new ChunkScan(64, false, false, MatMulPrecision.Bfloat16), OfProducts, [.. scan, ([2, 150, 2, 12], N), (states, N)]);
+            yield return new("chunk state gradient from a narrow one", new ChunkStateGradient(64, false, MatMulPrecision.Bfloat16), OfProducts, [.. scan, (states, N)]);
+            yield return new("state passing", new StatePassing(true, N), OfOneRounding, (states, F), ([2, 3, 4], F), ([2, 4, 8, 12], F));
+            yield return new("state passing gradient", new StatePassingGradient(true), OfOneRounding, ([2, 3, 4], F), (states, N), (states, F), ([2, 4, 8, 12], F));
+            yield return new(
+                "chunk scan gradient", new ChunkScanGradient(64, true, false, MatMulPrecision.Bfloat16), OfProducts,
+                [.. scan, ([2, 150, 2, 12], N), (states, F), ([4], F), ([2, 150, 4, 8], N)]);
+        }
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    public void AgreesWithDouble(string name)
+    {
+        Item item = Operations.Single(item => item.Name == name);
+        bool isScan = item.Operation is ChunkState or ChunkStateGradient or ChunkScan or ChunkScanGradient;
+        var random = new Philox(3, 0);
+        // Steps of a scan are positive and decays negative.
+        float[][] values = [.. item.Inputs.Select((input, index) => Values(input.Shape, random, isScan && index == 1 ? x => 0.1f + 0.1f * MathF.Abs(x) : isScan && index == 2 ? x => -MathF.Abs(x) : x => x))];
+        using var cpu = new CpuBackend();
+        double[][] exact;
+        using (new Scope())
+        {
+            Tensor[] inputs = [.. item.Inputs.Select((input, i) => cpu.Tensor(new TensorType(DType.F64, input.Shape), Array.ConvertAll(values[i], x => input.Type == DType.BF16 ? (double)(float)(BFloat16)x : x)))];
+            IPrimitive operation = item.Operation.Wide([.. item.Inputs.Select(input => new TensorType(input.Type, input.Shape))]) ?? item.Operation;
+            exact = [.. Tensor.Run(operation, cpu, inputs).Select(output => output.ToDoubles())];
+        }
+        foreach (Backend backend in (ReadOnlySpan<Backend>)[cpu, vulkan.Backend])
+        {
+            using var scope = new Scope();
+            Tensor[] inputs = [.. item.Inputs.Select((input, i) => backend.Tensor<float>(input.Shape, values[i]).Cast(input.Type))];
+            Tensor[] outputs = Tensor.Run(item.Operation, backend, inputs);
+            Assert.Equal(exact.Length, outputs.Length);
+            for (int i = 0; i < outputs.Length; i++)
+                Assert.True(RelativeError.Of(outputs[i].ToDoubles(), exact[i]) <= item.Tolerance, $"{name} on {backend.Name}, output {i}: {RelativeError.Of(outputs[i].ToDoubles(), exact[i]):e2}");
+        }
+    }
+
+    /// <summary>Cross entropy of logits of 16 bits has losses of F32, which differ from those of the same logits in F32 by nothing but the exponential.</summary>
+    [Theory, InlineData(96), InlineData(31)]
+    public void CrossEntropyOfRoundedLogits(int classes)
+    {
+        int[] labels = [3, -1, 30, 0, 17];
+        float[] logits = Values([5, classes], new Philox(5, 0), x => 4 * x);
+        foreach (Backend backend in (ReadOnlySpan<Backend>)[new CpuBackend(), vulkan.Backend])
+        {
+            using var scope = new Scope();
+            Tensor narrow = backend.Tensor<float>([5, classes], logits).Cast(DType.BF16), wide = narrow.Cast(DType.F32).Track(), target = backend.Tensor<int>([5], labels);
+            Tensor expected = wide.CrossEntropy(target), found = narrow.CrossEntropy(target);
+            Assert.Equal(DType.F32, found.DType);
+            Assert.True(RelativeError.Of(found.ToDoubles(), expected.ToDoubles()) < 1e-5);
+            Tensor leaf = backend.Tensor<float>([5, classes], logits).Track(), seed = backend.Tensor<float>([5], [1, 2, 3, 4, 5]);
+            Gradients rounded = leaf.Cast(DType.BF16).CrossEntropy(target).Backward(seed), full = expected.Backward(seed);
+            Assert.True(RelativeError.Of(rounded[leaf].ToDoubles(), full[wide].ToDoubles()) < OfOneRounding);
+        }
+    }
+
+    /// <summary>The gradient of logits takes their memory, unless somebody goes through the computation again.</summary>
+    [Theory, InlineData(DType.F32), InlineData(DType.BF16)]
+    public void GradientsOfLogitsTakeTheirPlace(DType type)
+    {
+        int[] labels = [1, 30, 0, 63];
+        foreach (Backend backend in (ReadOnlySpan<Backend>)[new CpuBackend(), vulkan.Backend])
+        {
+            using var scope = new Scope();
+            Tensor leaf = backend.Tensor<float>([4, 64], Values([4, 64], new Philox(6, 0), x => 3 * x)).Track(), target = backend.Tensor<int>([4], labels);
+            Tensor Losses() => (leaf * 2).Cast(type).CrossEntropy(target).Sum();
+            Tensor loss = Losses();
+            double[] first = loss.Backward(retain: true)[leaf].ToDoubles(), second = loss.Backward(retain: true)[leaf].ToDoubles();
+            Tensor once = Losses();
+            backend.ResetPeak();
+            long before = backend.LiveBytes;
+            double[] inPlace = once.Backward()[leaf].ToDoubles();
+            Assert.Equal(first, second);
+            Assert.Equal(first, inPlace);
+            // Of tensors as large as the logits there is the gradient of the leaf, and nothing for that of the logits. What the CPU widens is beside them for a while.
+            if (type == DType.F32)
+                Assert.InRange(backend.PeakBytes - before, 0, 2 * 4 * 64 * 4 + 200);
+        }
+    }
+
+    /// <summary>Gradients of a model with activations of BF16, through packed documents and carried states, are near those of the same model in float64.</summary>
+    [Theory, InlineData(false), InlineData(true)]
+    public void GradientsOfAModelAgreeWithDouble(bool recomputes)
+    {
+        var config = new Mamba2Config { Width = 32, Layers = 2, HeadSize = 16, StateSize = 16, VocabularySize = 40 };
+        int[] tokens = [.. Enumerable.Range(0, 2 * 70).Select(i => i * 17 % 40)], labels = [.. Enumerable.Range(0, 2 * 70).Select(i => i * 17 % 40 + 3 < 40 ? i * 17 % 40 + 3 : -1)];
+        using var cpu = new CpuBackend();
+        Dictionary<string, double[]> exact = Gradients(cpu, DType.F64, MatMulPrecision.Full);
+        foreach (Backend backend in (ReadOnlySpan<Backend>)[cpu, vulkan.Backend])
+        {
+            foreach ((string path, double[] found) in Gradients(backend, DType.F32, MatMulPrecision.Bfloat16))
+                Assert.True(RelativeError.Of(found, exact[path]) < 0.02, $"{path} on {backend.Name}: {RelativeError.Of(found, exact[path]):e2}");
+        }
+
+        Dictionary<string, double[]> Gradients(Backend backend, DType type, MatMulPrecision precision)
+        {
+            using var scope = new Scope();
+            var model = new Mamba2Model(config, backend, type, seed: 4) { Precision = precision, Recomputes = recomputes };
+            Tensor loss = model.Losses(backend.Tensor<int>([2, 70], tokens), backend.Tensor<int>([2, 70], labels)).Sum();
+            Gradients gradients = (loss * (1.0 / 100)).Backward();
+            return model.Parameters().ToDictionary(item => item.Path, item => gradients[item.Parameter.Value].ToDoubles());
+        }
+    }
+
+    /// <summary>Two trainings from one seed are one, bit for bit, with activations of BF16 too.</summary>
+    [Fact]
+    public void TrainingRepeats()
+    {
+        var config = new Mamba2Config { Width = 32, Layers = 2, HeadSize = 16, StateSize = 16, VocabularySize = 40 };
+        Assert.Equal(Losses(), Losses());
+
+        double[] Losses()
+        {
+            using var scope = new Scope();
+            var model = new Mamba2Model(config, vulkan.Backend, seed: 4) { Precision = MatMulPrecision.Bfloat16 };
+            int[] tokens = [.. Enumerable.Range(0, 131).Select(i => i * i % 40)];
+            var trainer = new Trainer(model, _ => new TokenBatch(tokens[..^1], tokens[1..]), 65, new LearningRateSchedule(1e-2, 100, 0, LearningRateDecay.Constant));
+            return [.. Enumerable.Range(0, 4).Select(_ => trainer.Step().Loss)];
+        }
+    }
+
+    private static float[] Values(Shape shape, Philox random, Func<float, float> map)
+    {
+        var values = new float[shape.Count];
+        for (int i = 0; i < values.Length; i++)
+            values[i] = map((float)(2 * random.NextDouble() - 1 + random.NextDouble() - 0.5));
+        return values;
+    }
+}
