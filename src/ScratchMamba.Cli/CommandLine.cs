@@ -21,8 +21,9 @@ public static partial class CommandLine
     /// <summary>All verbs.</summary>
     internal static IReadOnlyList<Verb> Verbs { get; } =
     [
-        QuickstartCommand.Create(), TrainCommand.Create(), GenerateCommand.Create(), EvaluateCommand.Create(), InspectCommand.Create(), VerifyCommand.Create(),
-        ConvertCommand.Create(), DataCommand.Create(), TokenizerCommand.Create(), ReportCommand.Create(), SweepCommand.Create(), StudyCommand.Create(), BenchCommand.Create(), DevicesCommand.Create(),
+        QuickstartCommand.Create(), TrainCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ServeCommand.Create(), EvaluateCommand.Create(), InspectCommand.Create(),
+        VerifyCommand.Create(), ConvertCommand.Create(), DataCommand.Create(), TokenizerCommand.Create(), ReportCommand.Create(), SweepCommand.Create(), StudyCommand.Create(),
+        BenchCommand.Create(), DevicesCommand.Create(),
     ];
 
     private static readonly RootCommand Root = CreateRoot();

@@ -51,10 +51,10 @@ internal static class CommonOptions
         _ => MatMulPrecision.Full,
     };
 
-    /// <summary>Text that is not empty; required unless there is a default.</summary>
-    public static Option<string> Text(string name, string description, string? value = null)
+    /// <summary>Text that is not empty; required unless there is a default or <paramref name="required"/> says otherwise.</summary>
+    public static Option<string> Text(string name, string description, string? value = null, bool required = true)
     {
-        var option = new Option<string>(name) { Description = description, Required = value is null };
+        var option = new Option<string>(name) { Description = description, Required = required && value is null };
         if (value is not null)
             option.DefaultValueFactory = _ => value;
         option.Validators.Add(result =>

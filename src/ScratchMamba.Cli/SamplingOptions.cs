@@ -47,7 +47,9 @@ internal sealed class SamplingOptions
     public Option[] All => [temperature, topK, topP, minP, typical, repetition, presence, frequency, bias, seed];
 
     /// <summary>What they say.</summary>
-    public Sampler Read(ParseResult parsed)
+    /// <param name="parsed">The command line.</param>
+    /// <param name="continued">The seed of a text that is continued, which holds unless another is given.</param>
+    public Sampler Read(ParseResult parsed, ulong? continued = null)
     {
         var biases = new Dictionary<int, double>();
         foreach (string given in parsed.GetValue(bias) ?? [])
@@ -63,7 +65,7 @@ internal sealed class SamplingOptions
             PresencePenalty = parsed.GetValue(presence),
             FrequencyPenalty = parsed.GetValue(frequency),
             LogitBias = biases,
-            Seed = parsed.GetValue(seed),
+            Seed = continued is { } before && parsed.GetResult(seed) is not { Implicit: false } ? before : parsed.GetValue(seed),
         };
     }
 

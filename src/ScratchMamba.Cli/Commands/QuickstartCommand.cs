@@ -67,7 +67,10 @@ internal static class QuickstartCommand
             const string Prompt = "    public static ";
             output.WriteLine("It writes:");
             var sampler = new Sampler { Temperature = 0.7, Seed = parsed.GetValue(seed) };
-            new GenerateCommand.Continuation(tokenizer, []).Write(Prompt, prompt => new Generator(model, sampler).Continue(prompt, 300, cancellation), output);
+            var shown = new ShownText(tokenizer, []);
+            output.Write(Prompt);
+            shown.Write(new Generator(model, sampler).Continue(tokenizer.Encode(System.Text.Encoding.UTF8.GetBytes(Prompt)), 300, cancellation), output);
+            output.WriteLine(shown.Finish());
             cancellation.ThrowIfCancellationRequested();
             output.WriteLine();
             Study(run, corpus, parsed.GetValue(device)!, output, cancellation);

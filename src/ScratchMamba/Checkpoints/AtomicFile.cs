@@ -32,6 +32,23 @@ public static class AtomicFile
         }
     }
 
+    /// <summary>Checks that a file can be written, before there is something to write. Leaves nothing behind.</summary>
+    /// <exception cref="CheckpointException">It is a folder, or its folder is missing or cannot be written to.</exception>
+    public static void CheckWritable(string path)
+    {
+        if (Directory.Exists(path))
+            throw new CheckpointException($"{path}: is a folder");
+        string partial = $"{path}.partial-{Guid.NewGuid():N}"[..^24];
+        try
+        {
+            using var probe = new FileStream(partial, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new CheckpointException($"{path}: cannot be written: {error.Message}", error);
+        }
+    }
+
     private static void Delete(string partial)
     {
         try

@@ -125,6 +125,18 @@ public abstract class WeightSource : IDisposable
     /// <summary>Reads stored bytes of a tensor, in row-major order, little-endian, from byte <paramref name="start"/> of the tensor on.</summary>
     protected internal abstract void ReadBytes(StoredTensor entry, long start, Span<byte> destination);
 
+    /// <summary>Writes a tensor's bytes as they are stored, a block at a time.</summary>
+    internal void CopyTo(StoredTensor entry, Stream target)
+    {
+        var bytes = new byte[BlockBytes];
+        for (long start = 0; start < entry.Bytes; start += bytes.Length)
+        {
+            Span<byte> part = bytes.AsSpan(0, (int)Math.Min(bytes.Length, entry.Bytes - start));
+            ReadBytes(entry, start, part);
+            target.Write(part);
+        }
+    }
+
     /// <summary>Values that are stored as they are wanted go straight to their place.</summary>
     private void ReadPlain(StoredTensor entry, Span<float> destination)
     {

@@ -57,7 +57,7 @@ public sealed record WeightToSave(string Name, StoredType Type, Shape Shape, Act
     {
         if (type == entry.Type)
         {
-            Copy(source, entry, stream);
+            source.CopyTo(entry, stream);
             return;
         }
         if (type == StoredType.F64)
@@ -89,17 +89,6 @@ public sealed record WeightToSave(string Name, StoredType Type, Shape Shape, Act
     }
 
     private static StoredType Stored(DType type) => Enum.Parse<StoredType>(type.ToString());
-
-    private static void Copy(WeightSource source, StoredTensor entry, Stream stream)
-    {
-        var bytes = new byte[1 << 16];
-        for (long start = 0; start < entry.Bytes; start += bytes.Length)
-        {
-            Span<byte> part = bytes.AsSpan(0, (int)Math.Min(bytes.Length, entry.Bytes - start));
-            source.ReadBytes(entry, start, part);
-            stream.Write(part);
-        }
-    }
 
     private static unsafe void WriteElements<T>(Stream stream, ReadOnlySpan<T> values) where T : unmanaged
     {

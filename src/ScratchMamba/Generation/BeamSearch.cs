@@ -33,8 +33,9 @@ public sealed class BeamSearch(Mamba2Model model, int beams, double lengthPenalt
         using var current = new Holder();
         (Tensor logits, Mamba2State state) = current.Replace(() =>
         {
-            Mamba2State first = model.EmptyState(1);
-            return (Generator.Prefill(model, prompt, first), first);
+            using var session = new Session(model);
+            session.Read(prompt);
+            return (session.Logits(), session.State.Copy());
         });
         Beam[] alive = [new([], 0)];
         Beam? best = null;

@@ -1,15 +1,10 @@
 using ScratchMamba.Mamba2;
-using ScratchMamba.Tensors;
-using ScratchMamba.Tensors.Autograd;
 
 namespace ScratchMamba.Generation;
 
-/// <summary>Continues token sequences with a model: reads the prompt at once, then one token after the other with a state of constant size.</summary>
+/// <summary>Continues token sequences with a model: reads the prompt in large pieces, then one token after the other with a state of constant size.</summary>
 public sealed class Generator(Mamba2Model model, Sampler sampler)
 {
-    // A prompt is read in pieces, so that its length does not matter for memory.
-    private const int PrefillLength = 1024;
-
     // Tokens that a device makes without asking the host: enough to hide the host, few enough to look like a stream.
     private const int Burst = 8;
 
@@ -26,70 +21,47 @@ public sealed class Generator(Mamba2Model model, Sampler sampler)
         return Run(prompt, count, cancellation);
     }
 
-    /// <summary>Throws unless a model can read a prompt.</summary>
-    internal static void CheckPrompt(Mamba2Model model, int[] prompt)
+    /// <summary>The tokens that follow a text, one after the other; each is part of it when it is given.</summary>
+    /// <param name="session">The text, of at least one token.</param>
+    /// <param name="count">How many tokens to generate.</param>
+    /// <param name="cancellation">Ends the continuation early.</param>
+    public IEnumerable<int> Continue(Session session, int count, CancellationToken cancellation = default)
     {
-        if (prompt.Length == 0)
-            throw new ArgumentException("A prompt needs at least one token.");
-        foreach (int token in prompt)
-        {
-            if ((uint)token >= (uint)model.Config.VocabularySize)
-                throw new ArgumentException($"The prompt's token {token} is outside the model's vocabulary of {model.Config.VocabularySize}.");
-        }
+        for (int made = 0; made < count && !cancellation.IsCancellationRequested; made++)
+            yield return session.Next(sampler);
     }
 
-    /// <summary>Reads tokens in pieces, advances the state in place, and gives the logits of what follows, [1, vocabulary].</summary>
-    internal static Tensor Prefill(Mamba2Model model, ReadOnlySpan<int> tokens, Mamba2State state)
+    /// <summary>Throws unless a model can read a prompt.</summary>
+    internal static void CheckPrompt(Mamba2Model model, ReadOnlySpan<int> prompt)
     {
-        Tensor? logits = null;
-        for (int start = 0; start < tokens.Length; start += PrefillLength)
-        {
-            using var scope = new Scope();
-            ReadOnlySpan<int> piece = tokens.Slice(start, Math.Min(PrefillLength, tokens.Length - start));
-            (logits, Mamba2State after) = model.Prefill(model.Backend.Tensor([1, piece.Length], piece), state);
-            state.CopyFrom(after);
-            scope.Keep(logits);
-        }
-        return logits!;
+        if (prompt.IsEmpty)
+            throw new ArgumentException("A prompt needs at least one token.");
+        Session.CheckTokens(model, prompt);
     }
 
     private IEnumerable<int> Run(int[] prompt, int count, CancellationToken cancellation)
     {
-        // Between two tokens the caller may open and close scopes of its own: the state belongs to none of them.
-        using Scope home = Scope.Apart();
-        Mamba2State state = model.EmptyState(1);
-        home.Own(state.Tensors);
-        TokenHistory? history = sampler.NeedsHistory ? new TokenHistory() : null;
-        history?.Read(prompt);
-        int next = Advance(prompt, state, 0, history);
+        using var session = new Session(model);
+        session.Read(prompt);
         int made = 0;
-        if (model.Backend.IsQueued && model.StepsAlike && sampler.TakesLargest && count > Burst)
+        // Several tokens are made before it is known whether the first is wanted, so the text is nobody else's.
+        if (model.Backend.IsQueued && model.StepsAlike && sampler.TakesLargest && count > Burst && !cancellation.IsCancellationRequested)
         {
-            using var greedy = new GreedyBurst(model, state, next, Burst);
-            for (; made + Burst < count && !cancellation.IsCancellationRequested; made += Burst)
+            int next = session.Next(sampler);
+            made++;
+            yield return next;
+            using var greedy = new GreedyBurst(model, session.State, next, Burst);
+            for (; made + Burst <= count && !cancellation.IsCancellationRequested; made += Burst)
             {
-                yield return next;
-                int[] tokens = greedy.Run();
-                for (int i = 0; i + 1 < Burst; i++)
-                    yield return tokens[i];
-                next = tokens[^1];
+                foreach (int token in greedy.Run())
+                {
+                    session.MarkRead();
+                    session.Write(token);
+                    yield return token;
+                }
             }
         }
-        for (; made < count && !cancellation.IsCancellationRequested; made++)
-        {
-            yield return next;
-            if (made + 1 < count)
-                next = Advance([next], state, made + 1, history);
-        }
-    }
-
-    private int Advance(ReadOnlySpan<int> tokens, Mamba2State state, long position, TokenHistory? history)
-    {
-        using var scope = new Scope();
-        using var pause = Differentiation.Pause();
-        Tensor logits = tokens.Length == 1 ? model.StepInPlace(model.Backend.Tensor([1], tokens), state) : Prefill(model, tokens, state);
-        int next = sampler.Next(logits.ToDoubles(), position, history: history);
-        history?.Write(next);
-        return next;
+        foreach (int token in Continue(session, count - made, cancellation))
+            yield return token;
     }
 }

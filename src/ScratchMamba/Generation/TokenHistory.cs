@@ -12,6 +12,17 @@ public sealed class TokenHistory
     /// <summary>How often each token stands in the continuation.</summary>
     public IReadOnlyDictionary<int, int> Written => written;
 
+    internal TokenHistory Copy() => Of(seen, written);
+
+    internal static TokenHistory Of(IEnumerable<int> seen, IEnumerable<KeyValuePair<int, int>> written)
+    {
+        var history = new TokenHistory();
+        history.seen.UnionWith(seen);
+        foreach ((int token, int count) in written)
+            history.written[token] = count;
+        return history;
+    }
+
     /// <summary>Counts a prompt.</summary>
     public void Read(ReadOnlySpan<int> prompt)
     {

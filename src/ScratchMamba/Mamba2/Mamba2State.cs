@@ -49,6 +49,27 @@ public sealed class Mamba2State(IReadOnlyList<LayerState> layers)
     /// <summary>The same state without its history: no gradient passes through it.</summary>
     public Mamba2State Detach() => new([.. layers.Select(layer => layer.With([.. layer.Tensors.Select(tensor => tensor.Detach())]))]);
 
+    /// <summary>The same state in memory of its own.</summary>
+    public Mamba2State Copy() => Stack([this]);
+
+    /// <summary>The sequences of several states as those of one, in order. The states must have been made by models alike; positions that a cure counts are those of the first.</summary>
+    internal static Mamba2State Stack(IReadOnlyList<Mamba2State> states) => new(
+    [
+        .. states[0].Layers.Select((first, layer) =>
+        {
+            Tensor[][] parts = [.. states.Select(state => state.Layers[layer].Tensors.ToArray())];
+            // A copy even of a single one, which Concatenate as a function would return as it is.
+            return first.With([.. Enumerable.Range(0, parts[0].Length).Select(i => Tensor.Apply(new Concatenate(0), [.. parts.Select(part => part[i])]))]);
+        }),
+    ]);
+
+    /// <summary>Some of the sequences, in memory of their own.</summary>
+    internal Mamba2State Rows(ReadOnlySpan<int> rows)
+    {
+        Tensor indices = layers[0].Recurrent.Backend.Tensor([rows.Length], rows);
+        return new([.. layers.Select(layer => layer.With([.. layer.Tensors.Select(tensor => tensor.Gather(indices))]))]);
+    }
+
     /// <summary>Takes over another state's values in place.</summary>
     /// <exception cref="ArgumentException">The states are not alike.</exception>
     public void CopyFrom(Mamba2State other)
