@@ -119,7 +119,7 @@ public static class Checkpoint
     /// <summary>Writes a model's files into a folder that has none; of one that is adapted, the adapters only.</summary>
     internal static void Write(Mamba2Model model, string folder, long shardBytes, Tokenizer? tokenizer)
     {
-        WriteJson(HuggingFaceConfig.Write(model.Config, model.DType == DType.F64 ? "float64" : "float32"), Path.Combine(folder, ConfigFile));
+        WriteJson(HuggingFaceConfig.Write(model.Config, model.DType == DType.F64 ? "float64" : "float32", tokenizer), Path.Combine(folder, ConfigFile));
         if (model.Adaptation is not null)
         {
             AdapterFile.Write(model, folder);

@@ -57,7 +57,7 @@ public static class Conversion
             if (format == ModelFormat.HuggingFace)
             {
                 string name = main switch { StoredType.F16 => "float16", StoredType.BF16 => "bfloat16", StoredType.F64 => "float64", _ => "float32" };
-                Checkpoint.WriteJson(HuggingFaceConfig.Write(model.Config, name), Path.Combine(partial, Checkpoint.ConfigFile));
+                Checkpoint.WriteJson(HuggingFaceConfig.Write(model.Config, name, TokenizerIfReadable(input)), Path.Combine(partial, Checkpoint.ConfigFile));
                 SafetensorsWriter.WriteFolder(partial, weights, new Dictionary<string, string> { ["format"] = "pt" });
             }
             else
@@ -129,6 +129,19 @@ public static class Conversion
         return config.VocabularySize == tokenizer.VocabularySize
             ? new BpeTokenizer(new BpeModel { Tokens = [.. Enumerable.Range(0, 256).Select(value => ByteAlphabet.CharacterOf((byte)value).ToString())], Merges = [] })
             : null;
+    }
+
+    /// <summary>What a configuration says of it is a courtesy; one that cannot be read here is copied all the same.</summary>
+    private static Tokenizer? TokenizerIfReadable(string input)
+    {
+        try
+        {
+            return Checkpoint.LoadTokenizer(input);
+        }
+        catch (CheckpointException)
+        {
+            return null;
+        }
     }
 
     private static void CopyTokenizer(string input, string folder)

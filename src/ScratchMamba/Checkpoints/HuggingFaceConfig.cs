@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using ScratchMamba.Mamba2;
+using ScratchMamba.Tokenizers;
 
 namespace ScratchMamba.Checkpoints;
 
@@ -68,7 +69,10 @@ internal static class HuggingFaceConfig
     }
 
     /// <summary>Writes a configuration.</summary>
-    public static JsonObject Write(Mamba2Config config, string elementType)
+    /// <param name="config">The sizes and options.</param>
+    /// <param name="elementType">How PyTorch calls the weights' type.</param>
+    /// <param name="tokenizer">What makes tokens for the model; null where that is not known.</param>
+    public static JsonObject Write(Mamba2Config config, string elementType, Tokenizer? tokenizer = null)
     {
         var json = new JsonObject
         {
@@ -98,8 +102,8 @@ internal static class HuggingFaceConfig
             ["time_step_max"] = config.TimeStepMax,
             ["time_step_floor"] = config.TimeStepFloor,
             ["tie_word_embeddings"] = config.TiedEmbeddings,
-            ["bos_token_id"] = null,
-            ["eos_token_id"] = null,
+            ["bos_token_id"] = tokenizer?.PromptStart is [var first, ..] ? first : null,
+            ["eos_token_id"] = tokenizer?.EndOfText,
             ["pad_token_id"] = null,
         };
         // The limits' default, [0, ∞), is left out: JSON has no infinity.

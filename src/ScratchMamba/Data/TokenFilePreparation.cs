@@ -145,7 +145,7 @@ public sealed class TokenFilePreparation
         if (tokenizer is not BpeTokenizer pairs)
             return new byte[SHA256.HashSizeInBytes];
         using var stream = new MemoryStream();
-        TokenizerJson.Write(stream, pairs.Model);
+        TokenizerJsonWriter.Write(stream, pairs.Model);
         return SHA256.HashData(stream.ToArray());
     }
 

@@ -61,7 +61,7 @@ public sealed class BpeTokenizer : Tokenizer
 
     /// <summary>Writes a <c>tokenizer.json</c> that is read as the same tokenizer, here and by Hugging Face's tokenizers; whole or not at all.</summary>
     /// <exception cref="CheckpointException">It cannot be written.</exception>
-    public void Save(string path) => TokenizerJson.Write(path, Model);
+    public void Save(string path) => TokenizerJsonWriter.Write(path, Model);
 
     /// <inheritdoc/>
     /// <remarks>Bytes that are not UTF-8 are encoded like any others and come back the same.</remarks>

@@ -30,7 +30,7 @@ public sealed class ChatTemplate
     /// <exception cref="FormatException">The template uses what is not supported; the message names it.</exception>
     public static ChatTemplate? Load(string path, Tokenizer tokenizer)
     {
-        path = AtomicFolder.Current(path);
+        path = Checkpoint.Current(path);
         string? begin = NameOf(tokenizer, tokenizer.PromptStart is [var first, ..] ? first : null), end = NameOf(tokenizer, tokenizer.EndOfText);
         if (File.Exists(path) && InputFile.Beginning(path, 4) is [(byte)'G', (byte)'G', (byte)'U', (byte)'F'])
         {

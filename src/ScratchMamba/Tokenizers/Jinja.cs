@@ -10,7 +10,7 @@ namespace ScratchMamba.Tokenizers;
 internal sealed partial class Jinja
 {
     // Templates come from files: these bound what one can cost.
-    private const int MostLength = 1 << 16, MostDepth = 64, MostSteps = 1_000_000, MostCharacters = 1 << 26;
+    private const int MostLength = 1 << 16, MostDepth = 64, MostSteps = 1_000_000, MostCharacters = 1 << 22;
 
     private delegate object? Expression(Run run);
 
@@ -305,8 +305,8 @@ internal sealed partial class Jinja
             {
                 ("%", long a, long b) when b != 0 => (a % b + b) % b,
                 ("+", long a, long b) => a + b,
-                ("+", string a, string b) => a + b,
-                ("~", var a, var b) => Shown(a) + Shown(b),
+                ("+", string a, string b) => Joined(a, b),
+                ("~", var a, var b) => Joined(Shown(a), Shown(b)),
                 _ => throw new FormatException($"'{sign}' is used with what it does not go with"),
             };
         }
@@ -415,6 +415,8 @@ internal sealed partial class Jinja
         object?[] items => items.Length > 0,
         _ => true,
     };
+
+    private static string Joined(string first, string second) => (long)first.Length + second.Length <= MostCharacters ? first + second : throw new FormatException("it does not come to an end");
 
     private static string Shown(object? value) => value switch
     {

@@ -85,6 +85,60 @@ public sealed class GgufTests : IDisposable
     }
 
     [Fact]
+    public void PairsWithScoresAreMergedByThem()
+    {
+        // Characters, then all that two or three of them make, each with a score of its own.
+        string[] letters = ["▁", "a", "b", "c", "é"];
+        var random = new Random(6);
+        string[] merged = [.. Enumerable.Range(0, 60).Select(_ => string.Concat(Enumerable.Range(0, random.Next(2, 4)).Select(_ => letters[random.Next(letters.Length)]))).Distinct()];
+        string[] tokens = ["<unk>", "<s>", "</s>", "<tool>", .. Enumerable.Range(0, 256).Select(value => $"<0x{value:X2}>"), .. letters, .. merged];
+        int[] types = [2, 3, 3, 4, .. Enumerable.Repeat(6, 256), .. Enumerable.Repeat(1, letters.Length + merged.Length)];
+        float[] scores = [.. tokens.Select((_, id) => id < 260 ? 0 : -(float)(id * 37 % 101) - id / 1000f)];
+        string path = folder.File("pairs.gguf");
+        using (var writer = new GgufWriter())
+        {
+            writer.Put("tokenizer.ggml.model", "llama");
+            writer.Put("tokenizer.ggml.tokens", tokens);
+            writer.Put("tokenizer.ggml.token_type", types);
+            writer.Put("tokenizer.ggml.scores", scores);
+            writer.Put("tokenizer.ggml.unknown_token_id", 0u);
+            writer.Put("tokenizer.ggml.bos_token_id", 1u);
+            writer.Put("tokenizer.ggml.eos_token_id", 2u);
+            writer.Write(path, []);
+        }
+        ScratchMamba.Tokenizers.Tokenizer tokenizer = Checkpoint.LoadTokenizer(path);
+        Assert.Equal((1, 2), (Assert.Single(tokenizer.PromptStart), tokenizer.EndOfText));
+        for (int i = 0; i < 300; i++)
+        {
+            string text = string.Concat(Enumerable.Range(0, random.Next(1, 20)).Select(_ => (new[] { " ", "a", "b", "c", "é", "z", "\n", "😀" })[random.Next(8)]));
+            int[] encoded = tokenizer.Encode(Encoding.UTF8.GetBytes(text));
+            Assert.Equal(Pairs(text, tokens, scores), encoded);
+            Assert.Equal(text, Encoding.UTF8.GetString(tokenizer.Decode(encoded.AsSpan())));
+        }
+        Assert.Equal([3], tokenizer.Encode("<tool>"u8));
+    }
+
+    /// <summary>SentencePiece, step by step: of all neighbours that make a token those with the largest score become one, the leftmost of equals.</summary>
+    private static int[] Pairs(string text, string[] tokens, float[] scores)
+    {
+        List<string> symbols = [.. ("▁" + text.Replace(' ', '▁')).EnumerateRunes().Select(rune => rune.ToString())];
+        while (true)
+        {
+            int best = -1;
+            float score = float.NegativeInfinity;
+            for (int i = 0; i + 1 < symbols.Count; i++)
+            {
+                if (Array.IndexOf(tokens, symbols[i] + symbols[i + 1]) is >= 260 and int id && scores[id] > score)
+                    (best, score) = (i, scores[id]);
+            }
+            if (best < 0)
+                return [.. symbols.SelectMany(symbol => Array.IndexOf(tokens, symbol) is >= 0 and int id ? [id] : Encoding.UTF8.GetBytes(symbol).Select(value => 4 + value).ToArray())];
+            symbols[best] += symbols[best + 1];
+            symbols.RemoveAt(best + 1);
+        }
+    }
+
+    [Fact]
     public void FaultsAreNamed()
     {
         Refused(Header(1, 0, 0), "version 1");

@@ -84,6 +84,24 @@ public sealed class SafetensorsTests : IDisposable
     }
 
     [Fact]
+    public void AFileOfTenGigabytesIsOpenedWithoutReadingIt()
+    {
+        string path = folder.File("large.safetensors");
+        using (FileStream stream = File.Create(path))
+        {
+            // A sparse file: nothing of this size is written, and nothing of it read.
+            const string Header = """{"a":{"dtype":"F32","shape":[2500,1000000],"data_offsets":[0,10000000000]},"b":{"dtype":"F32","shape":[2],"data_offsets":[10000000000,10000000008]}}""";
+            stream.Write(Bytes((ulong)Header.Length, Header, 0));
+            stream.SetLength(stream.Length + 10_000_000_008);
+        }
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        using WeightSource file = WeightSource.Open(path);
+        Assert.Equal(10_000_000_000, file.Entry("a").Bytes);
+        Assert.Equal([0, 0], file.ReadFloats("b"));
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 1 << 20);
+    }
+
+    [Fact]
     public void AMissingFileOrTensorIsNamed()
     {
         Assert.Contains("no.safetensors", Assert.Throws<CheckpointException>(() => WeightSource.Open(folder.File("no.safetensors"))).Message, StringComparison.Ordinal);

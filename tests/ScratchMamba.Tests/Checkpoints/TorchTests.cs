@@ -83,6 +83,15 @@ public sealed class TorchTests : IDisposable
         AssertFault(folder.File("m.bin"), "larger than");
     }
 
+    [Theory]
+    [InlineData("}q\0X\x01\0\0\0ah\0s.")]
+    [InlineData("}q\0(X\x01\0\0\0a(h\0h\0tq\x01h\x01X\x01\0\0\0bh\0u.")]
+    public void APickleThatHoldsItselfComesToAnEnd(string pickle)
+    {
+        Zip(("m/data.pkl", [0x80, 2, .. Encoding.Latin1.GetBytes(pickle)]));
+        AssertFault(folder.File("m.bin"));
+    }
+
     [Fact]
     public void AZipThatIsNotOfTorchIsRefused()
     {

@@ -109,6 +109,7 @@ public sealed partial class VerbTests(SmallModel small) : IClassFixture<SmallMod
         Assert.Contains("bits per byte", Run.Of([.. train, "--tokenizer", tokenizer]).Succeeds().Output, StringComparison.Ordinal);
         Run.Of(["train", "--data", small.Text, "--out", folder.File("other"), .. SmallModel.Tiny, "--tokenizer", small.Model]).IsMisuseSaying("--tokenizer", "no tokenizer.json");
         Assert.Equal(304, Checkpoint.LoadConfig(model).VocabularySize);
+        Assert.Contains("\"eos_token_id\": 0", File.ReadAllText(Path.Combine(model, "config.json")), StringComparison.Ordinal);
         Assert.Equal(File.ReadAllBytes(tokenizer), File.ReadAllBytes(Path.Combine(RunFolder.Newest(model)!, "tokenizer.json")));
         Run.Of("train", "--resume", "--out", model, "--steps", "4").Succeeds();
         Assert.Equal(304, Checkpoint.LoadConfig(model).VocabularySize);
@@ -141,6 +142,27 @@ public sealed partial class VerbTests(SmallModel small) : IClassFixture<SmallMod
         Run.Of([.. generate, "--stop", ""]).IsMisuseSaying("--stop is empty");
         Run.Of([.. generate, "--logit-bias", "x"]).IsMisuseSaying("--logit-bias", "'x'");
         Run.Of([.. generate, "--logit-bias", "999=1"]).FailsSaying("token 999", "256");
+    }
+
+    [Fact]
+    public void GenerateGoesOnFromAState()
+    {
+        string file = folder.File("text.state");
+        string[] generate = ["generate", "--model", small.Model, "--temperature", "1.5", "--repetition-penalty", "1.1", "--top-k", "0"];
+        string whole = Run.Of([.. generate, "--prompt", "line 1", "-n", "50", "--seed", "7"]).Succeeds().Output;
+        string first = Run.Of([.. generate, "--prompt", "line 1", "-n", "19", "--seed", "7", "--save-state", file]).Succeeds().Output;
+        string second = Run.Of([.. generate, "--load-state", file, "-n", "20", "--save-state", file]).Succeeds().Output, third = Run.Of([.. generate, "--load-state", file, "-n", "11"]).Succeeds().Output;
+        // Half a character at an end waits for the next part.
+        Assert.Equal(whole, first[..^Environment.NewLine.Length] + second[..^Environment.NewLine.Length] + third);
+        Assert.StartsWith("and then", Run.Of([.. generate, "--load-state", file, "--prompt", "and then", "-n", "3"]).Succeeds().Output, StringComparison.Ordinal);
+        Assert.NotEqual(third, Run.Of([.. generate, "--load-state", file, "-n", "11", "--seed", "8"]).Succeeds().Output);
+        Run.Of(generate).IsMisuseSaying("--prompt is missing");
+        Run.Of("generate", "--model", small.Model, "--prompt", "x", "--beams", "2", "--save-state", file).IsMisuseSaying("--beams");
+        Run.Of([.. generate, "--load-state", folder.File("missing")]).FailsSaying("missing", "cannot be opened");
+        Run.Of([.. generate, "--prompt", "x", "--save-state", folder.File("no/such")]).FailsSaying("no/such", "cannot be written");
+        Run.Of([.. generate, "--prompt", "x", "--save-state", folder.Path]).FailsSaying("is a folder");
+        Run.Of([.. generate, "--load-state", file, "--cure", "window=9"]).FailsSaying("--cure none", "--cure window=9");
+        Run.Of([.. generate, "--load-state", file, "--type", "bf16"]).FailsSaying("another model");
     }
 
     private string Copy(string model)

@@ -223,7 +223,7 @@ public sealed class BpeTests : IDisposable
     {
         byte[] whole = File.ReadAllBytes(Golden.File("tokenizer/byte-level.json"));
         string path = folder.File("tokenizer.json");
-        Properties.ForAll(200, (choices, seed) =>
+        Properties.ForAll(1000, (choices, seed) =>
         {
             var random = new Random(seed);
             byte[] damaged = [.. whole];
