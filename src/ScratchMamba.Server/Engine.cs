@@ -76,6 +76,7 @@ internal sealed class Engine : IDisposable
 
     private void Run()
     {
+        string end = "The server is stopping.";
         try
         {
             while (WaitForWork())
@@ -85,14 +86,16 @@ internal sealed class Engine : IDisposable
                 RemoveDone();
             }
         }
-        finally
+        catch (Exception fault)
         {
-            lock (gate)
-                isClosed = true;
-            FailAll("The server is stopping.");
-            foreach (SessionBatch batch in batches)
-                batch.Dispose();
+            // Those who wait are told, and /health says that no more is taken on.
+            end = fault.Message;
         }
+        lock (gate)
+            isClosed = true;
+        FailAll(end);
+        foreach (SessionBatch batch in batches)
+            batch.Dispose();
     }
 
     /// <summary>Whether there is anything left to do; waits until there is.</summary>
@@ -207,8 +210,15 @@ internal sealed class Engine : IDisposable
             }
             catch (Exception fault)
             {
+                // What has become of the states is not known.
+                batches.Remove(batch);
+                batch.Dispose();
                 foreach (RunningText text in texts)
+                {
                     text.Fail(fault.Message);
+                    running.Remove(text.Session);
+                    text.Session.Dispose();
+                }
             }
         }
     }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Reflection;
 using System.Text.RegularExpressions;
 using ScratchMamba.Checkpoints;
@@ -163,6 +164,16 @@ public sealed partial class VerbTests(SmallModel small) : IClassFixture<SmallMod
         Run.Of([.. generate, "--prompt", "x", "--save-state", folder.Path]).FailsSaying("is a folder");
         Run.Of([.. generate, "--load-state", file, "--cure", "window=9"]).FailsSaying("--cure none", "--cure window=9");
         Run.Of([.. generate, "--load-state", file, "--type", "bf16"]).FailsSaying("another model");
+    }
+
+    [Fact]
+    public async Task GenerateEndsWhenNobodyReadsItAnyMore()
+    {
+        using Process process = Run.Start(null, "generate", "--model", small.Model, "--prompt", "line", "-n", int.MaxValue.ToString());
+        await process.StandardOutput.ReadAsync(new char[20]);
+        process.StandardOutput.Close();
+        await process.WaitForExitAsync().WaitAsync(TimeSpan.FromMinutes(1));
+        Assert.Equal(CommandLine.Failed, process.ExitCode);
     }
 
     private string Copy(string model)
