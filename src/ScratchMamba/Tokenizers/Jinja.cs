@@ -28,8 +28,6 @@ internal sealed partial class Jinja
             throw new FormatException($"it is longer than {MostLength} characters");
         Divide(template);
         body = Block();
-        if (at < parts.Count)
-            throw new FormatException($"there is a '{parts[at].Text}' where none is open");
     }
 
     public string Render(IReadOnlyDictionary<string, object?> values)
@@ -114,6 +112,7 @@ internal sealed partial class Jinja
                 "for" => For(),
                 "if" => If(),
                 "set" => Set(),
+                "endfor" or "endif" or "else" or "elif" => throw new FormatException($"there is an '{words[0]}' where none is open"),
                 var other => throw new FormatException($"'{other}' is not supported"),
             });
         }

@@ -110,7 +110,7 @@ public sealed partial class VerbTests(SmallModel small) : IClassFixture<SmallMod
         Assert.Contains("bits per byte", Run.Of([.. train, "--tokenizer", tokenizer]).Succeeds().Output, StringComparison.Ordinal);
         Run.Of(["train", "--data", small.Text, "--out", folder.File("other"), .. SmallModel.Tiny, "--tokenizer", small.Model]).IsMisuseSaying("--tokenizer", "no tokenizer.json");
         Assert.Equal(304, Checkpoint.LoadConfig(model).VocabularySize);
-        Assert.Contains("\"eos_token_id\": 0", File.ReadAllText(Path.Combine(model, "config.json")), StringComparison.Ordinal);
+        Assert.Contains("\"eos_token_id\": 0", File.ReadAllText(Path.Combine(Checkpoint.Current(model), "config.json")), StringComparison.Ordinal);
         Assert.Equal(File.ReadAllBytes(tokenizer), File.ReadAllBytes(Path.Combine(RunFolder.Newest(model)!, "tokenizer.json")));
         Run.Of("train", "--resume", "--out", model, "--steps", "4").Succeeds();
         Assert.Equal(304, Checkpoint.LoadConfig(model).VocabularySize);

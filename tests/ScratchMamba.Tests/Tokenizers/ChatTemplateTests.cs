@@ -35,6 +35,7 @@ public class ChatTemplateTests
     [InlineData("{% if x %}", "'endif' is missing")]
     [InlineData("{% for x in messages %}", "'endfor' is missing")]
     [InlineData("{% endfor %}", "'endfor' where none is open")]
+    [InlineData("{% for x in messages %}{% endif %}", "'endif' where none is open")]
     [InlineData("{{ 'a' + }}", "ends too early")]
     [InlineData("{{ }}", "empty")]
     public void WhatIsNotSupportedIsNamed(string template, string words)
