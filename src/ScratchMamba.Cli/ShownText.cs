@@ -1,3 +1,4 @@
+using System.Text;
 using ScratchMamba.Generation;
 using ScratchMamba.Tokenizers;
 
@@ -14,6 +15,15 @@ internal sealed class ShownText(Tokenizer tokenizer, string[] stops, bool ignore
 
     /// <summary>The token that ends the text; null for none.</summary>
     public int? End => ignoresEnd ? null : tokenizer.EndOfText;
+
+    /// <summary>What follows a prompt, whole.</summary>
+    public static string After(string prompt, Tokenizer tokenizer, Func<int[], IEnumerable<int>> continued)
+    {
+        using var text = new StringWriter();
+        var shown = new ShownText(tokenizer, []);
+        shown.Write(continued([.. tokenizer.PromptStart, .. tokenizer.Encode(Encoding.UTF8.GetBytes(prompt))]), text);
+        return text + shown.Finish();
+    }
 
     /// <summary>Begins after tokens that were shown before, of which the last may be half a character.</summary>
     public void Follow(IEnumerable<int> tokens)

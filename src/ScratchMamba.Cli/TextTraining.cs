@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using ScratchMamba.Cli.Commands;
 using ScratchMamba.Data;
 using ScratchMamba.Generation;
 using ScratchMamba.Mamba2;
@@ -162,10 +161,8 @@ internal sealed record TextTraining
     private (string Prompt, string Text) Write(CancellationToken cancellation)
     {
         string prompt = Prompt ?? System.Text.Encoding.UTF8.GetString(Tokenizer.Decode(Data.HeldOut.AsSpan(0, Math.Min(PromptTokens, Data.HeldOut.Length))));
-        using var text = new StringWriter();
         var sampler = new Sampler { Temperature = 0.8, Seed = Seed };
-        new GenerateCommand.Continuation(Tokenizer, []).Write(prompt, tokens => new Generator(Model, sampler).Continue(tokens, SampleLength, cancellation), text);
-        return (prompt, text.ToString()[prompt.Length..]);
+        return (prompt, ShownText.After(prompt, Tokenizer, tokens => new Generator(Model, sampler).Continue(tokens, SampleLength, cancellation)));
     }
 
     /// <summary>Computes the gradient of one batch a few times, of which the fastest counts, and says how long the training will take; where that is worth the time.</summary>

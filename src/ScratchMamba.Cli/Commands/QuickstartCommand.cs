@@ -67,10 +67,7 @@ internal static class QuickstartCommand
             const string Prompt = "    public static ";
             output.WriteLine("It writes:");
             var sampler = new Sampler { Temperature = 0.7, Seed = parsed.GetValue(seed) };
-            var shown = new ShownText(tokenizer, []);
-            output.Write(Prompt);
-            shown.Write(new Generator(model, sampler).Continue(tokenizer.Encode(System.Text.Encoding.UTF8.GetBytes(Prompt)), 300, cancellation), output);
-            output.WriteLine(shown.Finish());
+            output.WriteLine(Prompt + ShownText.After(Prompt, tokenizer, tokens => new Generator(model, sampler).Continue(tokens, 300, cancellation)));
             cancellation.ThrowIfCancellationRequested();
             output.WriteLine();
             Study(run, corpus, parsed.GetValue(device)!, output, cancellation);
