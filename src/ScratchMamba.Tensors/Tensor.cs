@@ -1,4 +1,6 @@
+using System.Buffers;
 using System.Diagnostics;
+using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using ScratchMamba.Tensors.Autograd;
 
@@ -96,6 +98,21 @@ public sealed class Tensor
         _ => Array.ConvertAll(ToArray<int>(), x => (double)x),
     };
 
+    /// <summary>Copies the elements of a tensor of F32 or F64 to the host.</summary>
+    /// <exception cref="ArgumentException">The element type is another, or the lengths differ.</exception>
+    public void ReadDoubles(Span<double> destination)
+    {
+        if (DType != DType.F32)
+        {
+            Read(destination);
+            return;
+        }
+        float[] values = ArrayPool<float>.Shared.Rent(destination.Length);
+        Read(values.AsSpan(0, destination.Length));
+        TensorPrimitives.ConvertTruncating(values.AsSpan(0, destination.Length), destination);
+        ArrayPool<float>.Shared.Return(values);
+    }
+
     /// <summary>The one element of a tensor that has one.</summary>
     public double Item() => Count == 1 ? ToDoubles()[0] : throw new ArgumentException($"Item needs a tensor with one element; this one is {Type}.");
 
@@ -108,6 +125,21 @@ public sealed class Tensor
         Backend.ThrowIfCapturing("written");
         Storage.Version++;
         Backend.Write(Storage, MemoryMarshal.AsBytes(values));
+    }
+
+    /// <summary>Replaces the elements of a tensor of F32 or F64 in place.</summary>
+    /// <exception cref="ArgumentException">The element type is another, or the lengths differ.</exception>
+    public void WriteDoubles(ReadOnlySpan<double> values)
+    {
+        if (DType != DType.F32)
+        {
+            Write(values);
+            return;
+        }
+        float[] rounded = ArrayPool<float>.Shared.Rent(values.Length);
+        TensorPrimitives.ConvertTruncating(values, rounded.AsSpan(0, values.Length));
+        Write<float>(rounded.AsSpan(0, values.Length));
+        ArrayPool<float>.Shared.Return(rounded);
     }
 
     /// <summary>Runs an operation with one output.</summary>

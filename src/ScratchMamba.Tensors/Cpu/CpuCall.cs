@@ -5,6 +5,9 @@ namespace ScratchMamba.Tensors.Cpu;
 /// <summary>What a CPU kernel sees of the operation it runs.</summary>
 public readonly ref struct CpuCall
 {
+    [ThreadStatic]
+    private static TensorType[]? types;
+
     private readonly Call call;
 
     internal CpuCall(Call call, int threads, int vectorBits)
@@ -32,8 +35,16 @@ public readonly ref struct CpuCall
     /// <summary>The type of input <paramref name="index"/>.</summary>
     public TensorType InputType(int index) => call.Inputs[index].Type;
 
-    /// <summary>The types of all inputs.</summary>
-    public TensorType[] InputTypes() => Tensor.TypesOf(call.Inputs);
+    /// <summary>The types of all inputs; valid until this thread asks again.</summary>
+    public ReadOnlySpan<TensorType> InputTypes()
+    {
+        int count = call.Inputs.Length;
+        if (types is null || types.Length < count)
+            types = new TensorType[Math.Max(16, count)];
+        for (int i = 0; i < count; i++)
+            types[i] = call.Inputs[i].Type;
+        return types.AsSpan(0, count);
+    }
 
     /// <summary>The type of output <paramref name="index"/>.</summary>
     public TensorType OutputType(int index) => call.Outputs[index].Type;

@@ -91,38 +91,93 @@ public sealed class AdamWOptimizer : ITrainingPart
     {
         using var scope = new Scope();
         using var pause = Differentiation.Pause();
-        double norm = GlobalNorm(gradients);
+        double norm = Root(SquaredNorms(gradients).ToDoubles());
+        Dictionary<double, Tensor> settings = NewSettings();
+        bool measures = IsMeasuring;
+        Advance(norm, learningRate, settings);
+        if (measures)
+        {
+            (Tensor moves, Tensor sizes) = MeasuredUpdate(gradients, settings);
+            SetMeasured(moves, sizes);
+        }
+        else
+        {
+            Update(gradients, settings);
+        }
+        return norm;
+    }
+
+    /// <summary>The squared norm of each gradient, as a vector: to be read at once, since reading each would wait for the device each time.</summary>
+    internal Tensor SquaredNorms(Gradients gradients)
+    {
+        using var scope = new Scope();
+        var squares = new List<Tensor>();
+        foreach (Entry entry in entries)
+        {
+            if (gradients.TryGet(entry.Parameter.Value, out Tensor? gradient))
+                squares.Add(SquaredNorm(gradient));
+        }
+        return scope.Keep(Vector(squares));
+    }
+
+    /// <summary>The root of a sum.</summary>
+    internal static double Root(ReadOnlySpan<double> squares)
+    {
+        double sum = 0;
+        foreach (double square in squares)
+            sum += square;
+        return Math.Sqrt(sum);
+    }
+
+    /// <summary>Room for what changes from update to update, for each factor of the learning rate.</summary>
+    internal Dictionary<double, Tensor> NewSettings() => entries.Select(entry => entry.RateFactor).Distinct()
+        .ToDictionary(factor => factor, _ => entries[0].First.Backend.Zeros(new TensorType(entries[0].First.DType, [4])));
+
+    /// <summary>Begins an update by gradients of norm <paramref name="norm"/>: writes what it needs to <paramref name="settings"/>.</summary>
+    /// <exception cref="NumericalException">The norm is not finite; nothing has been changed.</exception>
+    internal void Advance(double norm, double learningRate, Dictionary<double, Tensor> settings)
+    {
         if (!double.IsFinite(norm))
             throw new NumericalException($"The norm of the gradients is {norm} at update {Updates + 1}; no parameter was changed.");
-        // As PyTorch does: a hair more than the norm in the denominator.
-        double scale = Math.Min(1, settings.ClipNorm / (norm + 1e-6));
-        bool measures = IsMeasuring;
         Updates++;
-        var rates = new Dictionary<double, Tensor>();
+        (UpdateNorm, ParameterNorm) = (null, null);
+        // As PyTorch does: a hair more than the norm in the denominator.
+        double scale = Math.Min(1, this.settings.ClipNorm / (norm + 1e-6));
+        foreach ((double factor, Tensor tensor) in settings)
+            Constants(0).Write(tensor, Updates, learningRate * factor, scale);
+    }
+
+    /// <summary>Changes the parameters.</summary>
+    internal void Update(Gradients gradients, Dictionary<double, Tensor> settings)
+    {
+        foreach (Entry entry in entries)
+        {
+            if (gradients.TryGet(entry.Parameter.Value, out Tensor? gradient))
+                Constants(entry.Decay).Apply(entry.Parameter.Value, gradient, entry.First, entry.Second, settings[entry.RateFactor]);
+        }
+    }
+
+    /// <summary>Changes the parameters; returns the squared norms of what each moved by, and of what each was.</summary>
+    internal (Tensor Moves, Tensor Sizes) MeasuredUpdate(Gradients gradients, Dictionary<double, Tensor> settings)
+    {
+        using var scope = new Scope();
         List<Tensor> moves = [], sizes = [];
         foreach (Entry entry in entries)
         {
-            if (!gradients.TryGet(entry.Parameter.Value, out Tensor? gradient))
-                continue;
             Tensor value = entry.Parameter.Value;
-            var update = new AdamW(settings.Beta1, settings.Beta2, settings.Epsilon, entry.Decay);
-            if (!rates.TryGetValue(entry.RateFactor, out Tensor? now))
-                rates.Add(entry.RateFactor, now = value.Backend.Tensor(new TensorType(value.DType, [4]), update.Settings(Updates, learningRate * entry.RateFactor, scale)));
-            if (!measures)
-            {
-                update.Apply(value, gradient, entry.First, entry.Second, now);
+            if (!gradients.TryGet(value, out Tensor? gradient))
                 continue;
-            }
             using var temporaries = new Scope();
             Tensor before = value * 1;
-            update.Apply(value, gradient, entry.First, entry.Second, now);
+            Constants(entry.Decay).Apply(value, gradient, entry.First, entry.Second, settings[entry.RateFactor]);
             sizes.Add(temporaries.Keep(SquaredNorm(before)));
             moves.Add(temporaries.Keep(SquaredNorm(value - before)));
         }
-        UpdateNorm = measures ? Root(moves) : null;
-        ParameterNorm = measures ? Root(sizes) : null;
-        return norm;
+        return (scope.Keep(Vector(moves)), scope.Keep(Vector(sizes)));
     }
+
+    /// <summary>Notes what <see cref="MeasuredUpdate"/> measured.</summary>
+    internal void SetMeasured(Tensor moves, Tensor sizes) => (UpdateNorm, ParameterNorm) = (Root(moves.ToDoubles()), Root(sizes.ToDoubles()));
 
     /// <inheritdoc/>
     string ITrainingPart.Name => "optimizer";
@@ -154,19 +209,10 @@ public sealed class AdamWOptimizer : ITrainingPart
     {
         using var scope = new Scope();
         using var pause = Differentiation.Pause();
-        return Root([.. gradients.Select(entry => SquaredNorm(entry.Value))]);
+        return Root(Vector([.. gradients.Select(entry => SquaredNorm(entry.Value))]).ToDoubles());
     }
 
-    private double GlobalNorm(Gradients gradients)
-    {
-        var squares = new List<Tensor>();
-        foreach (Entry entry in entries)
-        {
-            if (gradients.TryGet(entry.Parameter.Value, out Tensor? gradient))
-                squares.Add(SquaredNorm(gradient));
-        }
-        return Root(squares);
-    }
+    private AdamW Constants(double decay) => new(settings.Beta1, settings.Beta2, settings.Epsilon, decay);
 
     private static Tensor SquaredNorm(Tensor x)
     {
@@ -174,7 +220,5 @@ public sealed class AdamWOptimizer : ITrainingPart
         return scope.Keep(x.Square().Sum());
     }
 
-    /// <summary>The root of a sum of scalars, which are read at once: reading each would wait for the device each time.</summary>
-    private static double Root(List<Tensor> squares) =>
-        squares.Count == 0 ? 0 : Math.Sqrt(TensorOperations.Concatenate(0, [.. squares.Select(square => square.Reshape([1]))]).ToDoubles().Sum());
+    private static Tensor Vector(List<Tensor> scalars) => TensorOperations.Concatenate(0, [.. scalars.Select(scalar => scalar.Reshape([1]))]);
 }

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
+using ScratchMamba.Mamba2.Cures;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Backends;
@@ -25,12 +26,13 @@ public enum NonFinite
 /// <param name="schedule">The learning rate.</param>
 /// <param name="settings">The optimizer.</param>
 /// <param name="accumulation">How many batches make one update: the gradients are averaged.</param>
-public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, int length, LearningRateSchedule schedule, AdamWSettings? settings = null, int accumulation = 1) : ITrainingPart
+public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, int length, LearningRateSchedule schedule, AdamWSettings? settings = null, int accumulation = 1) : ITrainingPart, IDisposable
 {
     // Weights that give no finite loss any more will not give one later.
     private const int MostSkippedInARow = 10;
 
     private readonly GradientNoise noise = new();
+    private CapturedStep? captured;
     private int skippedInARow;
 
     /// <summary>The model.</summary>
@@ -136,17 +138,59 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
         skippedInARow = state.Value<int>("skipped_in_a_row");
     }
 
+    /// <summary>Releases what was prepared for steps; the moments live as long as the backend.</summary>
+    public void Dispose() => Forget();
+
+    private void Forget()
+    {
+        captured?.Dispose();
+        captured = null;
+    }
+
     private StepReport Attempt()
     {
-        using var scope = new Scope();
+        double rate = schedule[StepsDone], norm;
         var sums = new Sums();
-        Gradients gradients = Gradient(ref sums);
-        if (!double.IsFinite(sums.Loss + sums.Penalty))
-            throw new NumericalException($"The loss is {sums.Loss + sums.Penalty} at step {StepsDone + 1}; no parameter was changed.");
-        double rate = schedule[StepsDone];
-        double norm = Optimizer.Step(gradients, rate);
+        // Where nothing but the batch changes from step to step, the step is captured once and costs the host nothing afterwards.
+        if (accumulation == 1 && InitialStates is null && Penalty is null && model.Observer is null && model.Cure == Cure.None)
+        {
+            TokenBatch batch = Next(0, ref sums);
+            if (captured is null || !captured.Fits(batch))
+            {
+                Forget();
+                captured = new CapturedStep(model, Optimizer, batch, length);
+            }
+            sums.Loss = captured.Differentiate(batch);
+            ThrowUnlessFinite(sums);
+            norm = captured.Update(rate);
+        }
+        else
+        {
+            using var scope = new Scope();
+            Gradients gradients = Gradient(ref sums);
+            ThrowUnlessFinite(sums);
+            norm = Optimizer.Step(gradients, rate);
+        }
         return new StepReport(++StepsDone, sums.Loss, norm, rate, sums.Penalty) { Tokens = sums.Tokens, Waited = sums.Waited, NoiseScale = Noise(sums, norm) };
     }
+
+    private void ThrowUnlessFinite(in Sums sums)
+    {
+        if (!double.IsFinite(sums.Loss + sums.Penalty))
+            throw new NumericalException($"The loss is {sums.Loss + sums.Penalty} at step {StepsDone + 1}; no parameter was changed.");
+    }
+
+    /// <summary>The batch number <paramref name="index"/> of the next step.</summary>
+    private TokenBatch Next(int index, ref Sums sums)
+    {
+        long asked = Stopwatch.GetTimestamp();
+        TokenBatch batch = batches(Number(index));
+        sums.Waited += Stopwatch.GetElapsedTime(asked).TotalSeconds;
+        sums.Tokens += batch.Inputs.Length;
+        return batch;
+    }
+
+    private long Number(int index) => StepsDone * accumulation + index + BatchesSkipped;
 
     /// <summary>The gradient noise scale, where the parts of this step's gradient were measured.</summary>
     private double? Noise(in Sums sums, double norm)
@@ -174,11 +218,8 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
         List<Tensor> losses = [], penalties = [];
         for (int i = 0; i < accumulation; i++)
         {
-            long number = StepsDone * accumulation + i + BatchesSkipped, asked = Stopwatch.GetTimestamp();
-            TokenBatch batch = batches(number);
-            sums.Waited += Stopwatch.GetElapsedTime(asked).TotalSeconds;
-            sums.Tokens += batch.Inputs.Length;
-            (Tensor mean, Tensor? penalty, Mamba2State last) = Read(batch, InitialStates?.Before(number, batch.Inputs.Length / length, batch.Continues));
+            TokenBatch batch = Next(i, ref sums);
+            (Tensor mean, Tensor? penalty, Mamba2State last) = Read(batch, InitialStates?.Before(Number(i), batch.Inputs.Length / length, batch.Continues));
             mean *= 1.0 / accumulation;
             losses.Add(mean.Keep());
             if (penalty is not null)
@@ -212,6 +253,8 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     {
         if (model.Backend is not FiniteBackend { IsChecking: false } finite)
             return "";
+        // The captured step is made again as it was, but its memory is needed.
+        Forget();
         finite.IsChecking = true;
         finite.Step = StepsDone + 1;
         try

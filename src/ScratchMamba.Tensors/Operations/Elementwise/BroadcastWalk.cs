@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace ScratchMamba.Tensors.Operations;
 
 /// <summary>
@@ -6,15 +8,18 @@ namespace ScratchMamba.Tensors.Operations;
 /// </summary>
 internal readonly unsafe struct BroadcastWalk
 {
-    private readonly int[] extents;
-    private readonly long[] xStrides;
-    private readonly long[] yStrides;
+    // The run is axis 0. Inline, so that an operation allocates nothing.
+    private readonly Axes<int> extents;
+    private readonly Axes<long> xStrides, yStrides;
+
+    [InlineArray(Shape.MaxRank)]
+    private struct Axes<T>
+    {
+        private T first;
+    }
 
     public BroadcastWalk(Shape result, Shape x, Shape y)
     {
-        var extentList = new List<int>();
-        var xList = new List<long>();
-        var yList = new List<long>();
         long xStride = 1, yStride = 1;
         bool xMoved = false, yMoved = false;
         for (int i = 1; i <= result.Rank; i++)
@@ -24,57 +29,48 @@ internal readonly unsafe struct BroadcastWalk
             if (extent == 1)
                 continue;
             bool xMoves = xExtent != 1, yMoves = yExtent != 1;
-            if (extentList.Count > 0 && xMoves == xMoved && yMoves == yMoved)
+            if (Rank > 0 && xMoves == xMoved && yMoves == yMoved)
             {
-                extentList[^1] = checked(extentList[^1] * extent);
+                extents[Rank - 1] = checked(extents[Rank - 1] * extent);
             }
             else
             {
-                extentList.Add(extent);
-                xList.Add(xMoves ? xStride : 0);
-                yList.Add(yMoves ? yStride : 0);
+                extents[Rank] = extent;
+                xStrides[Rank] = xMoves ? xStride : 0;
+                yStrides[Rank] = yMoves ? yStride : 0;
+                Rank++;
             }
             (xMoved, yMoved) = (xMoves, yMoves);
             xStride *= xExtent;
             yStride *= yExtent;
         }
-        if (extentList.Count == 0)
-        {
-            extentList.Add(1);
-            xList.Add(1);
-            yList.Add(1);
-        }
-        RunLength = extentList[0];
-        XIsRun = xList[0] != 0;
-        YIsRun = yList[0] != 0;
-        extents = [.. extentList.Skip(1)];
-        xStrides = [.. xList.Skip(1)];
-        yStrides = [.. yList.Skip(1)];
+        if (Rank == 0)
+            (Rank, extents[0], xStrides[0], yStrides[0]) = (1, 1, 1, 1);
     }
 
     /// <summary>The number of consecutive elements of the result along which each operand is consecutive or constant.</summary>
-    public int RunLength { get; }
+    public int RunLength => extents[0];
 
     /// <summary>Whether the first operand moves along a run.</summary>
-    public bool XIsRun { get; }
+    public bool XIsRun => xStrides[0] != 0;
 
     /// <summary>Whether the second operand moves along a run.</summary>
-    public bool YIsRun { get; }
+    public bool YIsRun => yStrides[0] != 0;
 
     /// <summary>The number of axes that are left; axis 0 is the run.</summary>
-    public int Rank => 1 + extents.Length;
+    public int Rank { get; }
 
     /// <summary>The extent of an axis, the innermost being 0.</summary>
-    public int Extent(int axis) => axis == 0 ? RunLength : extents[axis - 1];
+    public int Extent(int axis) => extents[axis];
 
     /// <summary>How far apart in each operand the elements along an axis are.</summary>
-    public (long X, long Y) Strides(int axis) => axis == 0 ? (XIsRun ? 1 : 0, YIsRun ? 1 : 0) : (xStrides[axis - 1], yStrides[axis - 1]);
+    public (long X, long Y) Strides(int axis) => (xStrides[axis], yStrides[axis]);
 
     /// <summary>Where run <paramref name="row"/> starts in each operand.</summary>
     public (long X, long Y) Offsets(long row)
     {
         long x = 0, y = 0;
-        for (int i = 0; i < extents.Length; i++)
+        for (int i = 1; i < Rank; i++)
         {
             long index = row % extents[i];
             row /= extents[i];

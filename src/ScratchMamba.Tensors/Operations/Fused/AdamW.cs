@@ -39,6 +39,10 @@ public readonly record struct AdamW(double Beta1 = 0.9, double Beta2 = 0.999, do
     public double[] Settings(long step, double learningRate, double gradientScale = 1) =>
         [learningRate, 1 - Math.Pow(Beta1, step), 1 - Math.Pow(Beta2, step), gradientScale];
 
+    /// <summary>Writes those settings to a tensor of four elements.</summary>
+    public void Write(Tensor settings, long step, double learningRate, double gradientScale = 1) =>
+        settings.WriteDoubles([learningRate, 1 - Math.Pow(Beta1, step), 1 - Math.Pow(Beta2, step), gradientScale]);
+
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {

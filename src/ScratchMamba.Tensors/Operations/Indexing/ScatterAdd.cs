@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Numerics;
 using System.Numerics.Tensors;
 
@@ -60,12 +61,12 @@ public readonly record struct ScatterAdd(int Rows) : IPrimitive
         int length = checked((int)values.Product(call.InputType(1).Shape.Rank, values.Rank));
 
         // A stable counting sort by row: row r receives the values order[ends[r − 1]] … order[ends[r] − 1], in their order.
-        var ends = new int[Rows + 1];
+        int[] ends = ArrayPool<int>.Shared.Rent(Rows + 1), order = ArrayPool<int>.Shared.Rent(indices.Length);
+        ends.AsSpan(0, Rows + 1).Clear();
         foreach (int row in indices)
             ends[row + 1]++;
         for (int row = 0; row < Rows; row++)
             ends[row + 1] += ends[row];
-        var order = new int[indices.Length];
         for (int i = 0; i < indices.Length; i++)
             order[ends[indices[i]]++] = i;
 
@@ -75,6 +76,8 @@ public readonly record struct ScatterAdd(int Rows) : IPrimitive
             Values = call.InputAddress<T>(0), Result = call.OutputAddress<T>(0), Ends = ends, Order = order, Rows = Rows, Length = length, RowsPerPart = rowsPerPart,
         };
         CpuParallel.For(call.Threads, (Rows + rowsPerPart - 1) / rowsPerPart, (long)rowsPerPart * length, body);
+        ArrayPool<int>.Shared.Return(ends);
+        ArrayPool<int>.Shared.Return(order);
     }
 
     private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>

@@ -69,7 +69,7 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {
-        ScanShape shape = Forward.ShapeOf(call.InputTypes().AsSpan()[..^1]);
+        ScanShape shape = Forward.ShapeOf(call.InputTypes()[..^1]);
         int chunks = checked(shape.B * shape.Chunks), skips = !HasSkip ? 0 : call.InputType(6).Shape.Rank == 2 ? shape.P : 1;
         T[] partial = ArrayPool<T>.Shared.Rent(checked(chunks * shape.H * (1 + skips)));
         fixed (T* sums = partial)

@@ -196,7 +196,7 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence, Ma
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {
-        ScanShape shape = Forward.ShapeOf(call.InputTypes().AsSpan()[..^1]);
+        ScanShape shape = Forward.ShapeOf(call.InputTypes()[..^1]);
         int chunks = checked(shape.B * shape.Chunks);
         T[] partial = ArrayPool<T>.Shared.Rent(checked(chunks * shape.H));
         fixed (T* rates = partial)

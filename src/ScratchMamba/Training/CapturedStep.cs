@@ -1,0 +1,108 @@
+using ScratchMamba.Data;
+using ScratchMamba.Mamba2;
+using ScratchMamba.Modules;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Operations;
+
+namespace ScratchMamba.Training;
+
+/// <summary>
+/// A training step on batches of one shape as programs that are captured once: the loss and its gradients, and the update. Between them the host reads the loss and the norms,
+/// so that a step which is not finite changes nothing. The operations are those of a step that is not captured, in the same order: so are the bits.
+/// </summary>
+internal sealed class CapturedStep : IDisposable
+{
+    private readonly Scope home = Scope.Apart();
+    private readonly Mamba2Model model;
+    private readonly AdamWOptimizer optimizer;
+    private readonly MatMulPrecision precision;
+    private readonly Tensor inputs, labels;
+    private readonly Tensor? documents;
+    private readonly (Parameter Parameter, Tensor Value)[] parameters;
+    private readonly Dictionary<double, Tensor> settings;
+    private readonly CapturedProgram differentiate, update;
+    private readonly double[] numbers;
+    private CapturedProgram? measuredUpdate;
+    private Tensor report = null!, moves = null!, sizes = null!;
+    private Gradients gradients = null!;
+
+    /// <summary>Captures the step for batches like <paramref name="batch"/>, in rows of <paramref name="length"/>.</summary>
+    public CapturedStep(Mamba2Model model, AdamWOptimizer optimizer, TokenBatch batch, int length)
+    {
+        (this.model, this.optimizer, precision) = (model, optimizer, model.Precision);
+        Backend backend = model.Backend;
+        Shape shape = [batch.Inputs.Length / length, length];
+        inputs = backend.Tensor<int>(shape, batch.Inputs);
+        labels = backend.Tensor<int>(shape, batch.Labels);
+        documents = batch.Documents is null ? null : backend.Tensor<int>(shape, batch.Documents);
+        settings = optimizer.NewSettings();
+        home.Own([inputs, labels, .. documents is null ? (Tensor[])[] : [documents], .. settings.Values]);
+        parameters = [.. model.Parameters().Select(entry => (entry.Parameter, entry.Parameter.Value))];
+        differentiate = backend.Capture(() =>
+        {
+            using Differentiation.Mode recording = Differentiation.Resume();
+            Tensor mean = model.LossesAndState(inputs, labels, null, documents).Losses.MeanOverLabels(labels).Keep();
+            gradients = mean.Backward();
+            using Differentiation.Mode pause = Differentiation.Pause();
+            report = TensorOperations.Concatenate(0, mean.Reshape([1]), optimizer.SquaredNorms(gradients));
+            home.Own([report, .. gradients.Select(entry => entry.Value)]);
+        });
+        update = backend.Capture(() => optimizer.Update(gradients, settings));
+        numbers = new double[report.Count];
+    }
+
+    /// <summary>Whether a step on <paramref name="batch"/> is this one.</summary>
+    public bool Fits(TokenBatch batch)
+    {
+        if (batch.Inputs.Length != inputs.Count || batch.Documents is null != documents is null || model.Precision != precision)
+            return false;
+        foreach ((Parameter parameter, Tensor value) in parameters)
+        {
+            if (parameter.Value != value)
+                return false;
+        }
+        return true;
+    }
+
+    /// <summary>The mean loss of a batch; its gradients are there then.</summary>
+    public double Differentiate(TokenBatch batch)
+    {
+        inputs.Write<int>(batch.Inputs);
+        labels.Write<int>(batch.Labels);
+        documents?.Write<int>(batch.Documents);
+        differentiate.Run();
+        report.ReadDoubles(numbers);
+        return numbers[0];
+    }
+
+    /// <summary>Updates the parameters by those gradients; returns their norm.</summary>
+    /// <exception cref="NumericalException">The norm is not finite; nothing has been changed.</exception>
+    public double Update(double learningRate)
+    {
+        double norm = AdamWOptimizer.Root(numbers.AsSpan(1));
+        bool measures = optimizer.IsMeasuring;
+        optimizer.Advance(norm, learningRate, settings);
+        if (!measures)
+        {
+            update.Run();
+            return norm;
+        }
+        measuredUpdate ??= model.Backend.Capture(() =>
+        {
+            (moves, sizes) = optimizer.MeasuredUpdate(gradients, settings);
+            home.Own([moves, sizes]);
+        });
+        measuredUpdate.Run();
+        optimizer.SetMeasured(moves, sizes);
+        return norm;
+    }
+
+    public void Dispose()
+    {
+        measuredUpdate?.Dispose();
+        update.Dispose();
+        differentiate.Dispose();
+        home.Dispose();
+    }
+}

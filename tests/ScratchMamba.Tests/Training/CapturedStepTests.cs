@@ -1,0 +1,76 @@
+using ScratchMamba.Data;
+using ScratchMamba.Mamba2;
+using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Cpu;
+using ScratchMamba.Training;
+
+namespace ScratchMamba.Tests.Training;
+
+public class CapturedStepTests
+{
+    private static readonly Mamba2Config Config = new() { VocabularySize = 32, Layers = 2, Width = 16, StateSize = 8, HeadSize = 8, ChunkSize = 8 };
+
+    private static TokenBatch Batch(long step, int length, bool documents = false)
+    {
+        var random = new Random((int)step);
+        int[] tokens = [.. Enumerable.Range(0, 2 * length + 1).Select(_ => random.Next(32))];
+        return new TokenBatch(tokens[..^1], tokens[1..]) { Documents = documents ? [.. Enumerable.Range(0, 2 * length).Select(i => i % length / 5)] : null };
+    }
+
+    [Theory]
+    [InlineData(false, 0)]
+    [InlineData(true, 2)]
+    public void CapturedStepsHaveTheBitsOfTheOthers(bool documents, int measureEvery)
+    {
+        using var cpu = new CpuBackend();
+        var schedule = new LearningRateSchedule(1e-2, 6, 2, LearningRateDecay.Cosine);
+        var model = new Mamba2Model(Config, cpu, seed: 3);
+        using var trainer = new Trainer(model, step => Batch(step, 24, documents), 24, schedule);
+        trainer.Optimizer.MeasureEvery = measureEvery;
+
+        var twin = new Mamba2Model(Config, cpu, seed: 3);
+        var optimizer = new AdamWOptimizer(twin, new AdamWSettings()) { MeasureEvery = measureEvery };
+        for (int step = 0; step < schedule.Steps; step++)
+        {
+            StepReport report = trainer.Step();
+            using var scope = new Scope();
+            Tensor loss = Trainer.Loss(twin, Batch(step, 24, documents), 24);
+            Assert.Equal(loss.Item(), report.Loss);
+            Assert.Equal(optimizer.Step(loss.Backward(), schedule[step]), report.GradientNorm);
+            Assert.Equal(optimizer.UpdateNorm, trainer.Optimizer.UpdateNorm);
+            Assert.Equal(optimizer.ParameterNorm, trainer.Optimizer.ParameterNorm);
+            Assert.All(model.Parameters().Zip(twin.Parameters()), pair => Assert.Equal(pair.Second.Parameter.Value.ToArray<float>(), pair.First.Parameter.Value.ToArray<float>()));
+        }
+    }
+
+    [Fact]
+    public void BatchesOfAnotherShapeAreCapturedAnew()
+    {
+        using var cpu = new CpuBackend();
+        var model = new Mamba2Model(Config, cpu, seed: 3);
+        long before = cpu.LiveBytes;
+        var trainer = new Trainer(model, step => step == 1 ? new TokenBatch(Batch(1, 24).Inputs[..24], Batch(1, 24).Labels[..24]) : Batch(step, 24), 24, new LearningRateSchedule(1e-2, 6, 0, LearningRateDecay.Constant));
+        double[] losses = [.. Enumerable.Range(0, 3).Select(_ => trainer.Step().Loss)];
+        Assert.All(losses, loss => Assert.InRange(loss, 2, 5));
+        trainer.Dispose();
+        // The moments are what stays.
+        Assert.Equal(before + 2 * 4 * model.ParameterCount, cpu.LiveBytes);
+    }
+
+    [Fact]
+    public void StepsAfterTheFirstAllocateNothingButTheirReports()
+    {
+        using var cpu = new CpuBackend(threads: 1);
+        var model = new Mamba2Model(Config, cpu, seed: 3);
+        TokenBatch batch = Batch(0, 24);
+        using var trainer = new Trainer(model, _ => batch, 24, new LearningRateSchedule(1e-2, 100, 0, LearningRateDecay.Constant));
+        for (int i = 0; i < 3; i++)
+            trainer.Step();
+        long native = cpu.LiveBytes, managed = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 10; i++)
+            trainer.Step();
+        Assert.Equal(native, cpu.LiveBytes);
+        Assert.InRange((GC.GetAllocatedBytesForCurrentThread() - managed) / 10, 0, 200);
+    }
+}
