@@ -35,7 +35,7 @@ internal static class Memory
         model.Recomputes = shape.Recomputes;
         var batch = new TokenBatch(new int[tokens], new int[tokens]);
         // A third batch takes no more than the second.
-        var trainer = new Trainer(model, _ => batch, shape.Length, new LearningRateSchedule(1e-3, 1, 0, LearningRateDecay.Constant), accumulation: Math.Min(2, shape.Accumulation));
+        using var trainer = new Trainer(model, _ => batch, shape.Length, new LearningRateSchedule(1e-3, 1, 0, LearningRateDecay.Constant), accumulation: Math.Min(2, shape.Accumulation));
         WeightAverage? average = averages ? new WeightAverage(model, 0) : null;
         backend.ResetPeak();
         trainer.Step();

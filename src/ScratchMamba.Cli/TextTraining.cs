@@ -94,7 +94,7 @@ internal sealed record TextTraining
         TokenBatches batches = Batches;
         var loader = new BatchLoader(number => batches[number]);
         using var folder = new RunFolder(Folder);
-        var trainer = new Trainer(Model, number => loader[number], Length, Schedule, Optimizer, Accumulation) { OnNonFinite = OnNonFinite, InitialStates = InitialStates, Through = Through };
+        using var trainer = new Trainer(Model, number => loader[number], Length, Schedule, Optimizer, Accumulation) { OnNonFinite = OnNonFinite, InitialStates = InitialStates, Through = Through };
         trainer.Optimizer.MeasureEvery = MeasureEvery;
         WriteGroups(trainer.Optimizer, output);
         WeightAverage? average = Average > 0 ? new WeightAverage(Model, Average) : null;
@@ -148,7 +148,7 @@ internal sealed record TextTraining
         const double Largest = 10;
         TokenBatches batches = Batches;
         var finder = new LearningRateFinder();
-        var trainer = new Trainer(Model, step => batches[step], Length, new LearningRateSchedule(Largest, Steps, 0, LearningRateDecay.Range), Optimizer, Accumulation);
+        using var trainer = new Trainer(Model, step => batches[step], Length, new LearningRateSchedule(Largest, Steps, 0, LearningRateDecay.Range), Optimizer, Accumulation);
         finder.Run(trainer, Steps, cancellation);
         string page = RunReport.WriteRates(Folder, finder);
         output.WriteLine(finder.Suggestion is { } rate

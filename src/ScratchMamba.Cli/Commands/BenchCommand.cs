@@ -132,7 +132,7 @@ internal static class BenchCommand
             var model = new Mamba2Model(sizes.Config(parsed), backend) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) };
             var random = new Philox(1, 0);
             int[] tokens = [.. Enumerable.Range(0, b * l + 1).Select(_ => random.Next(model.Config.VocabularySize))];
-            var trainer = new Trainer(model, _ => new TokenBatch(tokens[..^1], tokens[1..]), l, new LearningRateSchedule(1e-4, 1_000_000, 0, LearningRateDecay.Constant));
+            using var trainer = new Trainer(model, _ => new TokenBatch(tokens[..^1], tokens[1..]), l, new LearningRateSchedule(1e-4, 1_000_000, 0, LearningRateDecay.Constant));
             backend.ResetPeak();
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () => trainer.Step());
             report($"train {model.ParameterCount / 1e6:0.0}M parameters, {b}x{l}, peak {backend.PeakBytes / Giga:0.00} GB", time, 3 * b * (double)l * (PerToken(model.Config) + Projection(model.Config)), (double)b * l, 0);

@@ -132,7 +132,7 @@ internal static class VerifyCommand
                 throw new InvalidDataException($"{file.Path}: 'train.loss_and_gradnorm' has {expected.Length} numbers for {steps} batches.");
             using var scope = new Scope();
             Mamba2Model model = load();
-            var trainer = new Trainer(model, step => Batch((int)step), length - 1, new LearningRateSchedule(TrainingRate, steps, 0, LearningRateDecay.Constant), TrainingSettings);
+            using var trainer = new Trainer(model, step => Batch((int)step), length - 1, new LearningRateSchedule(TrainingRate, steps, 0, LearningRateDecay.Constant), TrainingSettings);
             double lossError = 0, normError = 0;
             for (int step = 0; step < steps; step++)
             {

@@ -77,7 +77,7 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
             TrainingMethod.Truncated => new CarriedStates(model),
             _ => null,
         };
-        var trainer = new Trainer(model, step => plan.Data.Batch(seed, step, plan.Rows, plan.Length, plan.Segments), plan.Length, schedule)
+        using var trainer = new Trainer(model, step => plan.Data.Batch(seed, step, plan.Rows, plan.Length, plan.Segments), plan.Length, schedule)
         {
             InitialStates = plan.Method == TrainingMethod.FittedNoise ? new FittedNoise(model, plan.EmptyShare, seed) : carried,
             Penalty = plan.Method == TrainingMethod.Penalty ? new ForgettingPenalty(plan.PenaltyWeight) : null,

@@ -54,7 +54,7 @@ public sealed class ReadmeProgram
         var batches = new TokenBatches(text, rows: 4, length: 64, seed: 1);
         var model = new Mamba2Model(new Mamba2Config { VocabularySize = 256, Layers = 2, Width = 64, StateSize = 16, HeadSize = 32 }, cpu, seed: 1);
         var schedule = new LearningRateSchedule(Peak: 4e-3, Steps: 20, WarmUp: 2, LearningRateDecay.Cosine);
-        var trainer = new Trainer(model, step => batches[step], length: 64, schedule);
+        using var trainer = new Trainer(model, step => batches[step], length: 64, schedule);
         while (trainer.StepsDone < schedule.Steps)
             Console.WriteLine(trainer.Step());
         Checkpoint.Save(model, "runs/small");

@@ -119,7 +119,7 @@ public sealed class RecipeVerbTests(SmallModel small) : IClassFixture<SmallModel
         using var cpu = new CpuBackend();
         var model = new Mamba2Model(config, cpu, seed: 1) { Recomputes = recomputes };
         var batch = new TokenBatch(new int[400], new int[400]);
-        var trainer = new Trainer(model, _ => batch, 100, new LearningRateSchedule(1e-3, 10, 0, LearningRateDecay.Constant), accumulation: accumulation);
+        using var trainer = new Trainer(model, _ => batch, 100, new LearningRateSchedule(1e-3, 10, 0, LearningRateDecay.Constant), accumulation: accumulation);
         WeightAverage? average = averages ? new WeightAverage(model, 0.9) : null;
         cpu.ResetPeak();
         trainer.Step();

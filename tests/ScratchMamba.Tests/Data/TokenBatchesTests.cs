@@ -151,7 +151,7 @@ public sealed class TokenBatchesTests : IDisposable
         const int Length = 20;
         var batches = new TokenBatches([file], [1], 1, Length, seed: 1) { Segments = long.MaxValue };
         using var carried = new CarriedStates(model);
-        var trainer = new Trainer(model, number => batches[number], Length, new LearningRateSchedule(1, 100, 0, LearningRateDecay.Constant), new AdamWSettings(ClipNorm: 0, WeightDecay: 0)) { InitialStates = carried };
+        using var trainer = new Trainer(model, number => batches[number], Length, new LearningRateSchedule(1, 100, 0, LearningRateDecay.Constant), new AdamWSettings(ClipNorm: 0, WeightDecay: 0)) { InitialStates = carried };
         // The order of windows is random, and where the first one begins: the first token says.
         byte[] text = [.. documents.SelectMany(document => document.Select(character => (byte)character))];
         int start = text.AsSpan().IndexOf([.. batches[0].Inputs.Select(token => (byte)token)]);

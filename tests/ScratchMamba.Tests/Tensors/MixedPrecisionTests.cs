@@ -169,7 +169,7 @@ public sealed class MixedPrecisionTests(VulkanFixture vulkan)
             using var scope = new Scope();
             var model = new Mamba2Model(config, vulkan.Backend, seed: 4) { Precision = MatMulPrecision.Bfloat16 };
             int[] tokens = [.. Enumerable.Range(0, 131).Select(i => i * i % 40)];
-            var trainer = new Trainer(model, _ => new TokenBatch(tokens[..^1], tokens[1..]), 65, new LearningRateSchedule(1e-2, 100, 0, LearningRateDecay.Constant));
+            using var trainer = new Trainer(model, _ => new TokenBatch(tokens[..^1], tokens[1..]), 65, new LearningRateSchedule(1e-2, 100, 0, LearningRateDecay.Constant));
             return [.. Enumerable.Range(0, 4).Select(_ => trainer.Step().Loss)];
         }
     }

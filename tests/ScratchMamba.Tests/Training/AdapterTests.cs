@@ -41,7 +41,7 @@ public sealed class AdapterTests : IDisposable
 
     private static void Train(Mamba2Model model, int steps = 3, int accumulation = 1)
     {
-        var trainer = new Trainer(model, step => Batches[step], Length, new LearningRateSchedule(2e-2, 100, 0, LearningRateDecay.Constant), accumulation: accumulation);
+        using var trainer = new Trainer(model, step => Batches[step], Length, new LearningRateSchedule(2e-2, 100, 0, LearningRateDecay.Constant), accumulation: accumulation);
         for (int i = 0; i < steps; i++)
             trainer.Step();
     }

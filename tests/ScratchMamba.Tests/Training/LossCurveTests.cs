@@ -18,7 +18,7 @@ public class LossCurveTests
         double[][] expected = [.. File.ReadLines(Golden.File("hf-tiny/loss-curve.txt")).Select(line => line.Split(' ').Select(number => double.Parse(number, CultureInfo.InvariantCulture)).ToArray())];
         Assert.Equal(Steps, expected.Length);
         using var cpu = new CpuBackend();
-        var trainer = new Trainer(Checkpoint.Load(Golden.File("hf-tiny"), cpu), Batch, Length, new LearningRateSchedule(2e-3, Steps, WarmUp, LearningRateDecay.Constant));
+        using var trainer = new Trainer(Checkpoint.Load(Golden.File("hf-tiny"), cpu), Batch, Length, new LearningRateSchedule(2e-3, Steps, WarmUp, LearningRateDecay.Constant));
         double worst = 0, noise = 0;
         for (int step = 0; step < Steps; step++)
         {

@@ -113,7 +113,7 @@ public class TrainerTests
         Parameter norm = model.Parameters().Single(entry => entry.Path == "backbone.norm_f.weight").Parameter;
         norm.Value.Write<float>([float.NaN, .. new float[31]]);
         var before = model.Parameters().Select(entry => entry.Parameter.Value.ToArray<float>()).ToArray();
-        var trainer = new Trainer(model, step => batches[step], 30, new LearningRateSchedule(1e-3, 10, 0, LearningRateDecay.Constant));
+        using var trainer = new Trainer(model, step => batches[step], 30, new LearningRateSchedule(1e-3, 10, 0, LearningRateDecay.Constant));
         Assert.Contains("step 1", Assert.Throws<NumericalException>(() => trainer.Step()).Message);
         Assert.Equal(before, model.Parameters().Select(entry => entry.Parameter.Value.ToArray<float>()).ToArray());
     }

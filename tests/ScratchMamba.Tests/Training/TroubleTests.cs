@@ -90,7 +90,7 @@ public sealed class TroubleTests : IDisposable
         var batches = new TokenBatches(Tokens, 2, Length, seed: 3);
         var model = new Mamba2Model(Config, cpu, seed: 1);
         model.Parameters().First().Parameter.Value.Write<float>([.. Enumerable.Repeat(float.NaN, 32 * 16)]);
-        var trainer = new Trainer(model, number => batches[number], Length, new LearningRateSchedule(1e-3, 100, 0, LearningRateDecay.Constant)) { OnNonFinite = NonFinite.Skip };
+        using var trainer = new Trainer(model, number => batches[number], Length, new LearningRateSchedule(1e-3, 100, 0, LearningRateDecay.Constant)) { OnNonFinite = NonFinite.Skip };
         for (int i = 0; i < 9; i++)
             Assert.NotNull(trainer.Step().Skipped);
         Assert.Contains("10 steps in a row", Assert.Throws<NumericalException>(() => trainer.Step()).Message, StringComparison.Ordinal);

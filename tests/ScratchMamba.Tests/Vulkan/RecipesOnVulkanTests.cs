@@ -30,7 +30,7 @@ public sealed class RecipesOnVulkanTests(VulkanFixture fixture)
             else
                 ParameterGroup.Freeze(model, "*.conv1d.*");
             var settings = new AdamWSettings { Groups = adapts ? [] : [new ParameterGroup("*.A_log", 0.5, 0.1)] };
-            var trainer = new Trainer(model, step => Batches[step], Length, new LearningRateSchedule(1e-3, 10, 0, LearningRateDecay.Linear), settings, accumulation: 2);
+            using var trainer = new Trainer(model, step => Batches[step], Length, new LearningRateSchedule(1e-3, 10, 0, LearningRateDecay.Linear), settings, accumulation: 2);
             trainer.Optimizer.MeasureEvery = 1;
             var average = new WeightAverage(model, 0.5);
             StepReport report = trainer.Step();
