@@ -38,7 +38,7 @@ internal static class GenerateCommand
             using Backend opened = Devices.Open(parsed, device);
             using var traced = new Trace(opened, parsed.GetValue(trace), parsed.InvocationConfiguration.Output);
             Backend backend = traced.Backend;
-            Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!));
+            Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!, parsed.GetValue(model)!));
             Tokenizer tokenizer = Checkpoint.LoadTokenizer(parsed.GetValue(model)!, loaded.Config);
             cures.Apply(parsed, loaded, tokenizer);
             var continuation = new Continuation(tokenizer, stops, parsed.GetValue(ignoreEnd));

@@ -62,7 +62,12 @@ internal static class Rules
             ShapeException.ThrowUnless(type.DType.IsFloating() && type.DType == x[0].DType, operation, "tensors must be of one floating-point type", x);
     }
 
-    /// <summary>Numbers of 16 bits are read by matrix products and casts only.</summary>
+    /// <summary>Rows of quantised types are whole blocks.</summary>
+    public static void RequireBlocks(string operation, ReadOnlySpan<TensorType> x, TensorType type) => ShapeException.ThrowUnless(
+        !type.DType.IsQuantized() || (type.Shape.Rank > 0 && type.Shape[^1] % QuantizedBlocks.Length == 0),
+        operation, $"rows of {type.DType} must be multiples of {QuantizedBlocks.Length}", x);
+
+    /// <summary>Numbers in few bits are read by matrix products, gathers and casts only.</summary>
     public static void RefuseNarrow(string operation, ReadOnlySpan<TensorType> x)
     {
         foreach (TensorType type in x)

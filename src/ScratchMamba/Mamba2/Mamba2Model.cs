@@ -74,7 +74,7 @@ public sealed class Mamba2Model : Module
     /// <param name="backend">Where it lives.</param>
     /// <param name="type">F32, or F64 for an oracle.</param>
     /// <param name="seed">The same seed gives the same parameters on every backend; null leaves them zero, to be read from a file or only counted.</param>
-    /// <param name="weights">BF16 or F16 to hold the weight matrices and the embedding in 16 bits, for inference: half the memory, and less time for a token, which mostly goes to reading them. Computation stays in F32.</param>
+    /// <param name="weights">BF16, F16, Q8_0 or Q4_0 to hold the weight matrices and the embedding in so few bits, for inference: less memory, and less time for a token, which mostly goes to reading them. Computation stays in F32.</param>
     /// <exception cref="ArgumentException">The sizes do not fit each other.</exception>
     public Mamba2Model(Mamba2Config config, Backend backend, DType type = DType.F32, ulong? seed = 0, DType? weights = null)
     {

@@ -14,7 +14,7 @@ public static partial class TensorOperations
     /// </summary>
     /// <param name="x">[…, K].</param>
     /// <param name="norm">w, [K].</param>
-    /// <param name="weight">W, [N, K]; beside F32 it may be BF16 or F16.</param>
+    /// <param name="weight">W, [N, K]; beside F32 it may be held in few bits.</param>
     /// <param name="epsilon">ε, which keeps a row of zeros finite.</param>
     /// <param name="gate">Of the shape of x; null for none.</param>
     /// <param name="residual">[…, N]; null for none.</param>
@@ -50,7 +50,7 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(NormLinear), inputs, 3 + (HasGate ? 1 : 0) + (HasResidual ? 1 : 0));
-        // Weights of 16 bits are widened as they are read.
+        // Weights in few bits are widened as they are read.
         bool isNarrow = inputs[2].DType.IsNarrow() && inputs[0].DType == DType.F32;
         RmsNorm.CheckRow(nameof(NormLinear), isNarrow ? [.. inputs[..2], .. inputs[3..]] : inputs, inputs[1]);
         Shape x = inputs[0].Shape, weight = inputs[2].Shape;
@@ -125,7 +125,7 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
             var product = new Gemm<T>
             {
                 A = first, B = (T*)call.InputBytes(2), C = call.OutputAddress<T>(0), Batches = 1, M = rows, N = n, K = k, ARow = k, AColumn = 1, BRow = 1, BColumn = k,
-                NarrowB = call.InputType(2).DType.IsNarrow() ? call.InputType(2).DType : null,
+                NarrowB = call.InputType(2).DType.IsNarrow() ? new(call.InputType(2), call.InputBytes(2)) : null,
             };
             product.Run(call.Threads, call.VectorBits);
         }

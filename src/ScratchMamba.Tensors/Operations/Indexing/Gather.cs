@@ -7,7 +7,7 @@ public static partial class TensorOperations
     public static Tensor Gather(this Tensor table, Tensor indices) => Tensor.Apply(new Gather(), table, indices);
 }
 
-/// <summary>Rows of a table by number: <c>y[s…] = table[indices[s…]]</c>. The inputs are the table [R, rest…] and I32 indices of any shape S; the result is S followed by rest.</summary>
+/// <summary>Rows of a table by number: <c>y[s…] = table[indices[s…]]</c>, those of quantised tables in F32. The inputs are the table [R, rest…] and I32 indices of any shape S; the result is S followed by rest.</summary>
 public readonly record struct Gather : IPrimitive
 {
     private readonly record struct Scalars(uint Count, uint Length, uint Rows);
@@ -24,7 +24,7 @@ public readonly record struct Gather : IPrimitive
         ShapeException.ThrowUnless(inputs[1].DType == DType.I32, nameof(Gather), "indices must be I32", inputs);
         ShapeException.ThrowUnless(
             indices.Rank + table.Rank - 1 <= Shape.MaxRank, nameof(Gather), $"the result would have more than {Shape.MaxRank} axes", inputs);
-        return [inputs[0] with { Shape = [.. indices.AsSpan(), .. table.AsSpan()[1..]] }];
+        return [new TensorType(inputs[0].DType.IsQuantized() ? DType.F32 : inputs[0].DType, [.. indices.AsSpan(), .. table.AsSpan()[1..]])];
     }
 
     /// <inheritdoc/>
@@ -32,6 +32,15 @@ public readonly record struct Gather : IPrimitive
     {
         Shape table = call.InputType(0).Shape;
         Indices.RequireInRange(nameof(Gather), call.Input<int>(1), table[0]);
+        if (call.DType.IsQuantized())
+        {
+            var matrix = new NarrowMatrix(call.InputType(0), call.InputBytes(0));
+            int columns = checked((int)table.Product(1, table.Rank));
+            ReadOnlySpan<int> rows = call.Input<int>(1);
+            for (int i = 0; i < rows.Length; i++)
+                matrix.Widen((nint)rows[i] * columns, call.OutputAddress<float>(0) + (nint)i * columns, columns);
+            return;
+        }
         long length = table.Product(1, table.Rank) * call.DType.Size();
         var body = new Body { Table = call.InputBytes(0), Indices = call.InputAddress<int>(1), Result = call.OutputBytes(0), Length = length };
         CpuParallel.For(call.Threads, checked((int)call.InputType(1).Count), length / 4, body);
