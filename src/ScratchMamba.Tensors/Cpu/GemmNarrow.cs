@@ -7,8 +7,8 @@ using System.Runtime.Intrinsics;
 namespace ScratchMamba.Tensors.Cpu;
 
 /// <summary>
-/// Products of a few rows with a large transposed matrix that is held in few bits, as when a model makes one token: <c>Z[i, j] = Σₖ X[i, k] · W[j, k]</c>. The matrix is read once, where it is,
-/// four columns of Z at a time. The rows of X are first brought into the order in which its numbers come out of memory. T is float.
+/// Products of a few rows with a large transposed matrix that is held in few bits, as when a model makes one token: <c>Z[i, j] = Σₖ X[i, k] · W[j, k]</c>. The matrix is read once, where it is.
+/// The rows of X are first brought into the order in which its numbers come out of memory. T is float.
 /// </summary>
 /// <remarks>
 /// Numbers of 16 bits: a word holds two; a shift and a mask make two vectors of them, so those of X with even and with odd index lie apart.
@@ -19,7 +19,7 @@ namespace ScratchMamba.Tensors.Cpu;
 internal readonly unsafe struct GemmNarrow<TLanes, TVector, T> : IParallelBody
     where TLanes : struct, ILanes<TVector, T> where TVector : struct where T : unmanaged, IFloatingPointIeee754<T>
 {
-    private const int Width = 64, Together = 4;
+    private const int Width = 64;
 
     private readonly NarrowMatrix w;
     private readonly byte* x;
@@ -62,102 +62,72 @@ internal readonly unsafe struct GemmNarrow<TLanes, TVector, T> : IParallelBody
 
     public void Invoke(int index)
     {
-        int first = index * Width, count = Math.Min(Width, columns - first);
-        CpuScratch scratch = default;
-        T* sums = stackalloc T[Together];
-        bool isQuantized = w.DType.IsQuantized();
-        int blocks = depth / QuantizedBlocks.Length;
-        float* scales = isQuantized ? scratch.Take<float>((long)count * blocks) : null;
-        // Rows of a quantised matrix lie one behind the other.
-        if (isQuantized)
-            TensorPrimitives.ConvertToSingle(new ReadOnlySpan<Half>(w.ScaleAt(start + first * pitch), count * blocks), new Span<float>(scales, count * blocks));
-        nint* runs = stackalloc nint[Together], scaleRuns = stackalloc nint[Together];
-        for (int j = 0; j < count; j += Together)
+        int first = index * Width, count = Math.Min(Width, columns - first), blocks = depth / QuantizedBlocks.Length;
+        float* scales = null;
+        if (w.DType.IsQuantized())
         {
-            // What the last columns lack is computed again.
-            for (int c = 0; c < Together; c++)
-            {
-                int column = Math.Min(j + c, count - 1);
-                runs[c] = (nint)w.At(start + (first + column) * pitch);
-                scaleRuns[c] = (nint)(scales + (nint)column * blocks);
-            }
+            // Rows of a quantised matrix lie one behind the other.
+            CpuScratch scratch = default;
+            scales = scratch.Take<float>((long)count * blocks);
+            TensorPrimitives.ConvertToSingle(new ReadOnlySpan<Half>(w.ScaleAt(start + first * pitch), count * blocks), new Span<float>(scales, count * blocks));
+        }
+        for (int j = 0; j < count; j++, scales += blocks)
+        {
+            byte* run = w.At(start + (first + j) * pitch);
             for (int i = 0; i < rows; i++)
             {
                 byte* xs = x + (nint)i * xBytes;
-                switch (w.DType)
+                z[(nint)i * columns + first + j] = w.DType switch
                 {
-                    case DType.BF16:
-                        Dot<BFloat16s>((T*)xs, (ushort**)runs, sums);
-                        break;
-                    case DType.F16:
-                        Dot<Halves>((T*)xs, (ushort**)runs, sums);
-                        break;
-                    case DType.Q8_0:
-                        DotBlocks<Eights>(new BlockInput(xs, depth), (byte**)runs, (T**)scaleRuns, sums);
-                        break;
-                    default:
-                        DotBlocks<Fours>(new BlockInput(xs, depth), (byte**)runs, (T**)scaleRuns, sums);
-                        break;
-                }
-                new ReadOnlySpan<T>(sums, Math.Min(Together, count - j)).CopyTo(new Span<T>(z + (nint)i * columns + first + j, Together));
+                    DType.BF16 => Dot<BFloat16s>((T*)xs, (ushort*)run),
+                    DType.F16 => Dot<Halves>((T*)xs, (ushort*)run),
+                    DType.Q8_0 => DotBlocks<Eights>(new BlockInput(xs, depth), run, (T*)scales),
+                    _ => DotBlocks<Fours>(new BlockInput(xs, depth), run, (T*)scales),
+                };
             }
         }
     }
 
+    // One column at a time: with four, the compiler has more variables than it keeps track of, and the loop takes three times as long.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Dot<TPairs>(T* x, ushort** runs, T* sums) where TPairs : struct, IPairs
+    private T Dot<TPairs>(T* x, ushort* run) where TPairs : struct, IPairs
     {
-        TVector even0 = TLanes.Zero, even1 = even0, even2 = even0, even3 = even0, odd0 = even0, odd1 = even0, odd2 = even0, odd3 = even0;
-        ushort* w0 = runs[0], w1 = runs[1], w2 = runs[2], w3 = runs[3];
+        TVector even0 = TLanes.Zero, odd0 = even0, even1 = even0, odd1 = even0;
         int k = 0;
-        for (; k <= depth - 2 * TLanes.Count; k += 2 * TLanes.Count)
+        for (; k <= depth - 4 * TLanes.Count; k += 4 * TLanes.Count)
         {
-            TVector p = TLanes.Load(x + k), q = TLanes.Load(x + k + TLanes.Count);
-            TPairs.Load(w0 + k, out TVector even, out TVector odd);
-            even0 = TLanes.MultiplyAdd(p, even, even0);
-            odd0 = TLanes.MultiplyAdd(q, odd, odd0);
-            TPairs.Load(w1 + k, out even, out odd);
-            even1 = TLanes.MultiplyAdd(p, even, even1);
-            odd1 = TLanes.MultiplyAdd(q, odd, odd1);
-            TPairs.Load(w2 + k, out even, out odd);
-            even2 = TLanes.MultiplyAdd(p, even, even2);
-            odd2 = TLanes.MultiplyAdd(q, odd, odd2);
-            TPairs.Load(w3 + k, out even, out odd);
-            even3 = TLanes.MultiplyAdd(p, even, even3);
-            odd3 = TLanes.MultiplyAdd(q, odd, odd3);
+            TPairs.Load(run + k, out TVector even, out TVector odd);
+            even0 = TLanes.MultiplyAdd(TLanes.Load(x + k), even, even0);
+            odd0 = TLanes.MultiplyAdd(TLanes.Load(x + k + TLanes.Count), odd, odd0);
+            TPairs.Load(run + k + 2 * TLanes.Count, out even, out odd);
+            even1 = TLanes.MultiplyAdd(TLanes.Load(x + k + 2 * TLanes.Count), even, even1);
+            odd1 = TLanes.MultiplyAdd(TLanes.Load(x + k + 3 * TLanes.Count), odd, odd1);
         }
-        sums[0] = TLanes.Sum(TLanes.Add(even0, odd0));
-        sums[1] = TLanes.Sum(TLanes.Add(even1, odd1));
-        sums[2] = TLanes.Sum(TLanes.Add(even2, odd2));
-        sums[3] = TLanes.Sum(TLanes.Add(even3, odd3));
+        T sum = TLanes.Sum(TLanes.Add(TLanes.Add(even0, odd0), TLanes.Add(even1, odd1)));
         for (; k < depth; k++)
-        {
-            for (int c = 0; c < Together; c++)
-                sums[c] += x[k] * T.CreateTruncating(TPairs.Get(runs[c][k]));
-        }
+            sum += x[k] * T.CreateTruncating(TPairs.Get(run[k]));
+        return sum;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void DotBlocks<TBlock>(BlockInput x, byte** runs, T** scales, T* sums) where TBlock : struct, IBlock
+    private T DotBlocks<TBlock>(BlockInput x, byte* run, T* scales) where TBlock : struct, IBlock
     {
-        TVector z0 = TLanes.Zero, z1 = z0, z2 = z0, z3 = z0;
-        byte* w0 = runs[0], w1 = runs[1], w2 = runs[2], w3 = runs[3];
-        T* s0 = scales[0], s1 = scales[1], s2 = scales[2], s3 = scales[3];
+        TVector z0 = TLanes.Zero, z1 = z0;
         short* values = x.Values;
-        for (int block = 0; block < depth / QuantizedBlocks.Length; block++, values += QuantizedBlocks.Length)
+        T* inputScales = (T*)x.Scales;
+        int* inputSums = x.Sums;
+        int blocks = depth / QuantizedBlocks.Length, block = 0;
+        for (; block <= blocks - 2; block += 2)
         {
-            TVector scale = TLanes.Create(((T*)x.Scales)[block]);
-            int sum = x.Sums[block];
-            nint at = block * TBlock.Bytes;
-            z0 = TLanes.MultiplyAdd(TLanes.Multiply(scale, TLanes.Create(s0[block])), TBlock.Dot(values, sum, w0 + at), z0);
-            z1 = TLanes.MultiplyAdd(TLanes.Multiply(scale, TLanes.Create(s1[block])), TBlock.Dot(values, sum, w1 + at), z1);
-            z2 = TLanes.MultiplyAdd(TLanes.Multiply(scale, TLanes.Create(s2[block])), TBlock.Dot(values, sum, w2 + at), z2);
-            z3 = TLanes.MultiplyAdd(TLanes.Multiply(scale, TLanes.Create(s3[block])), TBlock.Dot(values, sum, w3 + at), z3);
+            z0 = TLanes.MultiplyAdd(TLanes.Create(inputScales[block] * scales[block]), TBlock.Dot(values, inputSums[block], run), z0);
+            z1 = TLanes.MultiplyAdd(
+                TLanes.Create(inputScales[block + 1] * scales[block + 1]), TBlock.Dot(values + QuantizedBlocks.Length, inputSums[block + 1], run + TBlock.Bytes), z1);
+            values += 2 * QuantizedBlocks.Length;
+            run += 2 * TBlock.Bytes;
         }
-        sums[0] = TLanes.Sum(z0);
-        sums[1] = TLanes.Sum(z1);
-        sums[2] = TLanes.Sum(z2);
-        sums[3] = TLanes.Sum(z3);
+        if (block < blocks)
+            z0 = TLanes.MultiplyAdd(TLanes.Create(inputScales[block] * scales[block]), TBlock.Dot(values, inputSums[block], run), z0);
+        return TLanes.Sum(TLanes.Add(z0, z1));
     }
 
     private static void Prepare(DType type, float* values, int depth, byte* prepared)
@@ -167,8 +137,8 @@ internal readonly unsafe struct GemmNarrow<TLanes, TVector, T> : IParallelBody
             new BlockInput(prepared, depth).Round(values, depth);
             return;
         }
-        int k = 0, lanes = TLanes.Count;
-        for (; k <= depth - 2 * lanes; k += 2 * lanes)
+        int k = 0, lanes = TLanes.Count, whole = depth / (4 * lanes) * (4 * lanes);
+        for (; k < whole; k += 2 * lanes)
         {
             float* to = (float*)prepared + k;
             for (int i = 0; i < lanes; i++)

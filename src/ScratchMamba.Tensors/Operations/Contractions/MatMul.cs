@@ -62,13 +62,16 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        if (call.Inputs[1].DType != DType.F32)
-            return null;
         Shape a = call.Inputs[0].Shape, b = call.Inputs[1].Shape, c = call.Outputs[0].Shape;
         (int m, int k) = Extents(a, TransposeA);
         (m, int batches) = Rows(m, b, c);
-        return new MatMulLaunch(TransposeA, TransposeB, Precision, batches, m, c[^1], k, a.Rank == 2 || batches == 1, b.Rank == 2 || batches == 1).Plan(call.Device);
+        var plan = new MatMulLaunch(TransposeA, TransposeB, Precision, batches, m, c[^1], k, a.Rank == 2 || batches == 1, b.Rank == 2 || batches == 1) { TypeB = call.Inputs[1].DType };
+        return plan.Plan(call.Device);
     }
+
+    /// <summary>The matrix in float32, where it is held in fewer bits and no kernel reads it so; null otherwise, as for every operation that is itself small.</summary>
+    public Tensor[]? Definition(ReadOnlySpan<Tensor> inputs) =>
+        inputs[1].DType.IsNarrow() ? [inputs[0].MatMul(inputs[1].Cast(DType.F32), TransposeA, TransposeB, Precision)] : null;
 
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)

@@ -27,13 +27,19 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
 
     private readonly record struct Operand(uint Rows, uint Columns, uint AllRows, uint Packs, uint Count);
 
-    private readonly record struct FewRows(uint N, uint Vectors, uint Batches, uint BatchA, uint BatchB);
+    private readonly record struct FewRows(uint M, uint N, uint Packs, uint Batches, uint BatchA, uint BatchB);
 
     private readonly record struct FewRowsColumns(uint Vectors, uint K, uint ColumnGroups, uint Batches, uint Splits, uint SplitLength, uint BatchA, uint BatchB);
 
     private readonly record struct NoBarriers(uint M, uint N, uint K, uint RowGroups, uint ColumnGroups, uint Batches, uint BatchA, uint BatchB);
 
     private readonly record struct Sum(uint Count, uint Splits);
+
+    /// <summary>How B is held.</summary>
+    public DType TypeB { get; init; }
+
+    // Rows up to which a matrix in few bits is read again for every eight of them, from the cache; more are worth widening it first.
+    private const int MostNarrowRows = 64;
 
     private uint BatchA => SharesA ? 0 : (uint)((long)M * K);
 
@@ -46,10 +52,12 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
 
     private bool IsWholeC => N % 4 == 0;
 
-    public Launch Plan(DeviceTraits device)
+    public Launch? Plan(DeviceTraits device)
     {
         if ((long)Batches * M * N == 0)
             return Launch.Nothing;
+        if (TypeB.IsNarrow())
+            return !device.IsCpu && !TransposeA && M <= MostNarrowRows && K > 0 && K % PackLength(TypeB) == 0 ? OfFewRows(Slot.In(0), Slot.In(1), device) : OfRoundedWeights(device);
         if (N == 1 && M > 1)
         {
             // Columns are rows: Cᵀ = Bᵀ · Aᵀ, and a vector lies in memory as its transpose does.
@@ -106,11 +114,12 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
             BatchA = SharesA ? 0 : left.AllRows * left.Packs * Pack,
             BatchB = SharesB ? 0 : right.AllRows * right.Packs * Pack,
         };
+        bool isRounded = TypeB == DType.BF16;
         Dispatch product = Dispatch.Linear(
-            "matmul_cooperative", tiles.Groups, [Slot.ScratchIn(0), Slot.ScratchIn(1), Target(tiles.Splits, scratch: 2)],
+            "matmul_cooperative", tiles.Groups, [Slot.ScratchIn(0), isRounded ? b : Slot.ScratchIn(1), Target(tiles.Splits, scratch: 2)],
             new MatrixTiles(tiles, left.Count * Pack, right.Count * Pack),
             4 * (uint)device.SubgroupSize, (uint)device.SubgroupSize, MatrixTile, MatrixTile, MatrixSlice, 64, 64, TransposeA ? 1u : 0, TransposeB ? 1u : 0, left.Packs * Pack, right.Packs * Pack, parts);
-        return Summed(tiles.Splits, [first, second, product], 16L * parts * left.Count, 16L * parts * right.Count);
+        return Summed(tiles.Splits, isRounded ? [first, product] : [first, second, product], 16L * parts * left.Count, isRounded ? 16 : 16L * parts * right.Count);
     }
 
     private (Dispatch Dispatch, Operand Operand) Rounded(Slot x, int scratch, (int Rows, int Columns) extents, bool rowsAreInner, bool isShared, uint parts)
@@ -142,11 +151,29 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
 
     private Launch OfFewRows(Slot a, Slot b, DeviceTraits device)
     {
-        uint workgroup = (uint)Math.Max(64, device.SubgroupSize);
-        long rowsOfB = (long)N * Batches, each = workgroup / device.SubgroupSize;
+        uint workgroup = (uint)Math.Max(64, device.SubgroupSize), rows = (uint)Math.Min(M, 8);
+        uint columns = ColumnsTogether(rows), packs = (uint)(K / PackLength(TypeB));
+        long subgroups = (M + rows - 1) / rows * ((N + columns - 1) / columns) * Batches, each = workgroup / (uint)device.SubgroupSize;
         return Dispatch.Linear(
-            "matmul_few_rows", (rowsOfB + each - 1) / each, [a, b, Slot.Out(0)], new FewRows((uint)N, (uint)K / 4, (uint)Batches, BatchA / 4, BatchB / 4), workgroup, (uint)M);
+            "matmul_few_rows", (subgroups + each - 1) / each, [a, b, Slot.Out(0)],
+            new FewRows((uint)M, (uint)N, packs, (uint)Batches, BatchA / 4, SharesB ? 0 : (uint)N * packs), workgroup, rows, columns, TypeB.ShaderCode());
     }
+
+    /// <summary>How many rows of the weights a subgroup takes at once: with several rows beside them, what it reads of those counts.</summary>
+    public static uint ColumnsTogether(uint rows) => rows >= 4 ? 2u : 1;
+
+    /// <summary>The numbers of 16 bytes.</summary>
+    public static int PackLength(DType type) => type switch
+    {
+        DType.F32 => 4,
+        DType.Q8_0 => 16,
+        DType.Q4_0 => 32,
+        _ => 8,
+    };
+
+    /// <summary>Weights that are of bfloat16 already go to the matrix units as they are; null where they do not.</summary>
+    private Launch? OfRoundedWeights(DeviceTraits device) =>
+        TypeB == DType.BF16 && Precision == MatMulPrecision.Bfloat16 && K % MatrixSlice == 0 && FitsMatrixUnits(device) ? OnMatrixUnits(Slot.In(0), Slot.In(1), device) : null;
 
     private Launch OfFewRowsColumns(Slot a, Slot b)
     {

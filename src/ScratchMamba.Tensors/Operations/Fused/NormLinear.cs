@@ -39,7 +39,7 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
     // More rows are worth a norm of their own and a product in tiles; of gated rows every subgroup computes all gates again.
     private int MostRows => HasGate ? 2 : 8;
 
-    private readonly record struct Scalars(uint N, uint Vectors, float Epsilon);
+    private readonly record struct Scalars(uint N, uint Packs, float Epsilon);
 
     private int Residual => HasGate ? 4 : 3;
 
@@ -76,13 +76,14 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
         Shape x = call.Inputs[0].Shape, y = call.Outputs[0].Shape;
         if (y.Count == 0)
             return Tensors.Launch.Nothing;
-        if (call.Inputs[2].DType != DType.F32 || call.Device.IsCpu || x.Rows > MostRows || x.Columns == 0 || x.Columns % 4 != 0)
+        int pack = MatMulLaunch.PackLength(call.Inputs[2].DType);
+        if (call.Inputs[0].DType != DType.F32 || call.Device.IsCpu || x.Rows > MostRows || x.Columns == 0 || x.Columns % pack != 0)
             return null;
-        uint workgroup = (uint)Math.Max(64, call.Device.SubgroupSize), each = workgroup / (uint)call.Device.SubgroupSize;
+        uint workgroup = (uint)Math.Max(64, call.Device.SubgroupSize), columns = MatMulLaunch.ColumnsTogether((uint)x.Rows), each = workgroup / (uint)call.Device.SubgroupSize * columns;
         return Dispatch.Linear(
             "norm_linear", ((uint)y.Columns + each - 1) / each,
             [Slot.In(0), Slot.In(HasGate ? 3 : 0), Slot.In(1), Slot.In(2), Slot.In(HasResidual ? Residual : 0), Slot.Out(0)],
-            new Scalars((uint)y.Columns, (uint)x.Columns / 4, (float)Epsilon), workgroup, (uint)x.Rows, HasGate ? 1u : 0, HasResidual ? 1u : 0);
+            new Scalars((uint)y.Columns, (uint)(x.Columns / pack), (float)Epsilon), workgroup, (uint)x.Rows, HasGate ? 1u : 0, HasResidual ? 1u : 0, columns, call.Inputs[2].DType.ShaderCode());
     }
 
     /// <inheritdoc/>

@@ -55,6 +55,14 @@ public readonly record struct Gather : IPrimitive
         long count = call.Outputs[0].Count, length = table.Product(1, table.Rank);
         if (count == 0)
             return Tensors.Launch.Nothing;
+        if (call.Inputs[0].DType.IsQuantized())
+        {
+            if (table.Rank != 2)
+                return null;
+            return Dispatch.Linear(
+                "gather_blocks", ElementwiseLaunch.Groups(count), [Slot.In(0), Slot.In(1), Slot.Out(0)], new Scalars((uint)count, (uint)length, (uint)table[0]),
+                ElementwiseLaunch.Workgroup, call.Inputs[0].DType.ShaderCode());
+        }
         // Two numbers of 16 bits are moved as one word, unless a row ends between them.
         bool isNarrow = call.Inputs[0].DType.IsNarrow(), splitsWords = isNarrow && length % 2 != 0;
         if (isNarrow && !splitsWords)
