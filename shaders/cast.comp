@@ -1,8 +1,8 @@
-// y = x in another type: float32 from integers or numbers of 16 bits, and numbers of 16 bits from float32; four elements for each invocation.
+// y = x in another type: float32 from integers or numbers in fewer bits, and numbers of 16 bits from float32; four elements for each invocation.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "words.glsl"
-#include "narrow.glsl"
+#include "weights.glsl"
 
 layout(constant_id = 1) const uint FROM = I32;
 layout(constant_id = 2) const uint TO = F32;
@@ -28,6 +28,12 @@ void main() {
     if (first >= push.count)
         return;
     vec4 values = vec4(0);
+    if (FROM == Q8_0 || FROM == Q4_0) {
+        uint length = PACK_LENGTH(FROM), pack = first / length;
+        Packs packs = Packs(uint64_t(push.x));
+        Vectors(uint64_t(push.y)).at[i] = packScale(FROM, packs, push.count / length, pack) * numbers(FROM, packs.at[pack], first % length / 4);
+        return;
+    }
     if (first + 4 <= push.count) {
         if (isNarrow(FROM)) {
             uvec2 words = WordPairs(uint64_t(push.x)).at[i];

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
+using ScratchMamba.Checkpoints;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Operations;
 
@@ -31,15 +32,20 @@ internal static class CommonOptions
     public static Option<string> WeightType() =>
         new Option<string>("--type")
         {
-            Description = "What weight matrices are held in, on the CPU: f32, or bf16 or f16 for half the memory and faster writing; everything is computed in float32.",
-            DefaultValueFactory = _ => "f32",
-        }.AcceptOnlyFromAmong("f32", "bf16", "f16");
+            Description = "What weight matrices are held in: f32, or fewer bits for less memory and faster writing: bf16, f16, q8_0, q4_0; stored takes the type of the file. Everything is computed in float32.",
+            DefaultValueFactory = _ => "stored",
+        }.AcceptOnlyFromAmong("stored", "f32", "bf16", "f16", "q8_0", "q4_0");
 
     /// <summary>What <see cref="WeightType()"/> was given; null for float32.</summary>
-    public static DType? WeightTypeOf(string name) => name switch
+    /// <param name="name">The option's value.</param>
+    /// <param name="model">Where the model is stored; null where there is none.</param>
+    public static DType? WeightTypeOf(string name, string? model) => name switch
     {
         "bf16" => DType.BF16,
         "f16" => DType.F16,
+        "q8_0" => DType.Q8_0,
+        "q4_0" => DType.Q4_0,
+        "stored" when model is not null => Checkpoint.StoredWeights(model),
         _ => null,
     };
 

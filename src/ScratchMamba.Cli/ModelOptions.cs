@@ -24,7 +24,7 @@ internal sealed class ModelOptions
     /// <summary>Loads the model with its cure, and what makes tokens of text for it.</summary>
     public (Mamba2Model Model, Tokenizer Tokenizer) Load(ParseResult parsed, Backend backend)
     {
-        Mamba2Model model = Checkpoint.Load(parsed.GetValue(Model)!, backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!));
+        Mamba2Model model = Checkpoint.Load(parsed.GetValue(Model)!, backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!, parsed.GetValue(Model)!));
         Tokenizer tokenizer = Checkpoint.LoadTokenizer(parsed.GetValue(Model)!, model.Config);
         cures.Apply(parsed, model, tokenizer);
         return (model, tokenizer);

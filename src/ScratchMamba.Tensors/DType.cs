@@ -17,27 +17,43 @@ public enum DType
 
     /// <summary>IEEE 754 binary16: for weights as <see cref="BF16"/>, with three bits more of precision and a smaller range, from 6e-8 to 65,504.</summary>
     F16,
+
+#pragma warning disable CA1707 // The names are GGML's.
+    /// <summary>Blocks of 32 numbers that share a scale, with 8 bits for each: for weights. See <see cref="QuantizedBlocks"/>.</summary>
+    Q8_0,
+
+    /// <summary>Blocks of 32 numbers that share a scale, with 4 bits for each: for weights. See <see cref="QuantizedBlocks"/>.</summary>
+    Q4_0,
+#pragma warning restore CA1707
 }
 
 /// <summary>Sizes and names of <see cref="DType"/> values.</summary>
 public static class DTypes
 {
     /// <summary>Bytes of one element.</summary>
+    /// <exception cref="NotSupportedException">Elements are held in blocks: see <see cref="TensorType.Bytes"/>.</exception>
     public static int Size(this DType type) => type switch
     {
         DType.F64 => 8,
         DType.BF16 or DType.F16 => 2,
+        DType.Q8_0 or DType.Q4_0 => throw new NotSupportedException($"{type} holds blocks of {QuantizedBlocks.Length} numbers, which only Gather, Cast and matrix products read; cast to F32 first."),
         _ => 4,
     };
 
     /// <summary>Whether operations compute with elements of this type as floating-point numbers, so that they can carry a gradient.</summary>
     public static bool IsFloating(this DType type) => type is DType.F32 or DType.F64;
 
-    /// <summary>Whether gradients pass through tensors of this type: all but integers. Those of 16 bits hold the activations of mixed precision.</summary>
-    public static bool CarriesGradient(this DType type) => type != DType.I32;
+    /// <summary>Whether gradients pass through tensors of this type: all but integers and quantised ones. Those of 16 bits hold the activations of mixed precision.</summary>
+    public static bool CarriesGradient(this DType type) => type != DType.I32 && !type.IsQuantized();
 
     /// <summary>Whether elements are floating-point numbers of 16 bits: held and moved as such, computed with in float32.</summary>
     public static bool IsNarrow(this DType type) => type is DType.BF16 or DType.F16;
+
+    /// <summary>Whether elements are held in blocks that share a scale.</summary>
+    public static bool IsQuantized(this DType type) => type is DType.Q8_0 or DType.Q4_0;
+
+    /// <summary>Whether elements are floating-point numbers in fewer bits than operations compute with, of 16 bits or quantised, as weights are held.</summary>
+    public static bool IsCompact(this DType type) => type.IsNarrow() || type.IsQuantized();
 
     /// <summary>The number that shaders know the type by: see <c>narrow.glsl</c>.</summary>
     internal static uint ShaderCode(this DType type) => type switch
@@ -46,6 +62,8 @@ public static class DTypes
         DType.I32 => 1,
         DType.BF16 => 2,
         DType.F16 => 3,
+        DType.Q8_0 => 4,
+        DType.Q4_0 => 5,
         _ => throw new NotSupportedException($"No shader reads {type}."),
     };
 

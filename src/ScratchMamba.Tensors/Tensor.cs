@@ -70,7 +70,7 @@ public sealed class Tensor
         return this;
     }
 
-    /// <summary>Copies the elements to the host.</summary>
+    /// <summary>Copies the elements to the host; those of quantised types as the bytes that <see cref="QuantizedBlocks"/> describes.</summary>
     /// <exception cref="ArgumentException"><typeparamref name="T"/> is not the element type, or the lengths differ.</exception>
     public void Read<T>(Span<T> destination) where T : unmanaged
     {
@@ -95,6 +95,7 @@ public sealed class Tensor
         DType.F32 => Array.ConvertAll(ToArray<float>(), x => (double)x),
         DType.BF16 => Array.ConvertAll(ToArray<BFloat16>(), x => (double)(float)x),
         DType.F16 => Array.ConvertAll(ToArray<Half>(), x => (double)x),
+        DType.Q8_0 or DType.Q4_0 => Expanded(),
         _ => Array.ConvertAll(ToArray<int>(), x => (double)x),
     };
 
@@ -116,7 +117,7 @@ public sealed class Tensor
     /// <summary>The one element of a tensor that has one.</summary>
     public double Item() => Count == 1 ? ToDoubles()[0] : throw new ArgumentException($"Item needs a tensor with one element; this one is {Type}.");
 
-    /// <summary>Replaces the elements in place.</summary>
+    /// <summary>Replaces the elements in place; those of quantised types by the bytes that <see cref="QuantizedBlocks"/> describes.</summary>
     /// <exception cref="ArgumentException"><typeparamref name="T"/> is not the element type, or the lengths differ.</exception>
     public void Write<T>(ReadOnlySpan<T> values) where T : unmanaged
     {
@@ -229,8 +230,19 @@ public sealed class Tensor
         return inputs[0].Backend;
     }
 
+    private double[] Expanded()
+    {
+        var bytes = new byte[Type.Bytes];
+        Read<byte>(bytes);
+        var values = new float[Count];
+        QuantizedBlocks.Expand(DType, bytes, values);
+        return Array.ConvertAll(values, x => (double)x);
+    }
+
     private void CheckTransfer<T>(int length) where T : unmanaged
     {
+        if (DType.IsQuantized() && typeof(T) == typeof(byte) && length == Type.Bytes)
+            return;
         if (DTypes.Of<T>() != DType)
             throw new ArgumentException($"This tensor holds {DType}, not {typeof(T).Name}.");
         if (length != Count)

@@ -31,6 +31,10 @@ public static class TensorFactory
                 return backend.Tensor<BFloat16>(type.Shape, Array.ConvertAll(values.ToArray(), value => (BFloat16)(float)value));
             case DType.F16:
                 return backend.Tensor<Half>(type.Shape, Array.ConvertAll(values.ToArray(), value => (Half)value));
+            case DType.Q8_0 or DType.Q4_0:
+                Tensor quantized = Tensors.Tensor.Allocate(backend, type);
+                quantized.Write<byte>(QuantizedBlocks.Quantize(type.DType, Array.ConvertAll(values.ToArray(), value => (float)value)));
+                return quantized;
             default:
                 var integers = new int[values.Length];
                 for (int i = 0; i < integers.Length; i++)

@@ -7,7 +7,7 @@ public readonly record struct TensorType(DType DType, Shape Shape)
     public long Count => Shape.Count;
 
     /// <summary>The size of the data in bytes.</summary>
-    public long Bytes => checked(Count * DType.Size());
+    public long Bytes => DType.IsQuantized() ? QuantizedBlocks.Bytes(DType, Count) : checked(Count * DType.Size());
 
     /// <summary>For example <c>F32 [2, 3]</c>.</summary>
     public override string ToString() => $"{DType} {Shape}";

@@ -148,7 +148,7 @@ internal static class BenchCommand
         return Measured("prefill", "Reading a prompt: the logits after its last token.", [.. sizes.All, batch, length, precision, type], (parsed, backend, report) =>
         {
             (int b, int l) = (parsed.GetValue(batch), parsed.GetValue(length));
-            var model = new Mamba2Model(sizes.Config(parsed), backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!)) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) };
+            var model = new Mamba2Model(sizes.Config(parsed), backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!, model: null)) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) };
             var random = new Philox(1, 0);
             Tensor tokens = backend.Tensor<int>([b, l], [.. Enumerable.Range(0, b * l).Select(_ => random.Next(model.Config.VocabularySize))]);
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
@@ -169,7 +169,7 @@ internal static class BenchCommand
         return Measured("decode", "Writing: one token of each sequence, with the state from the last.", [.. sizes.All, batch, type], (parsed, backend, report) =>
         {
             int b = parsed.GetValue(batch);
-            var model = new Mamba2Model(sizes.Config(parsed), backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!));
+            var model = new Mamba2Model(sizes.Config(parsed), backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!, model: null));
             Mamba2State state = Mamba2State.Zeros(model.Config, b, backend);
             Tensor token = backend.Tensor<int>([b], new int[b]);
             // As generation does it: greedy, each token from the one before, several in one captured program.
@@ -189,7 +189,7 @@ internal static class BenchCommand
             });
             time = new Timing(time.Median / Burst, time.Least / Burst, time.Most / Burst);
             report(
-                $"decode {model.ParameterCount / 1e6:0.0}M parameters in {model.WeightType}, batch {b}", time, 0, b, model.WeightType.Size() * (double)model.ParameterCount + 4.0 * 2 * b * model.Config.StateCount);
+                $"decode {model.ParameterCount / 1e6:0.0}M parameters in {model.WeightType}, batch {b}", time, 0, b, model.Parameters().Sum(entry => (double)entry.Parameter.Value.Type.Bytes) + 4.0 * 2 * b * model.Config.StateCount);
         });
     }
 

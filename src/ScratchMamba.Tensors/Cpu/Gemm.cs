@@ -15,14 +15,19 @@ internal unsafe struct Gemm<T> where T : unmanaged, IFloatingPointIeee754<T>
     public nint ARow, AColumn, ABatch;
     public nint BRow, BColumn, BBatch;
 
-    /// <summary>BF16 or F16 where B holds that, which then is one matrix with BRow 1, and T is float; null where B holds T.</summary>
-    public DType? NarrowB;
+    /// <summary>What is in the place of B where that is held in few bits: one matrix with BRow 1, from number <see cref="NarrowStart"/> on; T is float then.</summary>
+    public NarrowMatrix? NarrowB;
+
+    public nint NarrowStart;
 
     /// <summary>Multiply-adds that take as long as one elementary operation of <see cref="CpuParallel"/>.</summary>
     public const int FusedPerOperation = 8;
 
     // A result of up to 128 × 128 has too few tiles to keep threads busy, and then the inner axis is long where the product is worth it.
     private const long SmallResult = 128 * 128;
+    // Of more rows, packing the matrix costs less than reading it again for each.
+    private const int MostNarrowRows = 12;
+
     private const int LeastPart = 512, MostParts = 16;
 
     [ThreadStatic]
@@ -49,7 +54,12 @@ internal unsafe struct Gemm<T> where T : unmanaged, IFloatingPointIeee754<T>
             new Span<T>(C, checked(Batches * M * N)).Clear();
             return;
         }
-        if (GemmSkinny<TLanes, TVector, T>.Fits(this))
+        if (NarrowB is not null && M <= MostNarrowRows)
+        {
+            GemmNarrow<TLanes, TVector, T>.Run(this, threads);
+            return;
+        }
+        if (NarrowB is null && GemmSkinny<TLanes, TVector, T>.Fits(this))
         {
             new GemmSkinny<TLanes, TVector, T>(this).Run(threads);
             return;
@@ -105,7 +115,8 @@ internal unsafe struct Gemm<T> where T : unmanaged, IFloatingPointIeee754<T>
             Gemm<T> part = Product with
             {
                 A = Product.A + start * Product.AColumn,
-                B = Product.NarrowB is null ? Product.B + start * Product.BRow : (T*)((ushort*)Product.B + start),
+                B = Product.B + start * Product.BRow,
+                NarrowStart = Product.NarrowStart + start,
                 C = Partials + index * Product.M * Product.N,
                 K = Math.Min(Length, Product.K - start),
             };

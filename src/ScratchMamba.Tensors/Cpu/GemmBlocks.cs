@@ -118,14 +118,14 @@ internal unsafe struct GemmBlocks<TKernel, T> : IParallelBody where TKernel : st
     private readonly void PackB(int first, int count, int start, int length, T* panels)
     {
         nint at = (inner + start) * product.BRow + (column + first) * product.BColumn;
-        if (product.NarrowB is { } type)
+        if (product.NarrowB is { } matrix)
         {
             // Widened where the second-level cache holds it, behind the panels that Multiply keeps there.
             CpuScratch scratch = default;
             scratch.Take<T>(isOwn ? PackedTogether * slab : 0);
             float* wide = scratch.Take<float>(count * length);
             for (int i = 0; i < count; i++)
-                Narrow.Widen(type, (ushort*)product.B + at + i * product.BColumn, wide + i * length, length);
+                matrix.Widen(product.NarrowStart + at + i * product.BColumn, wide + i * length, length);
             GemmPacking.Pack((T*)wide, length, 1, count, TKernel.Columns, length, panels);
             return;
         }

@@ -15,13 +15,11 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
     private readonly T* x, w, z;
     private readonly int batches, rows, columns, depth, width;
     private readonly nint xRow, xDepth, xBatch, wDepth, wColumn, wBatch, zRow, zColumn;
-    private readonly DType? narrow;
 
     public GemmSkinny(in Gemm<T> product)
     {
         (batches, depth) = (product.Batches, product.K);
         z = product.C;
-        narrow = product.NarrowB;
         bool exchanged = !HasFewRows(product);
         x = exchanged ? product.B : product.A;
         w = exchanged ? product.A : product.B;
@@ -40,7 +38,7 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
     }
 
     /// <summary>Whether packing the large matrix would cost more than it gains.</summary>
-    public static bool Fits(in Gemm<T> product) => HasFewRows(product) || (product.N <= 8 && product.AColumn == 1 && product.NarrowB is null);
+    public static bool Fits(in Gemm<T> product) => HasFewRows(product) || (product.N <= 8 && product.AColumn == 1);
 
     private static bool HasFewRows(in Gemm<T> product) => product.M <= (product.BRow != 1 ? 2 : 12);
 
@@ -59,7 +57,7 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
         }
         if (xDepth == 1)
         {
-            DotColumns(xs, xRow, ws, start, zs, count);
+            DotColumns(xs, xRow, ws, zs, count);
             return;
         }
         T[] buffer = ArrayPool<T>.Shared.Rent(rows * depth);
@@ -70,19 +68,9 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
                 for (int k = 0; k < depth; k++)
                     copy[i * depth + k] = xs[i * xRow + k * xDepth];
             }
-            DotColumns(copy, depth, ws, start, zs, count);
+            DotColumns(copy, depth, ws, zs, count);
         }
         ArrayPool<T>.Shared.Return(buffer);
-    }
-
-    private void DotColumns(T* xs, nint pitch, T* ws, int start, T* zs, int count)
-    {
-        if (narrow is null)
-            DotColumns<Whole>(xs, pitch, (byte*)ws, zs, count);
-        else if (narrow == DType.BF16)
-            DotColumns<BFloat16s>(xs, pitch, (byte*)w + start * wColumn * sizeof(ushort), zs, count);
-        else
-            DotColumns<Halves>(xs, pitch, (byte*)w + start * wColumn * sizeof(ushort), zs, count);
     }
 
     /// <summary>W lies along its rows: each is added to all rows of Z while it is at hand.</summary>
@@ -104,22 +92,21 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
 
     /// <summary>W lies along its columns: each element of Z is a scalar product. What the last ones lack is computed again, so that no element of Z depends on how many there are.</summary>
     [SkipLocalsInit, MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void DotColumns<TWeights>(T* xs, nint pitch, byte* ws, T* zs, int count) where TWeights : struct, IWeights
+    private void DotColumns(T* xs, nint pitch, T* ws, T* zs, int count)
     {
         T* sums = stackalloc T[8];
-        byte** runs = stackalloc byte*[8];
-        nint run = wColumn * TWeights.Size;
+        T** runs = stackalloc T*[8];
         int together = rows == 1 ? 8 : 4;
         for (int j = 0; j < count; j += together)
         {
             for (int column = 0; column < together; column++)
-                runs[column] = ws + Math.Min(j + column, count - 1) * run;
+                runs[column] = ws + Math.Min(j + column, count - 1) * wColumn;
             for (int i = 0; i < rows; i += 2)
             {
                 if (rows == 1)
-                    OneRow<TWeights>(depth, xs, runs, sums);
+                    OneRow(depth, xs, runs, sums);
                 else
-                    TwoRows<TWeights>(depth, xs + i * pitch, xs + Math.Min(i + 1, rows - 1) * pitch, runs, sums);
+                    TwoRows(depth, xs + i * pitch, xs + Math.Min(i + 1, rows - 1) * pitch, runs, sums);
                 for (int row = i; row < Math.Min(rows, i + 2); row++)
                 {
                     for (int column = j; column < Math.Min(count, j + together); column++)
@@ -131,25 +118,25 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
 
     /// <summary>Two times four scalar products: eight chains of additions hide their latency.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void TwoRows<TWeights>(int depth, T* x0, T* x1, byte** runs, T* sums) where TWeights : struct, IWeights
+    private static void TwoRows(int depth, T* x0, T* x1, T** runs, T* sums)
     {
         TVector z00 = TLanes.Zero, z01 = TLanes.Zero, z02 = TLanes.Zero, z03 = TLanes.Zero;
         TVector z10 = TLanes.Zero, z11 = TLanes.Zero, z12 = TLanes.Zero, z13 = TLanes.Zero;
-        byte* w0 = runs[0], w1 = runs[1], w2 = runs[2], w3 = runs[3];
+        T* w0 = runs[0], w1 = runs[1], w2 = runs[2], w3 = runs[3];
         int k = 0;
         for (; k <= depth - TLanes.Count; k += TLanes.Count)
         {
             TVector p = TLanes.Load(x0 + k), q = TLanes.Load(x1 + k);
-            TVector y = TWeights.Load(w0, k);
+            TVector y = TLanes.Load(w0 + k);
             z00 = TLanes.MultiplyAdd(p, y, z00);
             z10 = TLanes.MultiplyAdd(q, y, z10);
-            y = TWeights.Load(w1, k);
+            y = TLanes.Load(w1 + k);
             z01 = TLanes.MultiplyAdd(p, y, z01);
             z11 = TLanes.MultiplyAdd(q, y, z11);
-            y = TWeights.Load(w2, k);
+            y = TLanes.Load(w2 + k);
             z02 = TLanes.MultiplyAdd(p, y, z02);
             z12 = TLanes.MultiplyAdd(q, y, z12);
-            y = TWeights.Load(w3, k);
+            y = TLanes.Load(w3 + k);
             z03 = TLanes.MultiplyAdd(p, y, z03);
             z13 = TLanes.MultiplyAdd(q, y, z13);
         }
@@ -165,30 +152,30 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
         {
             for (int column = 0; column < 4; column++)
             {
-                sums[column] += x0[k] * TWeights.Get(runs[column], k);
-                sums[column + 4] += x1[k] * TWeights.Get(runs[column], k);
+                sums[column] += x0[k] * runs[column][k];
+                sums[column + 4] += x1[k] * runs[column][k];
             }
         }
     }
 
     /// <summary>Eight scalar products with one row, each summed as <see cref="TwoRows"/> does: eight runs of memory keep it busy.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void OneRow<TWeights>(int depth, T* x, byte** runs, T* sums) where TWeights : struct, IWeights
+    private static void OneRow(int depth, T* x, T** runs, T* sums)
     {
         TVector z0 = TLanes.Zero, z1 = TLanes.Zero, z2 = TLanes.Zero, z3 = TLanes.Zero, z4 = TLanes.Zero, z5 = TLanes.Zero, z6 = TLanes.Zero, z7 = TLanes.Zero;
-        byte* w0 = runs[0], w1 = runs[1], w2 = runs[2], w3 = runs[3], w4 = runs[4], w5 = runs[5], w6 = runs[6], w7 = runs[7];
+        T* w0 = runs[0], w1 = runs[1], w2 = runs[2], w3 = runs[3], w4 = runs[4], w5 = runs[5], w6 = runs[6], w7 = runs[7];
         int k = 0;
         for (; k <= depth - TLanes.Count; k += TLanes.Count)
         {
             TVector p = TLanes.Load(x + k);
-            z0 = TLanes.MultiplyAdd(p, TWeights.Load(w0, k), z0);
-            z1 = TLanes.MultiplyAdd(p, TWeights.Load(w1, k), z1);
-            z2 = TLanes.MultiplyAdd(p, TWeights.Load(w2, k), z2);
-            z3 = TLanes.MultiplyAdd(p, TWeights.Load(w3, k), z3);
-            z4 = TLanes.MultiplyAdd(p, TWeights.Load(w4, k), z4);
-            z5 = TLanes.MultiplyAdd(p, TWeights.Load(w5, k), z5);
-            z6 = TLanes.MultiplyAdd(p, TWeights.Load(w6, k), z6);
-            z7 = TLanes.MultiplyAdd(p, TWeights.Load(w7, k), z7);
+            z0 = TLanes.MultiplyAdd(p, TLanes.Load(w0 + k), z0);
+            z1 = TLanes.MultiplyAdd(p, TLanes.Load(w1 + k), z1);
+            z2 = TLanes.MultiplyAdd(p, TLanes.Load(w2 + k), z2);
+            z3 = TLanes.MultiplyAdd(p, TLanes.Load(w3 + k), z3);
+            z4 = TLanes.MultiplyAdd(p, TLanes.Load(w4 + k), z4);
+            z5 = TLanes.MultiplyAdd(p, TLanes.Load(w5 + k), z5);
+            z6 = TLanes.MultiplyAdd(p, TLanes.Load(w6 + k), z6);
+            z7 = TLanes.MultiplyAdd(p, TLanes.Load(w7 + k), z7);
         }
         sums[0] = TLanes.Sum(z0);
         sums[1] = TLanes.Sum(z1);
@@ -201,50 +188,7 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
         for (; k < depth; k++)
         {
             for (int column = 0; column < 8; column++)
-                sums[column] += x[k] * TWeights.Get(runs[column], k);
+                sums[column] += x[k] * runs[column][k];
         }
-    }
-
-    /// <summary>How the elements of W are held.</summary>
-    private interface IWeights
-    {
-        static abstract int Size { get; }
-
-        static abstract TVector Load(byte* run, nint index);
-
-        static abstract T Get(byte* run, nint index);
-    }
-
-    private readonly struct Whole : IWeights
-    {
-        public static int Size => sizeof(T);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static TVector Load(byte* run, nint index) => TLanes.Load((T*)run + index);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Get(byte* run, nint index) => ((T*)run)[index];
-    }
-
-    private readonly struct BFloat16s : IWeights
-    {
-        public static int Size => sizeof(ushort);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static TVector Load(byte* run, nint index) => TLanes.LoadBFloat16((ushort*)run + index);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Get(byte* run, nint index) => T.CreateTruncating((float)((BFloat16*)run)[index]);
-    }
-
-    private readonly struct Halves : IWeights
-    {
-        public static int Size => sizeof(ushort);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static TVector Load(byte* run, nint index) => TLanes.LoadHalf((ushort*)run + index);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public static T Get(byte* run, nint index) => T.CreateTruncating((float)((Half*)run)[index]);
     }
 }

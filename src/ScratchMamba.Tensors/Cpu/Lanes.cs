@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace ScratchMamba.Tensors.Cpu;
 
@@ -16,11 +17,17 @@ internal unsafe interface ILanes<TVector, T> where TVector : struct where T : un
 
     static abstract TVector Load(T* address);
 
-    /// <summary>As many numbers of bfloat16, widened; T is float.</summary>
-    static abstract TVector LoadBFloat16(ushort* address);
+    /// <summary>Twice as many numbers of bfloat16, widened: those with even index, and those with odd. T is float.</summary>
+    static abstract void LoadBFloat16s(ushort* address, out TVector even, out TVector odd);
 
-    /// <summary>As many numbers of binary16, widened; T is float.</summary>
-    static abstract TVector LoadHalf(ushort* address);
+    /// <summary>Twice as many numbers of binary16, widened: those with even index, and those with odd. T is float.</summary>
+    static abstract void LoadHalves(ushort* address, out TVector even, out TVector odd);
+
+    /// <summary>Partial sums of the products of 32 integers of 16 bits with as many of 8 bits. T is float.</summary>
+    static abstract TVector DotEights(short* x, sbyte* y);
+
+    /// <summary>Partial sums of the products of 32 integers of 16 bits, whose sum is known, with as many of 4 bits that are stored plus 8, as <see cref="QuantizedBlocks"/> says. T is float.</summary>
+    static abstract TVector DotFours(short* x, int sum, byte* y);
 
     static abstract void Store(TVector value, T* address);
 
@@ -47,20 +54,44 @@ internal readonly unsafe struct Lanes128<T> : ILanes<Vector128<T>, T> where T : 
     public static Vector128<T> Load(T* address) => Vector128.Load(address);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<T> LoadBFloat16(ushort* address) => (Bits(address) << 16).As<uint, T>();
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<T> LoadHalf(ushort* address)
+    public static void LoadBFloat16s(ushort* address, out Vector128<T> even, out Vector128<T> odd)
     {
-        // The exponent's bias differs by 112, which a product makes good, for subnormal numbers too; the largest exponent means infinity or NaN in both.
-        Vector128<uint> bits = Bits(address), magnitude = bits & Vector128.Create(0x7fffu), sign = bits ^ magnitude;
-        Vector128<uint> scaled = ((magnitude << 13).AsSingle() * Vector128.Create(5.192296858534828e33f)).AsUInt32();
-        Vector128<uint> special = Vector128.GreaterThan(magnitude.AsInt32(), Vector128.Create(0x7bff)).AsUInt32() & Vector128.Create(0x7f800000u);
-        return (scaled | special | sign << 16).As<uint, T>();
+        Vector128<uint> pairs = Vector128.Load((uint*)address);
+        even = (pairs << 16).As<uint, T>();
+        odd = (pairs & Vector128.Create(0xffff0000u)).As<uint, T>();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<uint> Bits(ushort* address) => Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(ulong*)address).AsUInt16());
+    public static void LoadHalves(ushort* address, out Vector128<T> even, out Vector128<T> odd)
+    {
+        Vector128<int> pairs = Vector128.Load((int*)address);
+        even = FromUpperHalves(pairs << 16);
+        odd = FromUpperHalves(pairs);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<T> FromUpperHalves(Vector128<int> bits)
+    {
+        // The sign stays, the rest moves to float32's place. The exponent's bias differs by 112, which a product makes good, for subnormal numbers too; the largest exponent means
+        // infinity or NaN in both.
+        Vector128<int> moved = (bits >> 3) & Vector128.Create(unchecked((int)0x8fffe000)), largest = Vector128.Create(0x0f800000);
+        Vector128<int> special = Vector128.Equals(moved & largest, largest) & Vector128.Create(0x7f800000);
+        return ((moved.AsSingle() * Vector128.Create(5.192296858534828e33f)).AsInt32() | special).As<int, T>();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<T> DotEights(short* x, sbyte* y) =>
+        Vector128.ConvertToSingle(IntegerProducts.Pairs(Vector128.Load(x), IntegerProducts.Load128(y)) + IntegerProducts.Pairs(Vector128.Load(x + 8), IntegerProducts.Load128(y + 8)) + IntegerProducts.Pairs(Vector128.Load(x + 16), IntegerProducts.Load128(y + 16)) + IntegerProducts.Pairs(Vector128.Load(x + 24), IntegerProducts.Load128(y + 24))).As<float, T>();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<T> DotFours(short* x, int sum, byte* y)
+    {
+        Vector128<short> low = IntegerProducts.Load128((sbyte*)y), high = IntegerProducts.Load128((sbyte*)y + 8);
+        Vector128<short> mask = Vector128.Create((short)15);
+        Vector128<int> sums = IntegerProducts.Pairs(Vector128.Load(x), low & mask) + IntegerProducts.Pairs(Vector128.Load(x + 8), high & mask)
+            + IntegerProducts.Pairs(Vector128.Load(x + 16), low >>> 4 & mask) + IntegerProducts.Pairs(Vector128.Load(x + 24), high >>> 4 & mask);
+        return Vector128.ConvertToSingle(sums - Vector128.CreateScalar(8 * sum)).As<float, T>();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector128<T> value, T* address) => value.Store(address);
@@ -91,20 +122,42 @@ internal readonly unsafe struct Lanes256<T> : ILanes<Vector256<T>, T> where T : 
     public static Vector256<T> Load(T* address) => Vector256.Load(address);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<T> LoadBFloat16(ushort* address) => (Bits(address) << 16).As<uint, T>();
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<T> LoadHalf(ushort* address)
+    public static void LoadBFloat16s(ushort* address, out Vector256<T> even, out Vector256<T> odd)
     {
-        // The exponent's bias differs by 112, which a product makes good, for subnormal numbers too; the largest exponent means infinity or NaN in both.
-        Vector256<uint> bits = Bits(address), magnitude = bits & Vector256.Create(0x7fffu), sign = bits ^ magnitude;
-        Vector256<uint> scaled = ((magnitude << 13).AsSingle() * Vector256.Create(5.192296858534828e33f)).AsUInt32();
-        Vector256<uint> special = Vector256.GreaterThan(magnitude.AsInt32(), Vector256.Create(0x7bff)).AsUInt32() & Vector256.Create(0x7f800000u);
-        return (scaled | special | sign << 16).As<uint, T>();
+        Vector256<uint> pairs = Vector256.Load((uint*)address);
+        even = (pairs << 16).As<uint, T>();
+        odd = (pairs & Vector256.Create(0xffff0000u)).As<uint, T>();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<uint> Bits(ushort* address) => Vector256.WidenLower(Vector128.Load(address).ToVector256Unsafe());
+    public static void LoadHalves(ushort* address, out Vector256<T> even, out Vector256<T> odd)
+    {
+        Vector256<int> pairs = Vector256.Load((int*)address);
+        even = FromUpperHalves(pairs << 16);
+        odd = FromUpperHalves(pairs);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<T> FromUpperHalves(Vector256<int> bits)
+    {
+        // The sign stays, the rest moves to float32's place. The exponent's bias differs by 112, which a product makes good, for subnormal numbers too; the largest exponent means
+        // infinity or NaN in both.
+        Vector256<int> moved = (bits >> 3) & Vector256.Create(unchecked((int)0x8fffe000)), largest = Vector256.Create(0x0f800000);
+        Vector256<int> special = Vector256.Equals(moved & largest, largest) & Vector256.Create(0x7f800000);
+        return ((moved.AsSingle() * Vector256.Create(5.192296858534828e33f)).AsInt32() | special).As<int, T>();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> DotEights(short* x, sbyte* y) =>
+        Vector256.ConvertToSingle(IntegerProducts.Pairs(Vector256.Load(x), IntegerProducts.Load256(y)) + IntegerProducts.Pairs(Vector256.Load(x + 16), IntegerProducts.Load256(y + 16))).As<float, T>();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<T> DotFours(short* x, int sum, byte* y)
+    {
+        Vector256<short> pairs = IntegerProducts.Load256((sbyte*)y), mask = Vector256.Create((short)15);
+        Vector256<int> sums = IntegerProducts.Pairs(Vector256.Load(x), pairs & mask) + IntegerProducts.Pairs(Vector256.Load(x + 16), pairs >>> 4 & mask);
+        return Vector256.ConvertToSingle(sums - Vector256.CreateScalar(8 * sum)).As<float, T>();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector256<T> value, T* address) => value.Store(address);
@@ -135,20 +188,42 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Vector512<T>, T> where T : 
     public static Vector512<T> Load(T* address) => Vector512.Load(address);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<T> LoadBFloat16(ushort* address) => (Bits(address) << 16).As<uint, T>();
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<T> LoadHalf(ushort* address)
+    public static void LoadBFloat16s(ushort* address, out Vector512<T> even, out Vector512<T> odd)
     {
-        // The exponent's bias differs by 112, which a product makes good, for subnormal numbers too; the largest exponent means infinity or NaN in both.
-        Vector512<uint> bits = Bits(address), magnitude = bits & Vector512.Create(0x7fffu), sign = bits ^ magnitude;
-        Vector512<uint> scaled = ((magnitude << 13).AsSingle() * Vector512.Create(5.192296858534828e33f)).AsUInt32();
-        Vector512<uint> special = Vector512.GreaterThan(magnitude.AsInt32(), Vector512.Create(0x7bff)).AsUInt32() & Vector512.Create(0x7f800000u);
-        return (scaled | special | sign << 16).As<uint, T>();
+        Vector512<uint> pairs = Vector512.Load((uint*)address);
+        even = (pairs << 16).As<uint, T>();
+        odd = (pairs & Vector512.Create(0xffff0000u)).As<uint, T>();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<uint> Bits(ushort* address) => Vector512.WidenLower(Vector256.Load(address).ToVector512Unsafe());
+    public static void LoadHalves(ushort* address, out Vector512<T> even, out Vector512<T> odd)
+    {
+        Vector512<int> pairs = Vector512.Load((int*)address);
+        even = FromUpperHalves(pairs << 16);
+        odd = FromUpperHalves(pairs);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<T> FromUpperHalves(Vector512<int> bits)
+    {
+        // The sign stays, the rest moves to float32's place. The exponent's bias differs by 112, which a product makes good, for subnormal numbers too; the largest exponent means
+        // infinity or NaN in both.
+        Vector512<int> moved = (bits >> 3) & Vector512.Create(unchecked((int)0x8fffe000)), largest = Vector512.Create(0x0f800000);
+        Vector512<int> special = Vector512.Equals(moved & largest, largest) & Vector512.Create(0x7f800000);
+        return ((moved.AsSingle() * Vector512.Create(5.192296858534828e33f)).AsInt32() | special).As<int, T>();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<T> DotEights(short* x, sbyte* y) =>
+        Vector512.ConvertToSingle(IntegerProducts.Pairs(Vector512.Load(x), IntegerProducts.Load512(y))).As<float, T>();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<T> DotFours(short* x, int sum, byte* y)
+    {
+        Vector256<short> pairs = IntegerProducts.Load256((sbyte*)y), mask = Vector256.Create((short)15);
+        Vector512<int> sums = IntegerProducts.Pairs(Vector512.Load(x), Vector512.Create(pairs & mask, pairs >>> 4 & mask));
+        return Vector512.ConvertToSingle(sums - Vector512.CreateScalar(8 * sum)).As<float, T>();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector512<T> value, T* address) => value.Store(address);
@@ -163,4 +238,32 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Vector512<T>, T> where T : 
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T Sum(Vector512<T> value) => Vector512.Sum(value);
+}
+
+/// <summary>Products of integers of 16 bits, the sum of every two neighbours, in 32 bits.</summary>
+internal static unsafe class IntegerProducts
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<short> Load128(sbyte* address) => Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(long*)address).AsSByte());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<short> Load256(sbyte* address) => Vector256.WidenLower(Vector128.Load(address).ToVector256Unsafe());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<short> Load512(sbyte* address) => Vector512.WidenLower(Vector256.Load(address).ToVector512Unsafe());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<int> Pairs(Vector128<short> x, Vector128<short> y) => Sse2.IsSupported
+        ? Sse2.MultiplyAddAdjacent(x, y)
+        : Vector128.WidenLower(x) * Vector128.WidenLower(y) + Vector128.WidenUpper(x) * Vector128.WidenUpper(y);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> Pairs(Vector256<short> x, Vector256<short> y) => Avx2.IsSupported
+        ? Avx2.MultiplyAddAdjacent(x, y)
+        : Vector256.Create(Pairs(x.GetLower(), y.GetLower()), Pairs(x.GetUpper(), y.GetUpper()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<int> Pairs(Vector512<short> x, Vector512<short> y) => Avx512BW.IsSupported
+        ? Avx512BW.MultiplyAddAdjacent(x, y)
+        : Vector512.Create(Pairs(x.GetLower(), y.GetLower()), Pairs(x.GetUpper(), y.GetUpper()));
 }

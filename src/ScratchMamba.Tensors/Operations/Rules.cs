@@ -83,11 +83,23 @@ internal static class Rules
         return false;
     }
 
-    /// <summary>Numbers of 16 bits are read by matrix products and casts only.</summary>
-    public static void RefuseNarrow(string operation, ReadOnlySpan<TensorType> x)
+    /// <summary>Rows of quantised types are whole blocks.</summary>
+    public static void RequireBlocks(string operation, ReadOnlySpan<TensorType> x, TensorType type) => ShapeException.ThrowUnless(
+        !type.DType.IsQuantized() || (type.Shape.Rank > 0 && type.Shape[^1] % QuantizedBlocks.Length == 0),
+        operation, $"rows of {type.DType} must be multiples of {QuantizedBlocks.Length}", x);
+
+    /// <summary>Numbers in few bits are read by matrix products, gathers and casts only.</summary>
+    public static void RefuseCompact(string operation, ReadOnlySpan<TensorType> x)
     {
         foreach (TensorType type in x)
-            ShapeException.ThrowUnless(!type.DType.IsNarrow(), operation, $"{type.DType} is a type for weights; cast to F32 first", x);
+            ShapeException.ThrowUnless(!type.DType.IsCompact(), operation, $"{type.DType} is a type for weights; cast to F32 first", x);
+    }
+
+    /// <summary>Elements that lie in blocks are not moved one by one.</summary>
+    public static void RefuseQuantized(string operation, ReadOnlySpan<TensorType> x)
+    {
+        foreach (TensorType type in x)
+            ShapeException.ThrowUnless(!type.DType.IsQuantized(), operation, $"{type.DType} is a type for weights; cast to F32 first", x);
     }
 
     public static void RequireAxis(string operation, ReadOnlySpan<TensorType> x, int axis) =>

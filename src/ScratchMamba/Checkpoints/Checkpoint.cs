@@ -48,7 +48,7 @@ public static class Checkpoint
     /// <param name="folder">The checkpoint's folder.</param>
     /// <param name="backend">Where the model is to live.</param>
     /// <param name="type">What it computes in: F32, or F64 for an oracle.</param>
-    /// <param name="weights">BF16 or F16 to hold matrices in 16 bits, for inference; what is stored so is taken as it is, anything else is rounded.</param>
+    /// <param name="weights">BF16, F16, Q8_0 or Q4_0 to hold matrices in so few bits, for inference; what is stored so is taken as it is, anything else is rounded.</param>
     /// <exception cref="CheckpointException">A file is missing or damaged, or a tensor is missing, unknown, of another shape than the configuration says, or not finite.</exception>
     public static Mamba2Model Load(string folder, Backend backend, DType type = DType.F32, DType? weights = null)
     {
@@ -56,6 +56,25 @@ public static class Checkpoint
         var model = new Mamba2Model(LoadConfig(folder), backend, type, seed: null, weights);
         LoadInto(model, folder);
         return model;
+    }
+
+    /// <summary>The type of few bits that all large matrices of a model are stored in: its weights may be held so without being rounded. Null where they are stored in more bits, or in several types, or adapters change them.</summary>
+    /// <exception cref="CheckpointException">A file is missing or damaged.</exception>
+    public static DType? StoredWeights(string folder)
+    {
+        folder = Current(folder);
+        if (AdapterFile.IsIn(folder))
+            return null;
+        using var stored = new StoredModel(folder, LoadConfig(folder));
+        StoredType[] types = [.. stored.Parameters.Where(parameter => parameter.Shape.Rank == 2).Select(parameter => stored.Entry(parameter.Path).Type).Distinct()];
+        return types is not [var only] ? null : only switch
+        {
+            StoredType.BF16 => DType.BF16,
+            StoredType.F16 => DType.F16,
+            StoredType.Q8_0 => DType.Q8_0,
+            StoredType.Q4_0 => DType.Q4_0,
+            _ => null,
+        };
     }
 
     /// <summary>The tokenizer of a model: the <c>tokenizer.json</c> in its folder, the one inside a GGUF file, or bytes where there is none. A <c>tokenizer.json</c> itself will do, too.</summary>
@@ -220,9 +239,19 @@ public static class Checkpoint
 
     private static void Write<T>(StoredModel stored, string path, Tensors.Tensor parameter, T[] values) where T : unmanaged, System.Numerics.IFloatingPointIeee754<T>
     {
-        if (!parameter.DType.IsNarrow())
+        if (!parameter.DType.IsCompact())
         {
             parameter.Write<T>(values);
+            return;
+        }
+        if (parameter.DType.IsQuantized())
+        {
+            // A block's scale is of binary16.
+            float largest = Math.Abs(float.CreateTruncating(TensorPrimitives.MaxMagnitude<T>(values))), most = (float)Half.MaxValue * (parameter.DType == DType.Q8_0 ? 127 : 8);
+            if (largest > most)
+                throw new CheckpointException($"{stored.Source.Path}: tensor {stored.Entry(path).Name} holds {largest}, too large for {parameter.DType}; hold the weights in BF16");
+            byte[] bytes = stored.Blocks(path, parameter.DType) ?? QuantizedBlocks.Quantize(parameter.DType, Array.ConvertAll(values, float.CreateTruncating));
+            parameter.Write<byte>(bytes);
             return;
         }
         if (parameter.DType == DType.BF16)

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
+using ScratchMamba.Tensors;
 
 namespace ScratchMamba.Checkpoints;
 
@@ -18,10 +19,10 @@ internal static class Quantization
             switch (type)
             {
                 case StoredType.Q8_0:
-                    ExpandQ8(block, target);
+                    QuantizedBlocks.ExpandBlock(DType.Q8_0, block[2..], HalfAt(block, 0), target);
                     break;
                 case StoredType.Q4_0:
-                    ExpandQ4(block, target);
+                    QuantizedBlocks.ExpandBlock(DType.Q4_0, block[2..], HalfAt(block, 0), target);
                     break;
                 case StoredType.Q4_K:
                     ExpandQ4K(block, target);
@@ -54,12 +55,10 @@ internal static class Quantization
                     BinaryPrimitives.WriteUInt16LittleEndian(bytes[(2 * i)..], ToBFloat16(values[i]));
                 break;
             case StoredType.Q8_0:
-                for (int i = 0; i < values.Length; i += 32)
-                    StoreQ8(values.Slice(i, 32), bytes.Slice(i / 32 * 34, 34));
+                StoreBlocks(DType.Q8_0, values, bytes);
                 break;
             case StoredType.Q4_0:
-                for (int i = 0; i < values.Length; i += 32)
-                    StoreQ4(values.Slice(i, 32), bytes.Slice(i / 32 * 18, 18));
+                StoreBlocks(DType.Q4_0, values, bytes);
                 break;
             default:
                 throw new NotSupportedException($"Nothing is written as {type}.");
@@ -74,23 +73,6 @@ internal static class Quantization
     }
 
     private static float HalfAt(ReadOnlySpan<byte> block, int at) => (float)BinaryPrimitives.ReadHalfLittleEndian(block[at..]);
-
-    private static void ExpandQ8(ReadOnlySpan<byte> block, Span<float> values)
-    {
-        float scale = HalfAt(block, 0);
-        for (int i = 0; i < 32; i++)
-            values[i] = scale * (sbyte)block[2 + i];
-    }
-
-    private static void ExpandQ4(ReadOnlySpan<byte> block, Span<float> values)
-    {
-        float scale = HalfAt(block, 0);
-        for (int i = 0; i < 16; i++)
-        {
-            values[i] = scale * ((block[2 + i] & 15) - 8);
-            values[16 + i] = scale * ((block[2 + i] >> 4) - 8);
-        }
-    }
 
     private static void ExpandQ4K(ReadOnlySpan<byte> block, Span<float> values)
     {
@@ -121,22 +103,27 @@ internal static class Quantization
         }
     }
 
-    private static void StoreQ8(ReadOnlySpan<float> values, Span<byte> block)
+    /// <summary>The bytes of a tensor of a quantised type, from the file's blocks: the same numbers in another order.</summary>
+    public static byte[] ToTensor(DType type, ReadOnlySpan<byte> blocks)
     {
-        float largest = Math.Abs(TensorPrimitives.MaxMagnitude(values)), scale = largest / 127, inverse = scale == 0 ? 0 : 1 / scale;
-        BinaryPrimitives.WriteHalfLittleEndian(block, (Half)scale);
-        for (int i = 0; i < 32; i++)
-            block[2 + i] = (byte)(sbyte)MathF.Round(values[i] * inverse, MidpointRounding.AwayFromZero);
+        int size = QuantizedBlocks.IntegerBytes(type), count = blocks.Length / (2 + size);
+        var bytes = new byte[blocks.Length];
+        for (int i = 0; i < count; i++)
+        {
+            ReadOnlySpan<byte> block = blocks.Slice(i * (2 + size), 2 + size);
+            block[2..].CopyTo(bytes.AsSpan(i * size));
+            BitConverter.TryWriteBytes(bytes.AsSpan(count * size + 2 * i), BinaryPrimitives.ReadHalfLittleEndian(block));
+        }
+        return bytes;
     }
 
-    private static void StoreQ4(ReadOnlySpan<float> values, Span<byte> block)
+    private static void StoreBlocks(DType type, ReadOnlySpan<float> values, Span<byte> blocks)
     {
-        // The value of the largest magnitude becomes −8, whatever its sign.
-        float largest = values[TensorPrimitives.IndexOfMaxMagnitude(values)], scale = largest / -8, inverse = scale == 0 ? 0 : 1 / scale;
-        BinaryPrimitives.WriteHalfLittleEndian(block, (Half)scale);
-        for (int i = 0; i < 16; i++)
-            block[2 + i] = (byte)(Nibble(values[i]) | Nibble(values[16 + i]) << 4);
-
-        int Nibble(float value) => Math.Min(15, (int)(value * inverse + 8.5f));
+        int size = 2 + QuantizedBlocks.IntegerBytes(type);
+        for (int i = 0; i < values.Length / QuantizedBlocks.Length; i++)
+        {
+            Span<byte> block = blocks.Slice(i * size, size);
+            BinaryPrimitives.WriteHalfLittleEndian(block, QuantizedBlocks.QuantizeBlock(type, values.Slice(i * QuantizedBlocks.Length, QuantizedBlocks.Length), block[2..]));
+        }
     }
 }

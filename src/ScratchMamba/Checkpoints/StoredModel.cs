@@ -70,6 +70,17 @@ internal sealed class StoredModel : IDisposable
         }
     }
 
+    /// <summary>A parameter's blocks as a tensor holds them, where they are stored in this type; null where they are not, or where an adapter changes them.</summary>
+    public byte[]? Blocks(string path, DType type)
+    {
+        StoredTensor entry = entries[path];
+        if (entry.Type != (type == DType.Q8_0 ? StoredType.Q8_0 : StoredType.Q4_0) || IsComputed(path))
+            return null;
+        var blocks = new byte[entry.Bytes];
+        Source.ReadBytes(entry, 0, blocks);
+        return Quantization.ToTensor(type, blocks);
+    }
+
     /// <summary>Whether what is stored is not the parameter itself, but what has to be computed back.</summary>
     public bool StoresExponential(string path) => Source is GgufFile && GgufModel.IsDecay(path);
 

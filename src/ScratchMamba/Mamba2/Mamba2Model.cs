@@ -74,7 +74,7 @@ public sealed class Mamba2Model : Module
     /// <param name="backend">Where it lives.</param>
     /// <param name="type">F32, or F64 for an oracle.</param>
     /// <param name="seed">The same seed gives the same parameters on every backend; null leaves them zero, to be read from a file or only counted.</param>
-    /// <param name="weights">BF16 or F16 to hold the weight matrices and the embedding in 16 bits, for inference: half the memory, and less time for a token, which mostly goes to reading them. Computation stays in F32.</param>
+    /// <param name="weights">BF16, F16, Q8_0 or Q4_0 to hold the weight matrices and the embedding in so few bits, for inference: less memory, and less time for a token, which mostly goes to reading them. Computation stays in F32.</param>
     /// <exception cref="ArgumentException">The sizes do not fit each other.</exception>
     public Mamba2Model(Mamba2Config config, Backend backend, DType type = DType.F32, ulong? seed = 0, DType? weights = null)
     {
@@ -228,8 +228,9 @@ public sealed class Mamba2Model : Module
     {
         (Tensor hidden, Mamba2State next) = Hidden(tokens, state, sequence);
         // Products of activations rounded to BF16, with the weight rounded once for all blocks, give logits of BF16.
-        DType type = Precision == MatMulPrecision.Bfloat16 && DType == DType.F32 ? DType.BF16 : DType;
-        Tensor weight = (head ?? embedding).Value.Cast(type);
+        Tensor matrix = (head ?? embedding).Value;
+        DType type = Precision == MatMulPrecision.Bfloat16 && DType == DType.F32 && matrix.DType is (DType.F32 or DType.BF16) ? DType.BF16 : DType;
+        Tensor weight = matrix.Cast(type);
         int rows = checked((int)tokens.Count), most = (int)Math.Clamp(LogitsBytes / (type.Size() * (long)Config.VocabularySize), 1, rows);
         // Whole tiles of the kernels that multiply.
         if (most < rows && most > RowTile)

@@ -9,7 +9,7 @@ namespace ScratchMamba.Modules;
 /// <param name="backend">Where they live.</param>
 /// <param name="type">The element type of the parameters.</param>
 /// <param name="seed">The seed; null for zeros.</param>
-/// <param name="matrices">The element type of those with two axes, where it is another: BF16 or F16, for inference.</param>
+/// <param name="matrices">The element type of those with two axes, where it is another: of fewer bits, for inference.</param>
 public sealed class Initializer(Backend backend, DType type, ulong? seed, DType? matrices = null)
 {
     private ulong stream;
@@ -32,7 +32,9 @@ public sealed class Initializer(Backend backend, DType type, ulong? seed, DType?
     /// <summary>Elements drawn by a function of the generator.</summary>
     public Parameter Make(Shape shape, Func<Philox, double> next, bool decays)
     {
-        var whole = new TensorType(shape.Rank == 2 ? matrices ?? type : type, shape);
+        // Rows that are no whole blocks stay as they are.
+        bool isNarrow = matrices is { } held && shape.Rank == 2 && (!held.IsQuantized() || shape[1] % QuantizedBlocks.Length == 0);
+        var whole = new TensorType(isNarrow ? matrices!.Value : type, shape);
         if (seed is null)
             return new Parameter(backend.Zeros(whole), decays);
         var random = new Philox(seed.Value, stream++);

@@ -38,7 +38,7 @@ public sealed class AdamWOptimizer : ITrainingPart
     private sealed record Entry(string Path, Parameter Parameter, Tensor First, Tensor Second, double Decay, double RateFactor);
 
     /// <summary>An optimizer for those of a model's parameters that are not frozen, with moments of zero.</summary>
-    /// <exception cref="ArgumentException">Parameters are held in 16 bits, or a group has none.</exception>
+    /// <exception cref="ArgumentException">Parameters are held in fewer bits than 32, or a group has none.</exception>
     public AdamWOptimizer(Module model, AdamWSettings settings)
     {
         this.settings = settings;
@@ -50,8 +50,8 @@ public sealed class AdamWOptimizer : ITrainingPart
         {
             if (parameter.IsFrozen)
                 continue;
-            if (parameter.Value.DType.IsNarrow())
-                throw new ArgumentException($"{path} is held in {parameter.Value.DType}: 16 bits are for inference. Load the model in F32 to train it.");
+            if (parameter.Value.DType.IsCompact())
+                throw new ArgumentException($"{path} is held in {parameter.Value.DType}: fewer bits than 32 are for inference. Load the model in F32 to train it.");
             Tensor Moment() => parameter.Value.Backend.Zeros(parameter.Value.Type);
             ParameterGroup? group = settings.Groups.LastOrDefault(group => group.Has(path));
             double decay = group?.WeightDecay ?? (parameter.Decays || settings.DecaysEverything ? settings.WeightDecay : 0);

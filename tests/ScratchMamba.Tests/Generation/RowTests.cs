@@ -13,11 +13,15 @@ public class RowTests
 
     private static readonly Mamba2Config Odd = new() { VocabularySize = 37, Width = 27, Layers = 2, StateSize = 13, HeadSize = 9, Expansion = 3, TiedEmbeddings = false };
 
+    /// <summary>All rows of its matrices are whole blocks.</summary>
+    private static readonly Mamba2Config Blocks = new() { VocabularySize = 100, Width = 96, Layers = 2, StateSize = 48, HeadSize = 24 };
+
     [Theory]
     [InlineData(128, null), InlineData(256, null), InlineData(512, null), InlineData(256, DType.BF16), InlineData(256, DType.F16)]
+    [InlineData(128, DType.Q8_0), InlineData(256, DType.Q8_0), InlineData(512, DType.Q8_0), InlineData(128, DType.Q4_0), InlineData(256, DType.Q4_0), InlineData(512, DType.Q4_0)]
     public void ARowOfAStepIsWhatItIsAlone(int vectorBits, DType? weights)
     {
-        foreach (Mamba2Config config in new[] { Large, Odd })
+        foreach (Mamba2Config config in weights?.IsQuantized() == true ? new[] { Blocks } : [Large, Odd])
         {
             using var cpu = new CpuBackend(2, vectorBits);
             var model = new Mamba2Model(config, cpu, seed: 3, weights: weights);

@@ -111,6 +111,22 @@ public sealed class AdapterTests : IDisposable
     }
 
     [Fact]
+    public void AdaptersOfAQuantizedModelAreMergedBeforeItIsHeldInFewBits()
+    {
+        string quantized = folder.File("base.gguf"), adapter = folder.File("adapter");
+        Conversion.Convert(Base, quantized, ModelFormat.Gguf, StoredType.Q8_0);
+        Mamba2Model model = Checkpoint.Load(quantized, cpu);
+        model.Adapt(new LowRankAdaptation(3, 6, LowRankAdaptation.AllTargets, quantized), seed: 5);
+        Train(model, steps: 10);
+        Checkpoint.Save(model, adapter);
+        Assert.Equal(DType.Q8_0, Checkpoint.StoredWeights(quantized));
+        Assert.Null(Checkpoint.StoredWeights(adapter));
+        float[] held = Logits(Checkpoint.Load(adapter, cpu, weights: DType.Q8_0));
+        Assert.InRange(Error(held, Logits(model)), 0, 0.02);
+        Assert.True(Error(held, Logits(Checkpoint.Load(quantized, cpu))) > 0.05);
+    }
+
+    [Fact]
     public void TrainingGoesOnFromSavedAdaptersBitForBit()
     {
         Mamba2Model model = Adapted();

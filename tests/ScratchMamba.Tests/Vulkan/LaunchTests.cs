@@ -97,6 +97,9 @@ public partial class LaunchTests
         (new ChunkStateGradient(64, false, MatMulPrecision.Bfloat16), Scan([2, 3, 4, 64, 64])),
         (new ChunkScan(64, false, false, MatMulPrecision.Bfloat16), Scan([2, 130, 1, 64], [2, 3, 4, 64, 64])),
         (new ChunkScanGradient(64, false, false, MatMulPrecision.Bfloat16), Scan([2, 130, 1, 64], [2, 3, 4, 64, 64], [2, 130, 4, 64])),
+        (new Gather(), [new TensorType(DType.Q4_0, [9, 64]), new TensorType(DType.I32, [3])]),
+        (new MatMul(false, true), [Matrix(20, 64), new TensorType(DType.Q8_0, [30, 64])]),
+        (new MatMul(false, true, MatMulPrecision.Bfloat16), [Matrix(512, 128), new TensorType(DType.BF16, [512, 128])]),
         (new MatMul(false, true, MatMulPrecision.Bfloat16x3), [Matrix(512, 100), Matrix(512, 100)]),
     ];
 

@@ -1,3 +1,4 @@
+using ScratchMamba.Catalog;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Cpu;
 using ScratchMamba.Tensors.Operations;
@@ -52,6 +53,60 @@ public class NarrowOnVulkanTests(VulkanFixture fixture)
             Assert.All(vulkan.Full(new TensorType(type, [5, width]), 1.5).ToDoubles(), value => Assert.Equal(1.5, value));
         }
     }
+
+    /// <summary>Products with weights in few bits, by the kernels of graphics devices and by what other devices do.</summary>
+    [Theory]
+    [InlineData(1, 75, 96)]
+    [InlineData(2, 33, 1536)]
+    [InlineData(8, 130, 768)]
+    [InlineData(9, 5, 64)]
+    [InlineData(70, 40, 96)]
+    public void ProductsWithWeightsInFewBitsAgreeWithTheCpu(int m, int n, int k)
+    {
+        using var cpu = new CpuBackend();
+        SentinelBackend vulkan = fixture.Backend;
+        using var scope = new Scope();
+        var draw = new Draw([], 15);
+        Input a = draw.Normal([m, k]), w = draw.Normal([n, k], 1 / Math.Sqrt(k)), norm = draw.Uniform([k], 0.5, 2), gate = draw.Normal([m, k]), residual = draw.Normal([m, n]);
+        foreach (DType type in (DType[])[DType.F32, DType.BF16, DType.F16, DType.Q8_0, DType.Q4_0])
+        {
+            double[] numbers = cpu.Tensor(new TensorType(type, [n, k]), w.Values).ToDoubles();
+            Tensor weights = vulkan.Tensor(new TensorType(type, [n, k]), w.Values), exact = cpu.Tensor<double>([n, k], numbers);
+            Assert.Equal(numbers, weights.ToDoubles());
+            Assert.Equal(numbers, weights.Cast(DType.F32).ToDoubles());
+            foreach (IPrimitive operation in (IPrimitive[])[new MatMul(false, true), new NormLinear(1e-5, false, false), new NormLinear(1e-5, true, true)])
+            {
+                Tensor[] Inputs(Backend backend, DType one, Tensor matrix) => operation switch
+                {
+                    MatMul => [a.On(backend, one), matrix],
+                    NormLinear { HasGate: true } => [a.On(backend, one), norm.On(backend, one), matrix, gate.On(backend, one), residual.On(backend, one)],
+                    _ => [a.On(backend, one), norm.On(backend, one), matrix],
+                };
+                double[] expected = Run(operation, Inputs(cpu, DType.F64, exact)), own = Run(operation, Inputs(vulkan, DType.F32, weights));
+                Assert.InRange(RelativeError.Of(own, expected), 0, 1e-5);
+                Assert.InRange(RelativeError.Of(Run(new AsOnGraphics(operation), Inputs(vulkan, DType.F32, weights)), expected), 0, 1e-5);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(DType.Q8_0)]
+    [InlineData(DType.Q4_0)]
+    public void RowsOfQuantizedTablesAreGathered(DType type)
+    {
+        SentinelBackend vulkan = fixture.Backend;
+        using var scope = new Scope();
+        Input table = new Draw([], 16).Normal([5, 96]);
+        Tensor rows = vulkan.Tensor(new TensorType(type, [5, 96]), table.Values), indices = vulkan.Tensor<int>([4], 4, 0, 3, 4);
+        Assert.Equal(rows.Cast(DType.F32).Gather(indices).ToDoubles(), rows.Gather(indices).ToDoubles());
+    }
+
+    private static double[] Run(IPrimitive operation, Tensor[] inputs) => operation switch
+    {
+        MatMul product => Tensor.Apply(product, inputs).ToDoubles(),
+        NormLinear product => Tensor.Apply(product, inputs).ToDoubles(),
+        _ => Tensor.Apply((AsOnGraphics)operation, inputs).ToDoubles(),
+    };
 
     private static ushort[] Bits(Tensor tensor) => tensor.DType == DType.BF16
         ? Array.ConvertAll(tensor.ToArray<BFloat16>(), value => value.Bits)

@@ -14,7 +14,7 @@ public static partial class TensorOperations
     /// </summary>
     /// <param name="x">[…, K].</param>
     /// <param name="norm">w, [K].</param>
-    /// <param name="weight">W, [N, K]; beside F32 it may be BF16 or F16.</param>
+    /// <param name="weight">W, [N, K]; beside F32 it may be held in few bits, as in <see cref="MatMul(Tensor, Tensor, bool, bool, MatMulPrecision, DType?)"/>.</param>
     /// <param name="epsilon">ε, which keeps a row of zeros finite.</param>
     /// <param name="gate">Of the shape of x; null for none.</param>
     /// <param name="residual">[…, N]; null for none.</param>
@@ -39,7 +39,7 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
     // More rows are worth a norm of their own and a product in tiles; of gated rows every subgroup computes all gates again.
     private int MostRows => HasGate ? 2 : 8;
 
-    private readonly record struct Scalars(uint N, uint Vectors, float Epsilon);
+    private readonly record struct Scalars(uint N, uint Packs, float Epsilon);
 
     private int Residual => HasGate ? 4 : 3;
 
@@ -50,8 +50,8 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(NormLinear), inputs, 3 + (HasGate ? 1 : 0) + (HasResidual ? 1 : 0));
-        // Weights of 16 bits are widened as they are read.
-        bool isNarrow = inputs[2].DType.IsNarrow() && inputs[0].DType == DType.F32;
+        // Weights in few bits are widened as they are read.
+        bool isNarrow = inputs[2].DType.IsCompact() && inputs[0].DType == DType.F32;
         RmsNorm.CheckRow(nameof(NormLinear), isNarrow ? [.. inputs[..2], .. inputs[3..]] : inputs, inputs[1]);
         Shape x = inputs[0].Shape, weight = inputs[2].Shape;
         ShapeException.ThrowUnless(weight.Rank == 2 && weight[1] == x.Columns, nameof(NormLinear), "the matrix must be [N, K] for rows of K", inputs);
@@ -76,13 +76,14 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
         Shape x = call.Inputs[0].Shape, y = call.Outputs[0].Shape;
         if (y.Count == 0)
             return Tensors.Launch.Nothing;
-        if (call.Inputs[2].DType != DType.F32 || call.Device.IsCpu || x.Rows > MostRows || x.Columns == 0 || x.Columns % 4 != 0)
+        int pack = MatMulLaunch.PackLength(call.Inputs[2].DType);
+        if (call.Inputs[0].DType != DType.F32 || call.Device.IsCpu || x.Rows > MostRows || x.Columns == 0 || x.Columns % pack != 0)
             return null;
-        uint workgroup = (uint)Math.Max(64, call.Device.SubgroupSize), each = workgroup / (uint)call.Device.SubgroupSize;
+        uint workgroup = (uint)Math.Max(64, call.Device.SubgroupSize), columns = MatMulLaunch.ColumnsTogether((uint)x.Rows), each = workgroup / (uint)call.Device.SubgroupSize * columns;
         return Dispatch.Linear(
             "norm_linear", ((uint)y.Columns + each - 1) / each,
             [Slot.In(0), Slot.In(HasGate ? 3 : 0), Slot.In(1), Slot.In(2), Slot.In(HasResidual ? Residual : 0), Slot.Out(0)],
-            new Scalars((uint)y.Columns, (uint)x.Columns / 4, (float)Epsilon), workgroup, (uint)x.Rows, HasGate ? 1u : 0, HasResidual ? 1u : 0);
+            new Scalars((uint)y.Columns, (uint)(x.Columns / pack), (float)Epsilon), workgroup, (uint)x.Rows, HasGate ? 1u : 0, HasResidual ? 1u : 0, columns, call.Inputs[2].DType.ShaderCode());
     }
 
     /// <inheritdoc/>
@@ -125,7 +126,7 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
             var product = new Gemm<T>
             {
                 A = first, B = (T*)call.InputBytes(2), C = call.OutputAddress<T>(0), Batches = 1, M = rows, N = n, K = k, ARow = k, AColumn = 1, BRow = 1, BColumn = k,
-                NarrowB = call.InputType(2).DType.IsNarrow() ? call.InputType(2).DType : null,
+                NarrowB = call.InputType(2).DType.IsCompact() ? new(call.InputType(2), call.InputBytes(2)) : null,
             };
             product.Run(call.Threads, call.VectorBits);
         }

@@ -7,7 +7,7 @@ public static partial class TensorOperations
     public static Tensor Gather(this Tensor table, Tensor indices) => Tensor.Apply(new Gather(), table, indices);
 }
 
-/// <summary>Rows of a table by number: <c>y[s…] = table[indices[s…]]</c>. The inputs are the table [R, rest…] and I32 indices of any shape S; the result is S followed by rest.</summary>
+/// <summary>Rows of a table by number: <c>y[s…] = table[indices[s…]]</c>, those of quantised tables in F32. The inputs are the table [R, rest…] and I32 indices of any shape S; the result is S followed by rest.</summary>
 public readonly record struct Gather : IPrimitive
 {
     private readonly record struct Scalars(uint Count, uint Length, uint Rows);
@@ -24,7 +24,7 @@ public readonly record struct Gather : IPrimitive
         ShapeException.ThrowUnless(inputs[1].DType == DType.I32, nameof(Gather), "indices must be I32", inputs);
         ShapeException.ThrowUnless(
             indices.Rank + table.Rank - 1 <= Shape.MaxRank, nameof(Gather), $"the result would have more than {Shape.MaxRank} axes", inputs);
-        return [inputs[0] with { Shape = [.. indices.AsSpan(), .. table.AsSpan()[1..]] }];
+        return [new TensorType(inputs[0].DType.IsQuantized() ? DType.F32 : inputs[0].DType, [.. indices.AsSpan(), .. table.AsSpan()[1..]])];
     }
 
     /// <inheritdoc/>
@@ -32,6 +32,15 @@ public readonly record struct Gather : IPrimitive
     {
         Shape table = call.InputType(0).Shape;
         Indices.RequireInRange(nameof(Gather), call.Input<int>(1), table[0]);
+        if (call.DType.IsQuantized())
+        {
+            var matrix = new NarrowMatrix(call.InputType(0), call.InputBytes(0));
+            int columns = checked((int)table.Product(1, table.Rank));
+            ReadOnlySpan<int> rows = call.Input<int>(1);
+            for (int i = 0; i < rows.Length; i++)
+                matrix.Widen((nint)rows[i] * columns, call.OutputAddress<float>(0) + (nint)i * columns, columns);
+            return;
+        }
         long length = table.Product(1, table.Rank) * call.DType.Size();
         var body = new Body { Table = call.InputBytes(0), Indices = call.InputAddress<int>(1), Result = call.OutputBytes(0), Length = length };
         CpuParallel.For(call.Threads, checked((int)call.InputType(1).Count), length / 4, body);
@@ -46,6 +55,14 @@ public readonly record struct Gather : IPrimitive
         long count = call.Outputs[0].Count, length = table.Product(1, table.Rank);
         if (count == 0)
             return Tensors.Launch.Nothing;
+        if (call.Inputs[0].DType.IsQuantized())
+        {
+            if (table.Rank != 2)
+                return null;
+            return Dispatch.Linear(
+                "gather_blocks", ElementwiseLaunch.Groups(count), [Slot.In(0), Slot.In(1), Slot.Out(0)], new Scalars((uint)count, (uint)length, (uint)table[0]),
+                ElementwiseLaunch.Workgroup, call.Inputs[0].DType.ShaderCode());
+        }
         // Two numbers of 16 bits are moved as one word, unless a row ends between them.
         bool isNarrow = call.Inputs[0].DType.IsNarrow(), splitsWords = isNarrow && length % 2 != 0;
         if (isNarrow && !splitsWords)

@@ -16,7 +16,7 @@ public readonly record struct Broadcast(Shape Shape) : IPrimitive
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(Broadcast), inputs, 1);
-        Rules.RefuseNarrow(nameof(Broadcast), inputs);
+        Rules.RefuseCompact(nameof(Broadcast), inputs);
         ShapeException.ThrowUnless(
             Rules.BroadcastShape(inputs[0].Shape, Shape) == Shape, nameof(Broadcast), $"the shape must broadcast to {Shape}: extents equal or 1", inputs);
         return [inputs[0] with { Shape = Shape }];

@@ -22,6 +22,7 @@ public readonly record struct Concatenate(int Axis) : IPrimitive
         if (inputs.IsEmpty)
             throw new ShapeException($"{nameof(Concatenate)}: takes at least one tensor");
         Rules.RequireAxis(nameof(Concatenate), inputs, Axis);
+        Rules.RefuseQuantized(nameof(Concatenate), inputs);
         int total = 0;
         foreach (TensorType type in inputs)
         {

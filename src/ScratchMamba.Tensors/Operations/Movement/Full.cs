@@ -9,11 +9,13 @@ public readonly record struct Full(TensorType Type, double Value) : IPrimitive
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(Full), inputs, 0);
+        Rules.RequireBlocks(nameof(Full), [Type], Type);
+        ShapeException.ThrowUnless(!Type.DType.IsQuantized() || Value == 0, nameof(Full), $"{Type.DType} is filled with zeros only", [Type]);
         return [Type];
     }
 
     /// <inheritdoc/>
-    public void Compute(CpuCall call)
+    public unsafe void Compute(CpuCall call)
     {
         switch (Type.DType)
         {
@@ -28,6 +30,9 @@ public readonly record struct Full(TensorType Type, double Value) : IPrimitive
                 break;
             case DType.F16:
                 call.Output<Half>(0).Fill((Half)Value);
+                break;
+            case DType.Q8_0 or DType.Q4_0:
+                new Span<byte>(call.OutputBytes(0), checked((int)Type.Bytes)).Clear();
                 break;
             default:
                 call.Output<int>(0).Fill(checked((int)Value));
@@ -52,6 +57,7 @@ public readonly record struct Full(TensorType Type, double Value) : IPrimitive
         DType.F32 => BitConverter.SingleToUInt32Bits((float)value),
         DType.BF16 => 0x10001u * ((BFloat16)(float)value).Bits,
         DType.F16 => 0x10001u * BitConverter.HalfToUInt16Bits((Half)value),
+        DType.Q8_0 or DType.Q4_0 => 0,
         _ => (uint)checked((int)value),
     };
 }

@@ -21,6 +21,7 @@ public readonly record struct Pad(int Axis, int Before, int After, double Value)
     {
         Rules.RequireCount(nameof(Pad), inputs, 1);
         Rules.RequireAxis(nameof(Pad), inputs, Axis);
+        Rules.RefuseQuantized(nameof(Pad), inputs);
         ShapeException.ThrowUnless(Before >= 0 && After >= 0, nameof(Pad), $"lengths {Before} and {After} must not be negative", inputs);
         return [inputs[0] with { Shape = inputs[0].Shape.With(Axis, checked(Before + inputs[0].Shape[Axis] + After)) }];
     }

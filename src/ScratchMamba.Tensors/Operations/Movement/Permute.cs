@@ -29,7 +29,7 @@ public readonly record struct Permute(int[] Axes) : IPrimitive
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(Permute), inputs, 1);
-        Rules.RefuseNarrow(nameof(Permute), inputs);
+        Rules.RefuseCompact(nameof(Permute), inputs);
         Shape shape = inputs[0].Shape;
         ShapeException.ThrowUnless(
             Axes.Order().SequenceEqual(Enumerable.Range(0, shape.Rank)), nameof(Permute), $"[{string.Join(", ", Axes)}] must name every axis once", inputs);

@@ -19,6 +19,7 @@ public readonly record struct Slice(int Axis, int Start, int Length) : IPrimitiv
     {
         Rules.RequireCount(nameof(Slice), inputs, 1);
         Rules.RequireAxis(nameof(Slice), inputs, Axis);
+        Rules.RefuseQuantized(nameof(Slice), inputs);
         ShapeException.ThrowUnless(
             Start >= 0 && Length >= 0 && (long)Start + Length <= inputs[0].Shape[Axis], nameof(Slice),
             $"{Length} elements from {Start} on must lie within axis {Axis}", inputs);

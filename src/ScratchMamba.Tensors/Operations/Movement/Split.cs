@@ -16,6 +16,7 @@ public readonly record struct Split(int Axis, int[] Sizes) : IPrimitive
     {
         Rules.RequireCount(nameof(Split), inputs, 1);
         Rules.RequireAxis(nameof(Split), inputs, Axis);
+        Rules.RefuseQuantized(nameof(Split), inputs);
         long total = 0;
         bool negative = false;
         foreach (int size in Sizes)
