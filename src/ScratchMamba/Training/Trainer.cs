@@ -31,6 +31,10 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     // Weights that give no finite loss any more will not give one later.
     private const int MostSkippedInARow = 10;
 
+    // Numbers in the residual streams of all layers. A captured step of 3·10⁸ (the 130m shape, 8 × 2048) was 1 % faster on an H200 and took a sixth more memory,
+    // since its memory is lent out in whole pieces.
+    private const long LargestCaptured = 1 << 26;
+
     private readonly GradientNoise noise = new();
     private CapturedStep? captured;
     private int skippedInARow;
@@ -151,10 +155,9 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     {
         double rate = schedule[StepsDone], norm;
         var sums = new Sums();
-        // Where nothing but the batch changes from step to step, the step is captured once and costs the host nothing afterwards.
-        if (accumulation == 1 && InitialStates is null && Penalty is null && model.Observer is null && model.Cure == Cure.None)
+        TokenBatch? batch = accumulation == 1 ? Next(0, ref sums) : null;
+        if (batch is not null && IsCaptured(batch))
         {
-            TokenBatch batch = Next(0, ref sums);
             if (captured is null || !captured.Fits(batch))
             {
                 Forget();
@@ -167,12 +170,20 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
         else
         {
             using var scope = new Scope();
-            Gradients gradients = Gradient(ref sums);
+            Gradients gradients = Gradient(ref sums, batch);
             ThrowUnlessFinite(sums);
             norm = Optimizer.Step(gradients, rate);
         }
         return new StepReport(++StepsDone, sums.Loss, norm, rate, sums.Penalty) { Tokens = sums.Tokens, Waited = sums.Waited, NoiseScale = Noise(sums, norm) };
     }
+
+    /// <summary>
+    /// Whether a step on <paramref name="batch"/> is captured once and then costs the host nothing: where nothing but the batch changes from step to step,
+    /// and where that work is not hidden behind the device's anyway.
+    /// </summary>
+    private bool IsCaptured(TokenBatch batch) =>
+        InitialStates is null && Penalty is null && model.Observer is null && model.Cure == Cure.None
+        && (long)batch.Inputs.Length * model.Config.Width * model.Config.Layers <= LargestCaptured;
 
     private void ThrowUnlessFinite(in Sums sums)
     {
@@ -211,14 +222,14 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     }
 
     /// <summary>The gradient of the mean loss, and of the penalty, over the batches of the next step.</summary>
-    private Gradients Gradient(ref Sums sums)
+    private Gradients Gradient(ref Sums sums, TokenBatch? first = null)
     {
         Gradients? gradients = null;
         Tensor? together = null;
         List<Tensor> losses = [], penalties = [];
         for (int i = 0; i < accumulation; i++)
         {
-            TokenBatch batch = Next(i, ref sums);
+            TokenBatch batch = first ?? Next(i, ref sums);
             (Tensor mean, Tensor? penalty, Mamba2State last) = Read(batch, InitialStates?.Before(Number(i), batch.Inputs.Length / length, batch.Continues));
             mean *= 1.0 / accumulation;
             losses.Add(mean.Keep());
