@@ -46,6 +46,6 @@ public abstract class Chart
 
     private protected static string Place(double value) => value.ToString("0.##");
 
-    /// <summary>About as wide as the text is drawn.</summary>
-    private protected static double Extent(string text) => 6.9 * text.Length;
+    /// <summary>At least as wide as the text is drawn: for fonts as wide as DejaVu Sans.</summary>
+    private protected static double Extent(string text) => 7.6 * text.Length;
 }
