@@ -23,7 +23,7 @@ internal static unsafe partial class CpuPlacement
     {
         if (!IsUsed)
             return;
-        opener = Thread.GetCurrentProcessorId();
+        opener = GetProcessor();
         if ((uint)opener < Processors)
             Volatile.Write(ref Entered[opener], loop);
     }
@@ -33,7 +33,7 @@ internal static unsafe partial class CpuPlacement
     {
         if (!IsUsed)
             return;
-        int here = Thread.GetCurrentProcessorId();
+        int here = GetProcessor();
         if ((uint)here >= Processors || Interlocked.Exchange(ref Entered[here], loop) != loop)
             return;
         ulong* allowed = stackalloc ulong[Words], free = stackalloc ulong[Words];
@@ -50,7 +50,7 @@ internal static unsafe partial class CpuPlacement
         if (SetAffinity(0, Words * sizeof(ulong), free) < 0)
             return;
         _ = SetAffinity(0, Words * sizeof(ulong), allowed);
-        here = Thread.GetCurrentProcessorId();
+        here = GetProcessor();
         if ((uint)here < Processors)
             Volatile.Write(ref Entered[here], loop);
     }
@@ -85,6 +85,10 @@ internal static unsafe partial class CpuPlacement
             }
         }
     }
+
+    // Thread.GetCurrentProcessorId may be some dozens of calls old.
+    [LibraryImport("libc", EntryPoint = "sched_getcpu"), SuppressGCTransition]
+    private static partial int GetProcessor();
 
     [LibraryImport("libc", EntryPoint = "sched_getaffinity")]
     private static partial int GetAffinity(int thread, nuint bytes, ulong* mask);
