@@ -40,7 +40,7 @@ public sealed class RetentionStudy : Study
         HeadTrace worst = Growing(first);
         static double Kept(StateTrace trace, IReadOnlyList<int> prompts) => trace.Heads.Max(head => Math.Exp(MeanOf(head.Prompts.LogRetention, prompts)));
         static double Growth(StateTrace trace, IReadOnlyList<int> prompts) => trace.Heads.Max(head => GrowthOf(head, prompts));
-        static double Typical(StateTrace trace, IReadOnlyList<int> prompts) => Median(trace.Heads.Select(head => GrowthOf(head, prompts)));
+        static double Typical(StateTrace trace, IReadOnlyList<int> prompts) => StateStatistics.MedianOf(trace.Heads.Select(head => GrowthOf(head, prompts)));
         static double Carried(StateTrace trace, IReadOnlyList<int> prompts) => trace.Convolutions.Max(layer => MeanOf(layer.LastVariance, prompts) / Math.Max(1e-30, MeanOf(layer.EarlyVariance, prompts)));
         (Interval kept, Interval[] keptEach) = Over(found, Kept);
         (Interval growth, Interval[] growthEach) = Over(found, Growth, isRatio: true);
@@ -211,11 +211,5 @@ public sealed class RetentionStudy : Study
             "Mean retention of every head", $"Between {traces.Min(trace => trace.Heads.Min(head => head.MeanDecay)):0.####} and {traces.Max(trace => trace.Heads.Max(head => head.MeanDecay)):0.####} of a state is left after a token; what is lost is drawn, so that heads close to 1 can be told apart.",
             new XyChart { Description = "Mean retention by layer and head", X = new Axis("layer (its heads side by side)", Min: 0, Max: traces[0].Convolutions.Length), Y = new Axis("1 − mean of αₜ", Scale.Log10), Series = series },
             table, origin);
-    }
-
-    private static double Median(IEnumerable<double> values)
-    {
-        double[] sorted = [.. values.Order()];
-        return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
     }
 }

@@ -169,7 +169,7 @@ public static class Report
         new XElement(
             "p", new XAttribute("class", "facts"),
             new XElement("code", figure.Origin.Command),
-            $" · {figure.Origin.Model} · {figure.Origin.Data} · {figure.Origin.Seeds} · {Duration(figure.Origin.Seconds)} · numbers in {figure.Table.Name}.csv"));
+            $" · {figure.Origin.Model} · {figure.Origin.Data} · {figure.Origin.Seeds} · {HtmlPage.Duration(figure.Origin.Seconds)} · numbers in {figure.Table.Name}.csv"));
 
     private static void WriteJson(string path, StudyResult study) => AtomicFile.Write(path, stream =>
     {
@@ -208,6 +208,4 @@ public static class Report
     });
 
     private static void WriteText(string path, string text) => AtomicFile.Write(path, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
-
-    private static string Duration(double seconds) => seconds < 90 ? $"{seconds:0.0} s" : $"{seconds / 60:0.0} min";
 }

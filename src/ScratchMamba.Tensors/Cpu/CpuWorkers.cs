@@ -19,7 +19,6 @@ internal static unsafe class CpuWorkers
     private static delegate*<void*, void> work;
     private static void* state;
     private static ExceptionDispatchInfo? fault;
-    internal static long Opened => opened;
 
     /// <summary>Runs <paramref name="work"/> on this thread and, at the same time, on others, fewer where they come late; false, without running it, where another loop has the threads.</summary>
     /// <param name="threads">How many threads there may be, with this one.</param>

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Xml;
 using System.Xml.Linq;
@@ -24,4 +25,12 @@ public static class HtmlPage
             html.WriteTo(writer);
         return text.Append('\n').ToString();
     }
+
+    /// <summary>A time as pages say it: seconds below a minute and a half, minutes below one hour and a half, then hours.</summary>
+    internal static string Duration(double seconds) => seconds switch
+    {
+        < 90 => string.Create(CultureInfo.InvariantCulture, $"{seconds:0.0} s"),
+        < 5400 => string.Create(CultureInfo.InvariantCulture, $"{seconds / 60:0.0} min"),
+        _ => string.Create(CultureInfo.InvariantCulture, $"{seconds / 3600:0.0} h"),
+    };
 }

@@ -35,8 +35,7 @@ public sealed record Histogram(double Low, double High, IReadOnlyList<long> Coun
 
         IEnumerable<(bool, int, double Ratio)> Above(double[] squares, bool isRow)
         {
-            double[] sorted = [.. squares.Order()];
-            double median = (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
+            double median = StateStatistics.MedianOf(squares);
             return squares.Select((square, index) => (isRow, index, square / median)).Where(channel => channel.Item3 > factor);
         }
     }

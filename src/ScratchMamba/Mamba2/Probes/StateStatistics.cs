@@ -20,11 +20,15 @@ public readonly record struct StateStatistics(double Mean, double Variance, doub
             mean += value / state.Length;
         foreach (double value in state)
             deviation += (value - mean) * (value - mean);
-        double[] sorted = state.ToArray();
-        Array.Sort(sorted);
-        double median = (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
         return new StateStatistics(
-            mean, deviation / (state.Length - 1), norm / Math.Sqrt(state.Length), median, norm, rank ? Probes.EffectiveRank.Of(state, columns) : double.NaN);
+            mean, deviation / (state.Length - 1), norm / Math.Sqrt(state.Length), MedianOf(state.ToArray()), norm, rank ? Probes.EffectiveRank.Of(state, columns) : double.NaN);
+    }
+
+    /// <summary>The middle of values in order; the mean of the two middle ones where their number is even.</summary>
+    internal static double MedianOf(IEnumerable<double> values)
+    {
+        double[] sorted = [.. values.Order()];
+        return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
     }
 
     internal static double NormOf(ReadOnlySpan<double> state)

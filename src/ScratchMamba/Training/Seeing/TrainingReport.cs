@@ -48,7 +48,7 @@ public static class TrainingReport
             return "No step was made.";
         var text = new StringBuilder(string.Create(CultureInfo.InvariantCulture, $"{last.Step:#,0} steps, {Count(last[MetricsFile.Tokens])} tokens"));
         if (double.IsFinite(last[MetricsFile.Seconds]))
-            text.Append(string.Create(CultureInfo.InvariantCulture, $", {Duration(last[MetricsFile.Seconds])}, {last[MetricsFile.Tokens] / last[MetricsFile.Seconds]:#,0} tokens/s"));
+            text.Append(string.Create(CultureInfo.InvariantCulture, $", {HtmlPage.Duration(last[MetricsFile.Seconds])}, {last[MetricsFile.Tokens] / last[MetricsFile.Seconds]:#,0} tokens/s"));
         MetricsRow[] heldOut = [.. rows.Where(row => row.Values.ContainsKey(MetricsFile.HeldOut))];
         if (heldOut.Length > 0)
         {
@@ -148,11 +148,4 @@ public static class TrainingReport
     private static string Clean(string text) => string.Concat(text.EnumerateRunes().Select(rune => rune.IsBmp && !XmlConvert.IsXmlChar((char)rune.Value) ? "\ufffd" : rune.ToString()));
 
     private static string Count(double value) => value >= 1e6 ? string.Create(CultureInfo.InvariantCulture, $"{value / 1e6:#,0.0} million") : string.Create(CultureInfo.InvariantCulture, $"{value:#,0}");
-
-    private static string Duration(double seconds) => seconds switch
-    {
-        < 90 => string.Create(CultureInfo.InvariantCulture, $"{seconds:0.0} s"),
-        < 5400 => string.Create(CultureInfo.InvariantCulture, $"{seconds / 60:0.0} min"),
-        _ => string.Create(CultureInfo.InvariantCulture, $"{seconds / 3600:0.0} h"),
-    };
 }
