@@ -12,8 +12,6 @@ namespace ScratchMamba.Studies;
 /// </summary>
 public sealed class CapacityStudy : Study
 {
-    private const double Recalled = 0.95;
-
     /// <summary>A model of the grid, and what is measured of it.</summary>
     private sealed record Cell(TrainingPlan Plan, int Seed, bool Passes, MeasurementJob<LengthProfile> Profile, MeasurementJob<PasskeyTable> Passkeys)
     {
@@ -177,10 +175,10 @@ public sealed class CapacityStudy : Study
     private double RecallOf(PasskeyTable answers)
     {
         double[] shares = [.. passkeyLengths.Select(length => answers.Count(length) is var (right, count) ? right / (double)count : 0)];
-        int fails = Array.FindIndex(shares, share => share <= Recalled);
+        int fails = Array.FindIndex(shares, share => share <= PasskeyFigures.Recalled);
         if (fails <= 0)
             return fails < 0 ? passkeyLengths[^1] : 0;
-        double share = (shares[fails - 1] - Recalled) / (shares[fails - 1] - shares[fails]);
+        double share = (shares[fails - 1] - PasskeyFigures.Recalled) / (shares[fails - 1] - shares[fails]);
         return Math.Exp(Math.Log(passkeyLengths[fails - 1]) + share * Math.Log((double)passkeyLengths[fails] / passkeyLengths[fails - 1]));
     }
 

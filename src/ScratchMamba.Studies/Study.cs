@@ -45,16 +45,17 @@ public abstract class Study(StudyOptions options, Subject subject)
     }
 
     /// <summary>A passkey measurement.</summary>
-    private protected MeasurementJob<PasskeyTable> Ask(ModelSource model, IReadOnlyList<(int Length, double Depth)> places, Cure cure, string what)
+    private protected MeasurementJob<PasskeyTable> Ask(ModelSource model, IReadOnlyList<(int Length, double Depth)> places, Cure cure, string what, Passkey? passkey = null)
     {
+        passkey ??= subject.Passkey;
         const ulong Seed = 2_000_003;
         return new MeasurementJob<PasskeyTable>(
-            model, $"{subject.Passkey.Name}, {what}, {string.Join(' ', places.GroupBy(place => place.Length).Select(group => $"{group.Count()} × {group.Key}"))}, seed {Seed}, cure {cure}",
+            model, $"{passkey.Name}, {what}, {string.Join(' ', places.GroupBy(place => place.Length).Select(group => $"{group.Count()} × {group.Key}"))}, seed {Seed}, cure {cure}",
             $"{what}, {cure}", places.Sum(place => 0.3 * place.Length), Results.Default.PasskeyTable,
             (loaded, context) =>
             {
                 loaded.Cure = cure;
-                return PasskeyTable.Measure(loaded, subject.Passkey, places, Seed, context);
+                return PasskeyTable.Measure(loaded, passkey, places, Seed, context);
             });
     }
 

@@ -5,6 +5,15 @@ using ScratchMamba.Studies.Laboratory;
 
 namespace ScratchMamba.Studies;
 
+/// <summary>A part of a training that goes from short prompts to long ones.</summary>
+/// <param name="Longest">The longest prompts; 0 for nothing but what is hidden and the question.</param>
+/// <param name="Length">Tokens of a row: gradients reach so far.</param>
+/// <param name="Rows">Rows of a batch.</param>
+/// <param name="Steps">The number of updates.</param>
+/// <param name="Rate">The largest learning rate.</param>
+/// <param name="Segments">How many batches continue a document, with its states; 1 for rows that begin in the empty state.</param>
+public sealed record PasskeyStage(int Longest, int Length, int Rows, int Steps, double Rate, int Segments = 1);
+
 /// <summary>The extent of the studies: a preset, with what the user changes in it.</summary>
 public sealed record StudyOptions
 {
@@ -13,6 +22,7 @@ public sealed record StudyOptions
     {
         Preset = "tiny", Steps = 2500, Prompts = 32, PasskeySamples = 60, StreamLength = 1 << 20,
         CapacityStates = [4, 16], CapacityLengths = [16, 64, 256], CapacityTokens = 1_000_000, CapacitySeeds = 1,
+        PasskeyModels = [(64, 2, 16)], PasskeySeeds = 1, PasskeyStages = [new(0, 128, 32, 400, 0.008), new(1024, 1024, 8, 300, 0.005)], PasskeyLongest = 4096,
     };
 
     /// <summary>An hour on two cores, or minutes on a graphics card.</summary>
@@ -20,6 +30,22 @@ public sealed record StudyOptions
     {
         Preset = "small", Steps = 5000, Prompts = 64, PasskeySamples = 100, StreamLength = 1 << 20,
         CapacityStates = [4, 8, 16, 24, 32, 48], CapacityLengths = [32, 64, 128, 256], CapacityTokens = 3_000_000, CapacitySeeds = 3,
+        PasskeyModels = [(64, 2, 16)], PasskeySeeds = 1, PasskeyStages = [new(0, 128, 32, 400, 0.008), new(1024, 1024, 16, 200, 0.005), new(4096, 4096, 8, 200, 0.005), new(16384, 16384, 4, 200, 0.004)],
+        PasskeyLongest = 65536,
+    };
+
+    /// <summary>Minutes on a large graphics card, each study: see the README for how they are divided among commands.</summary>
+    public static StudyOptions Gpu { get; } = new()
+    {
+        Preset = "gpu", Steps = 5000, Prompts = 128, PasskeySamples = 200, StreamLength = 1 << 20, StreamPrompts = 128,
+        CapacityStates = [4, 8, 16, 24, 32, 48, 64], CapacityLengths = [32, 64, 128, 256, 512], CapacityTokens = 4_000_000, CapacitySeeds = 3,
+        PasskeyModels = [(32, 2, 16), (64, 2, 16), (128, 2, 32)], PasskeySeeds = 1,
+        PasskeyStages =
+        [
+            new(0, 128, 64, 600, 0.008), new(1024, 1024, 64, 300, 0.005), new(4096, 4096, 32, 300, 0.005), new(16384, 16384, 16, 200, 0.004), new(65536, 65536, 8, 150, 0.004), new(262144, 262144, 4, 120, 0.003),
+            new(262144, 16384, 64, 100, 0.001, Segments: 64),
+        ],
+        PasskeyLongest = 1 << 20,
     };
 
     /// <summary>The preset's name.</summary>
@@ -95,6 +121,21 @@ public sealed record StudyOptions
     /// <summary>How many models of the capacity study are trained alike.</summary>
     public required int CapacitySeeds { get; init; }
 
+    /// <summary>How many prompts are streamed.</summary>
+    public int StreamPrompts { get; init; } = 1;
+
+    /// <summary>The sizes of the models of the study passkey: the width, the number of blocks, N.</summary>
+    public required IReadOnlyList<(int Width, int Layers, int StateSize)> PasskeyModels { get; init; }
+
+    /// <summary>How many models of each size are trained alike.</summary>
+    public required int PasskeySeeds { get; init; }
+
+    /// <summary>How they are trained: each stage goes on with the model of the one before.</summary>
+    public required IReadOnlyList<PasskeyStage> PasskeyStages { get; init; }
+
+    /// <summary>The length of the longest prompts that they are asked.</summary>
+    public required int PasskeyLongest { get; init; }
+
     /// <summary>The cures to study; null for the usual ones.</summary>
     public IReadOnlyList<Cure>? Cures { get; init; }
 
@@ -123,6 +164,24 @@ public sealed record StudyOptions
         int rows = Math.Max(1, TokensPerStep / length);
         TrainingPlan plan = Plan(stateSize, length, (int)Math.Max(1, CapacityTokens / (rows * (long)length)), CapacityRate, seed);
         return EarlySteps == 0 ? plan : plan with { Start = Plan(stateSize, Math.Min(EarlyLength, length), EarlySteps, CapacityRate, seed) };
+    }
+
+    /// <summary>The plans of a model of the study passkey, one for each stage.</summary>
+    public IReadOnlyList<TrainingPlan> PasskeyPlans((int Width, int Layers, int StateSize) size, ulong seed)
+    {
+        var plans = new List<TrainingPlan>();
+        foreach (PasskeyStage stage in PasskeyStages)
+        {
+            var data = new PasskeyDocuments(stage.Longest);
+            plans.Add(new TrainingPlan
+            {
+                Data = data, Length = stage.Length, TokensPerStep = stage.Length * stage.Rows, Steps = stage.Steps, Rate = stage.Rate, WarmUp = Math.Min(100, stage.Steps / 10), Seed = seed, ScoredOnly = true,
+                Method = stage.Segments > 1 ? TrainingMethod.Truncated : TrainingMethod.Plain, Segments = stage.Segments, Start = plans.LastOrDefault(),
+                // Among few heads one that retains for long is found at once where −A may begin at a thousandth.
+                Config = Config(size.StateSize) with { VocabularySize = data.VocabularySize, Width = size.Width, Layers = size.Layers, DecayRange = (0.001, 1) },
+            });
+        }
+        return plans;
     }
 
     private TrainingPlan Plan(int stateSize, int length, int steps, double rate, ulong seed) => new()

@@ -15,13 +15,14 @@ public static class StudyRun
         ("forgetting", (options, subject) => new ForgettingStudy(options, subject)),
         ("capacity", (options, subject) => new CapacityStudy(options, subject)),
         ("remembrance", (options, subject) => new RemembranceStudy(options, subject)),
+        ("passkey", (options, subject) => new PasskeyStudy(options, subject)),
     ];
 
     /// <summary>The names of all studies, in the order of <c>all</c>.</summary>
     public static IReadOnlyList<string> Names { get; } = [.. Known.Select(study => study.Name)];
 
     /// <summary>Those that train models of their own, and are not for a model that is given.</summary>
-    public static IReadOnlyList<string> Training { get; } = ["forgetting", "capacity"];
+    public static IReadOnlyList<string> Training { get; } = ["forgetting", "capacity", "passkey"];
 
     /// <summary>Runs studies.</summary>
     /// <param name="names">Their names.</param>

@@ -19,8 +19,8 @@ internal static class StudyCommand
     {
         var names = new Argument<string[]>("studies") { Description = $"Which studies: {string.Join(", ", StudyRun.Names)}, or {All}.", Arity = ArgumentArity.OneOrMore };
         names.AcceptOnlyFromAmong([All, .. StudyRun.Names]);
-        Option<string> preset = new Option<string>("--preset") { Description = "The extent: tiny (minutes on two cores) or small (an hour, or minutes on a graphics card).", DefaultValueFactory = _ => "tiny" }
-            .AcceptOnlyFromAmong("tiny", "small");
+        Option<string> preset = new Option<string>("--preset") { Description = "The extent: tiny (minutes on two cores), small (an hour, or minutes on a graphics card) or gpu (a large graphics card).", DefaultValueFactory = _ => "tiny" }
+            .AcceptOnlyFromAmong("tiny", "small", "gpu");
         Option<string> folder = CommonOptions.Text("--out", "The folder for the report. Finished work is kept there, and not done again.", "runs/studies");
         var model = new Option<string?>("--model") { Description = "Study this checkpoint instead of training models." };
         Option<string[]> data = CommonOptions.Data();
@@ -63,7 +63,7 @@ internal static class StudyCommand
         verb.Arguments.Add(names);
         verb.SetAction((parsed, cancellation) =>
         {
-            StudyOptions options = parsed.GetValue(preset) == "small" ? StudyOptions.Small : StudyOptions.Tiny;
+            StudyOptions options = parsed.GetValue(preset) switch { "gpu" => StudyOptions.Gpu, "small" => StudyOptions.Small, _ => StudyOptions.Tiny };
             options = options with
             {
                 Length = parsed.GetValue(length) ?? options.Length,
@@ -83,6 +83,9 @@ internal static class StudyCommand
                 CapacityLengths = parsed.GetValue(lengths) is { Length: > 0 } trained ? trained : options.CapacityLengths,
                 CapacityTokens = parsed.GetValue(capacityTokens) ?? options.CapacityTokens,
                 CapacitySeeds = parsed.GetValue(capacitySeeds) ?? options.CapacitySeeds,
+                PasskeySeeds = parsed.GetValue(seeds) ?? options.PasskeySeeds,
+                PasskeyModels = (parsed.GetValue(width) ?? parsed.GetValue(layers) ?? parsed.GetValue(state)) is null
+                    ? options.PasskeyModels : [(parsed.GetValue(width) ?? options.Width, parsed.GetValue(layers) ?? options.Layers, parsed.GetValue(state) ?? options.StateSize)],
                 Cures = parsed.GetValue(cures) is { Length: > 0 } some ? some : null,
                 FirstSeed = parsed.GetValue(seed),
             };

@@ -57,13 +57,15 @@ public abstract class Passkey
 /// What is the passkey? The passkey is
 /// </code>
 /// </example>
-public sealed class TextPasskey(Tokenizer tokenizer) : Passkey
+/// <param name="tokenizer">What makes tokens of it.</param>
+/// <param name="announces">Whether the first sentence says what is to come.</param>
+public sealed class TextPasskey(Tokenizer tokenizer, bool announces = true) : Passkey
 {
     private const string Before = "There is an important piece of information hidden inside a lot of irrelevant text. Find it and memorize it. I will quiz you about it.\n\n";
     private const string Filling = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n";
     private const string After = "\nWhat is the passkey? The passkey is";
 
-    private readonly int[] before = Encode(tokenizer, Before), filling = Encode(tokenizer, Filling), after = Encode(tokenizer, After);
+    private readonly int[] before = announces ? Encode(tokenizer, Before) : [], filling = Encode(tokenizer, Filling), after = Encode(tokenizer, After);
 
     /// <inheritdoc/>
     public override string Name => "passkey of five digits among sentences";
@@ -75,7 +77,7 @@ public sealed class TextPasskey(Tokenizer tokenizer) : Passkey
     public override PasskeyPrompt Prompt(ulong seed, ulong number, int length, double depth)
     {
         string key = new Philox(seed, number).Next(100_000).ToString("00000");
-        int[] needle = Encode(tokenizer, $"The passkey is {key}. Remember it. {key} is the passkey.\n");
+        int[] needle = Needle(key);
         int pieces = (length - before.Length - after.Length) / filling.Length, place = Place(depth, pieces, length);
         var tokens = new List<int>(length);
         tokens.AddRange(before);
@@ -90,8 +92,16 @@ public sealed class TextPasskey(Tokenizer tokenizer) : Passkey
         return new PasskeyPrompt([.. tokens], key, tokens.Count - start);
     }
 
+    /// <summary>The shortest prompt that has room for what is hidden.</summary>
+    internal int Least => before.Length + filling.Length + after.Length;
+
+    /// <summary>How many bytes a prompt of at most <paramref name="length"/> has, where tokens are bytes.</summary>
+    internal int BytesOf(int length) => Least + ((length - Least) / filling.Length - 1) * filling.Length + Needle("00000").Length;
+
     /// <inheritdoc/>
     public override string Decode(ReadOnlySpan<int> tokens) => Encoding.UTF8.GetString(tokenizer.Decode(tokens));
+
+    private int[] Needle(string key) => Encode(tokenizer, $"The passkey is {key}. Remember it. {key} is the passkey.\n");
 
     private static int[] Encode(Tokenizer tokenizer, string text) => tokenizer.Encode(Encoding.UTF8.GetBytes(text));
 }

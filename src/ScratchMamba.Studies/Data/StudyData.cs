@@ -34,6 +34,9 @@ public abstract class StudyData
     /// <summary>The tokens of a document, from the first; endless unless the class says otherwise.</summary>
     public abstract IEnumerable<MarkedToken> Document(ulong seed, ulong number);
 
+    /// <summary>The same from a later place on. Here what lies before is made all the same; where that can be left out, a class does.</summary>
+    public virtual IEnumerable<MarkedToken> Document(ulong seed, ulong number, long start) => start == 0 ? Document(seed, number) : Document(seed, number).Skip(checked((int)start));
+
     /// <summary>A token as text.</summary>
     public abstract string Show(int id);
 
@@ -53,7 +56,8 @@ public abstract class StudyData
     /// <param name="segments">
     /// How many steps continue the same document before there is a new one; rows begin theirs at different steps, so that every batch has beginnings and ends: see <see cref="Begins"/>.
     /// </param>
-    public TokenBatch Batch(ulong seed, long step, int rows, int length, int segments = 1)
+    /// <param name="scoredOnly">Whether only scored tokens have labels.</param>
+    public TokenBatch Batch(ulong seed, long step, int rows, int length, int segments = 1, bool scoredOnly = false)
     {
         var inputs = new int[rows * length];
         var labels = new int[rows * length];
@@ -62,9 +66,9 @@ public abstract class StudyData
         {
             long shifted = step + row % segments, chain = shifted / segments;
             int segment = (int)(chain == 0 ? step : shifted % segments), i = row * length, end = i + length;
-            foreach (MarkedToken token in Document(seed, checked((ulong)(chain * rows + row))).Skip(segment * length))
+            foreach (MarkedToken token in Document(seed, checked((ulong)(chain * rows + row)), (long)segment * length))
             {
-                if (i > row * length)
+                if (i > row * length && (token.IsScored || !scoredOnly))
                     labels[i - 1] = token.Id;
                 if (i == end)
                     break;

@@ -4,6 +4,7 @@ using System.Text.Json.Serialization.Metadata;
 using ScratchMamba.Checkpoints;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Cpu;
 using ScratchMamba.Training;
 
 namespace ScratchMamba.Studies.Laboratory;
@@ -13,7 +14,11 @@ namespace ScratchMamba.Studies.Laboratory;
 /// <param name="Store">Where results are kept.</param>
 /// <param name="Report">Takes note of the share of the job that is done, with a few words.</param>
 /// <param name="Cancellation">Ends it.</param>
-public sealed record JobContext(Backend Backend, Store Store, Action<double, string> Report, CancellationToken Cancellation);
+public sealed record JobContext(Backend Backend, Store Store, Action<double, string> Report, CancellationToken Cancellation)
+{
+    /// <summary>How many tokens a measurement reads at once, all its prompts together: what fits a processor's cache; a graphics card is filled, with 256 MB of logits.</summary>
+    public int TokensAtOnce(Mamba2Model model) => Backend is CpuBackend ? 8192 : Math.Max(8192, (1 << 26) / model.Config.VocabularySize);
+}
 
 /// <summary>A piece of work whose result is kept, and that is not done again while it is there.</summary>
 public abstract class Job
@@ -65,6 +70,7 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
         using var scope = new Scope();
         long start = Stopwatch.GetTimestamp();
         string folder = context.Store.ModelFolder(plan);
+        context.Backend.ResetPeak();
         Mamba2Model model = plan.Start is null
             ? new Mamba2Model(plan.Config, context.Backend, seed: plan.Seed)
             : Checkpoint.Load(context.Store.ModelFolder(plan.Start), context.Backend);
@@ -77,7 +83,7 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
             TrainingMethod.Truncated => new CarriedStates(model),
             _ => null,
         };
-        using var trainer = new Trainer(model, step => plan.Data.Batch(seed, step, plan.Rows, plan.Length, plan.Segments), plan.Length, schedule)
+        using var trainer = new Trainer(model, step => plan.Data.Batch(seed, step, plan.Rows, plan.Length, plan.Segments, plan.ScoredOnly), plan.Length, schedule)
         {
             InitialStates = plan.Method == TrainingMethod.FittedNoise ? new FittedNoise(model, plan.EmptyShare, seed) : carried,
             Penalty = plan.Method == TrainingMethod.Penalty ? new ForgettingPenalty(plan.PenaltyWeight) : null,
@@ -94,10 +100,10 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
                 Checkpoint.Save(model, context.Store.ModelFolder(plan, (int)report.Step));
         }
         Checkpoint.Save(model, folder);
-        WriteNote(context.Store.NoteOf(plan), losses, Stopwatch.GetElapsedTime(start).TotalSeconds);
+        WriteNote(context.Store.NoteOf(plan), losses, Stopwatch.GetElapsedTime(start).TotalSeconds, context.Backend.PeakBytes);
     }
 
-    private void WriteNote(string path, List<double> losses, double seconds) => AtomicFile.Write(path, stream =>
+    private void WriteNote(string path, List<double> losses, double seconds, long peak) => AtomicFile.Write(path, stream =>
     {
         using var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true });
         json.WriteStartObject();
@@ -105,6 +111,7 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
         json.WriteNumber("seconds", Math.Round(seconds, 3));
         json.WriteNumber("tokens", plan.Tokens);
         json.WriteNumber("tokens_per_second", Math.Round(plan.Tokens / seconds));
+        json.WriteNumber("peak_bytes", peak);
         json.WriteStartArray("loss");
         foreach (double loss in losses)
             json.WriteNumberValue(Math.Round(loss, 4));

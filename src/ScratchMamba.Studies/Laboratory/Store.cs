@@ -37,10 +37,13 @@ public sealed class Store(string folder)
     }
 
     /// <summary>How long a result took, in seconds.</summary>
-    public double Seconds(string settings) => SecondsOf(ResultFile(settings));
+    public double Seconds(string settings) => NumberIn(ResultFile(settings), "seconds");
 
     /// <summary>How long a model took, in seconds.</summary>
-    public double Seconds(TrainingPlan plan) => SecondsOf(NoteOf(plan));
+    public double Seconds(TrainingPlan plan) => NumberIn(NoteOf(plan), "seconds");
+
+    /// <summary>The most bytes that tensors took while a model was trained.</summary>
+    public double PeakBytes(TrainingPlan plan) => NumberIn(NoteOf(plan), "peak_bytes");
 
     /// <summary>Keeps a result.</summary>
     public void Write<T>(string settings, T value, double seconds, JsonTypeInfo<T> type)
@@ -59,11 +62,11 @@ public sealed class Store(string folder)
         });
     }
 
-    private static double SecondsOf(string path)
+    private static double NumberIn(string path, string name)
     {
         using FileStream file = File.OpenRead(path);
         using JsonDocument document = JsonDocument.Parse(file);
-        return document.RootElement.GetProperty("seconds").GetDouble();
+        return document.RootElement.GetProperty(name).GetDouble();
     }
 
     private static string Hash(string settings) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(settings)))[..12];

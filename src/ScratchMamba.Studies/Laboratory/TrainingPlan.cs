@@ -58,6 +58,9 @@ public sealed record TrainingPlan
     /// <summary>What it does so that the model learns to forget.</summary>
     public TrainingMethod Method { get; init; }
 
+    /// <summary>Whether only scored tokens are learned: where one in thousands is, their gradient is lost among the others'.</summary>
+    public bool ScoredOnly { get; init; }
+
     /// <summary>The share of rows that begin in the empty state all the same.</summary>
     public double EmptyShare { get; init; } = 0.05;
 
@@ -71,7 +74,7 @@ public sealed record TrainingPlan
     public ulong DocumentSeed => Start is null ? Seed : ~(Start.DocumentSeed * 3);
 
     /// <summary>How many batches continue a document, where they do.</summary>
-    public int Segments => Method == TrainingMethod.Truncated ? 12 : 1;
+    public int Segments { get => Method == TrainingMethod.Truncated ? field : 1; init; } = 12;
 
     /// <summary>Rows of a batch.</summary>
     public int Rows => Math.Max(1, TokensPerStep / Length);
@@ -84,7 +87,7 @@ public sealed record TrainingPlan
         $"{Data.Name}; d {Config.Width}, layers {Config.Layers}, P {Config.HeadSize}, N {Config.StateSize}, −A {(Config.DrawsDecayInLog ? "log-uniform" : "uniform")} {Config.DecayRange.Low}–{Config.DecayRange.High}; "
         + $"T {Length}, {Rows} rows, {Steps} steps, rate {Rate}, warm-up {WarmUp}, seed {Seed}{(Checkpoints.Count > 0 ? $", saved at {string.Join(' ', Checkpoints)}" : "")}"
         + (Method == TrainingMethod.Plain ? "" : $"; {Method}, {(Method switch { TrainingMethod.Penalty => $"weight {PenaltyWeight}", TrainingMethod.Truncated => $"{Segments} segments, rows in turn", _ => $"empty {EmptyShare}" })}")
-        + (Start is null ? "" : $"; after [{Start.Settings}]");
+        + (ScoredOnly ? "; learns what is scored" : "") + (Start is null ? "" : $"; after [{Start.Settings}]");
 
     /// <summary>The model in a few words, for a report.</summary>
     public string Model => $"Mamba-2, {Config.ParameterCount:#,0} parameters, {Config.Layers} layers, width {Config.Width}, N = {Config.StateSize}, T = {Length}, {Tokens / 1e6:0.0} M tokens";

@@ -66,7 +66,7 @@ public sealed record LengthProfile(int TrainingLength, long[] Ends, Tally[][] Al
         using var scope = new Scope();
         model.Cure = settings.CalibratedFor(model);
         Backend backend = model.Backend;
-        int prompts = settings.Prompts, piece = (int)Math.Min(settings.Length, Math.Max(64, settings.TokensAtOnce / prompts));
+        int prompts = settings.Prompts, piece = (int)Math.Min(settings.Length, Math.Max(64, (settings.TokensAtOnce ?? context.TokensAtOnce(model)) / prompts));
         long[] ends = EndsFor(settings.TrainingLength, settings.Length, settings.Stretches);
         Tally[][] all = [.. Enumerable.Range(0, prompts).Select(_ => new Tally[ends.Length])], recent = [.. Enumerable.Range(0, prompts).Select(_ => new Tally[ends.Length])];
         IEnumerator<MarkedToken>[] streams = [.. Enumerable.Range(0, prompts).Select(prompt => settings.Data.Document(settings.Seed, (ulong)prompt).GetEnumerator())];
@@ -150,8 +150,8 @@ public sealed record ProfileSettings
     /// <summary>Into how many buckets what follows the last double is cut.</summary>
     public int Stretches { get; init; } = 1;
 
-    /// <summary>How many tokens are read at once, all prompts together.</summary>
-    public int TokensAtOnce { get; init; } = 8192;
+    /// <summary>How many tokens are read at once, all prompts together; as many as suit the device by default.</summary>
+    public int? TokensAtOnce { get; init; }
 
     /// <summary>The settings in a line.</summary>
     public string Settings => $"loss against position: {Data.Name}, T {TrainingLength}, {Prompts} prompts of {Length}, seed {Seed}, near {Recent}{(Stretches > 1 ? $", the last in {Stretches}" : "")}, cure {Cure}";

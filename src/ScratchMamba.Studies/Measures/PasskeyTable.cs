@@ -24,6 +24,9 @@ public sealed record PasskeyTable(PasskeyAnswer[] Answers)
     /// <summary>Those of a length whose hidden thing stood within the last <paramref name="distance"/> tokens.</summary>
     public (int Right, int Count) Within(int length, int distance) => CountWhere(answer => answer.Length == length && answer.Distance <= distance);
 
+    /// <summary>Those of any length whose hidden thing stood more than <paramref name="near"/> and at most <paramref name="far"/> tokens before the end.</summary>
+    public (int Right, int Count) Between(int near, int far) => CountWhere(answer => answer.Distance > near && answer.Distance <= far);
+
     /// <summary>Depths spread evenly: sample i of n stands at (i + ½) / n.</summary>
     public static IEnumerable<(int Length, double Depth)> Even(int length, int samples) => Enumerable.Range(0, samples).Select(i => (length, (i + 0.5) / samples));
 
@@ -35,18 +38,22 @@ public sealed record PasskeyTable(PasskeyAnswer[] Answers)
     /// <param name="context">Progress and cancellation.</param>
     public static PasskeyTable Measure(Mamba2Model model, Passkey passkey, IReadOnlyList<(int Length, double Depth)> places, ulong seed, JobContext context)
     {
-        const int TokensAtOnce = 8192, RowsAtOnce = 256;
+        const int RowsAtOnce = 256;
         using var pause = Differentiation.Pause();
         var answers = new List<PasskeyAnswer>();
-        PasskeyPrompt[] prompts = [.. places.Select((place, i) => passkey.Prompt(seed, (ulong)i, place.Length, place.Depth))];
-        double total = prompts.Sum(prompt => (double)prompt.Tokens.Length), done = 0;
-        // Prompts of equal length are read together.
-        foreach (int[] rows in Enumerable.Range(0, prompts.Length).GroupBy(i => prompts[i].Tokens.Length).SelectMany(group => group.Chunk(RowsAtOnce)))
+        double total = places.Sum(place => (double)place.Length), done = 0;
+        // Prompts of one length are made and read together, and then forgotten.
+        foreach (IGrouping<int, int> length in Enumerable.Range(0, places.Count).GroupBy(i => places[i].Length))
         {
-            int[][] continuations = Continue(model, [.. rows.Select(i => prompts[i].Tokens)], passkey.AnswerTokens, TokensAtOnce, context.Cancellation);
-            for (int i = 0; i < rows.Length; i++)
-                answers.Add(new PasskeyAnswer(places[rows[i]].Length, places[rows[i]].Depth, prompts[rows[i]].Distance, passkey.Accepts(prompts[rows[i]], continuations[i])));
-            context.Report((done += rows.Sum(i => (double)prompts[i].Tokens.Length)) / total, $"{answers.Count} of {prompts.Length} prompts");
+            (PasskeyPrompt Prompt, double Depth)[] prompts = [.. length.Select(i => (passkey.Prompt(seed, (ulong)i, places[i].Length, places[i].Depth), places[i].Depth))];
+            // Of a tokenizer's, not all have equally many tokens.
+            foreach ((PasskeyPrompt Prompt, double Depth)[] rows in prompts.GroupBy(row => row.Prompt.Tokens.Length).SelectMany(group => group.Chunk(RowsAtOnce)))
+            {
+                int[][] continuations = Continue(model, [.. rows.Select(row => row.Prompt.Tokens)], passkey.AnswerTokens, context.TokensAtOnce(model), Report, context.Cancellation);
+                answers.AddRange(rows.Zip(continuations, (row, continuation) => new PasskeyAnswer(length.Key, row.Depth, row.Prompt.Distance, passkey.Accepts(row.Prompt, continuation))));
+
+                void Report(int read) => context.Report((done += read) / total, $"{answers.Count} of {places.Count} prompts");
+            }
         }
         return new PasskeyTable([.. answers]);
     }
@@ -57,7 +64,7 @@ public sealed record PasskeyTable(PasskeyAnswer[] Answers)
         return (chosen.Count(answer => answer.Right), chosen.Length);
     }
 
-    private static int[][] Continue(Mamba2Model model, int[][] prompts, int count, int tokensAtOnce, CancellationToken cancellation)
+    private static int[][] Continue(Mamba2Model model, int[][] prompts, int count, int tokensAtOnce, Action<int> report, CancellationToken cancellation)
     {
         using var scope = new Scope();
         int rows = prompts.Length, length = prompts[0].Length, piece = Math.Max(64, tokensAtOnce / rows);
@@ -68,9 +75,10 @@ public sealed record PasskeyTable(PasskeyAnswer[] Answers)
             cancellation.ThrowIfCancellationRequested();
             using var pieces = new Scope();
             int width = Math.Min(piece, length - start);
-            int[] tokens = [.. prompts.SelectMany(prompt => prompt.Skip(start).Take(width))];
+            int[] tokens = [.. prompts.SelectMany(prompt => prompt.AsSpan(start, width).ToArray())];
             (Tensor logits, Mamba2State next) = model.Prefill(model.Backend.Tensor<int>([rows, width], tokens), state);
             state.CopyFrom(next);
+            report(rows * width);
             if (start + width == length)
                 chosen = logits.ArgMax().ToArray<int>();
         }

@@ -16,6 +16,8 @@ public class DataTests
         ["copying"] = new SelectiveCopying(50),
         ["markov"] = new MarkovDocuments(),
         ["text"] = new TextDocuments("text", "To be, or not to be, that is the question"u8, new ByteTokenizer()),
+        ["passkeys"] = new PasskeyDocuments(700),
+        ["bare passkeys"] = new PasskeyDocuments(0),
         ["newlines"] = RepeatedTokens.Newlines(new ByteTokenizer()),
         ["pair"] = RepeatedTokens.Pair(new StreamingRecall()),
     };
@@ -41,7 +43,7 @@ public class DataTests
         Assert.True(data.ChanceLoss <= Math.Log(data.VocabularySize) + 1e-12);
     }
 
-    [Theory, InlineData("recall"), InlineData("recent recall"), InlineData("associative"), InlineData("copying"), InlineData("newlines"), InlineData("pair")]
+    [Theory, InlineData("recall"), InlineData("recent recall"), InlineData("associative"), InlineData("copying"), InlineData("passkeys"), InlineData("bare passkeys"), InlineData("newlines"), InlineData("pair")]
     public void WhatIsScoredStandsAtItsDistance(string name)
     {
         for (ulong number = 0; number < 5; number++)
@@ -53,6 +55,44 @@ public class DataTests
                 if (tokens[i].IsScored)
                     Assert.Equal(tokens[i].Id, tokens[i - tokens[i].Distance].Id);
             }
+        }
+    }
+
+    [Theory, MemberData(nameof(Names))]
+    public void ALaterPlaceOfADocumentIsFoundWithoutWhatLiesBefore(string name)
+    {
+        MarkedToken[] whole = Take(All[name], 4, 2, 2500);
+        foreach (int start in new[] { 0, 1, 99, 262, 700, 1903 })
+            Assert.Equal(whole.Skip(start).Take(500), All[name].Document(4, 2, start).Take(500));
+    }
+
+    [Fact]
+    public void PasskeyDocumentsArePromptsWithTheirAnswers()
+    {
+        var data = new PasskeyDocuments(2000);
+        string text = string.Concat(Take(data, 1, 5, 30_000).Select(token => (char)token.Id));
+        string[] prompts = text.Split("There is an important")[1..^1];
+        Assert.InRange(prompts.Length, 15, 110);
+        Assert.True(prompts.Max(prompt => prompt.Length) > 1200 && prompts.Min(prompt => prompt.Length) < 500);
+        Assert.All(prompts, prompt =>
+        {
+            System.Text.RegularExpressions.Match told = System.Text.RegularExpressions.Regex.Match(prompt, @"The passkey is (\d{5})\. Remember it\. \1 is the passkey\.\n");
+            Assert.True(told.Success);
+            Assert.EndsWith($"What is the passkey? The passkey is {told.Groups[1].Value}\n\n", prompt, StringComparison.Ordinal);
+        });
+        Assert.Throws<ArgumentOutOfRangeException>(() => new PasskeyDocuments(100));
+    }
+
+    [Fact]
+    public void ABatchMayHaveLabelsForWhatIsScoredOnly()
+    {
+        StudyData data = All["recall"];
+        TokenBatch every = data.Batch(1, 2, 3, 40), scored = data.Batch(1, 2, 3, 40, scoredOnly: true);
+        Assert.Equal(every.Inputs, scored.Inputs);
+        for (int row = 0; row < 3; row++)
+        {
+            MarkedToken[] tokens = Take(data, 1, (ulong)(2 * 3 + row), 41);
+            Assert.Equal(tokens[1..].Select(token => token.IsScored ? token.Id : -100), scored.Labels[(40 * row)..(40 * (row + 1))]);
         }
     }
 
@@ -187,6 +227,7 @@ public class DataTests
         Is(nameof(SelectiveCopying), new SelectiveCopying(10, 3, 8).Print(1, 0, 100));
         Is(nameof(MarkovDocuments), new MarkovDocuments(4, 0.2).Print(1, 0, 16));
         Is(nameof(TextDocuments), new TextDocuments("", "to be or not to be"u8, new ByteTokenizer()).Print(1, 0, 24));
+        Is(nameof(PasskeyDocuments), new PasskeyDocuments(0).Print(1, 0, 57));
         Is(nameof(RepeatedTokens), RepeatedTokens.Pair(new StreamingRecall(4, 4)).Print(1, 0, 9));
         var text = new TextPasskey(new ByteTokenizer());
         Is(nameof(TextPasskey), text.Decode(text.Prompt(1, 0, 500, 0.5).Tokens));

@@ -17,6 +17,7 @@ public sealed class LaboratoryTests : IDisposable
     {
         Data = new StreamingRecall(8, 4), Width = 16, HeadSize = 8, StateSize = 4, Layers = 1, Length = 16, Steps = 8, EarlySteps = 2, EarlyLength = 8, TokensPerStep = 64, Seeds = 2, Prompts = 3, LengthFactor = 8, PasskeySamples = 10,
         StreamLength = 512, CapacityStates = [2, 4], CapacityLengths = [8, 16], CapacityTokens = 128,
+        PasskeyModels = [(16, 1, 4)], PasskeySeeds = 2, PasskeyStages = [new(0, 64, 2, 2, 0.003), new(1024, 128, 2, 2, 0.003, Segments: 4)], PasskeyLongest = 2048,
     };
 
     private readonly TemporaryFolder folder = new();
