@@ -2,12 +2,13 @@
 #extension GL_GOOGLE_include_directive : require
 // The gradient of dt, ddt_t = direct_t + slope_t · A, and of A, Σ slope_t · dt_t over a chunk, to rates [B, chunks, H]; slope_t is the gradient of dt_t·A.
 // A workgroup of 64 takes one chunk of one head, tile after tile.
-// FROM_STATE: slope_t = Σ_{s < t} direct_s dt_s, since a_last − a_s is the sum of dt·A after s.
-// Otherwise slope_t = Σ_{m ≥ t} dots_m (through exp(a_m), dots in parts to be added) + the rectangle s < t ≤ m of T, put together from the edges of pairs of tiles.
+// MODE 1, from the state: slope_t = Σ_{s < t} direct_s dt_s, since a_last − a_s is the sum of dt·A after s.
+// Otherwise slope_t = Σ_{m ≥ t} dots_m (through exp(a_m), dots in parts to be added) + the rectangle s < t ≤ m of T: MODE 0, put together from the edges of pairs of tiles;
+// MODE 2, given for every t.
 #include "common.glsl"
 #include "scan.glsl"
 
-layout(constant_id = 1) const uint FROM_STATE = 0;
+layout(constant_id = 1) const uint MODE = 0;
 
 layout(push_constant, scalar) uniform Push {
     Floats dt;
@@ -37,19 +38,19 @@ void main() {
     uint tiles = (positions + TILE - 1) / TILE;
     float rate = push.a.at[head], carried = 0, sum = 0;
     for (uint i = 0; i < tiles; i++) {
-        uint tile = FROM_STATE != 0 ? i : tiles - 1 - i, t = tile * TILE + lane;
+        uint tile = MODE == 1 ? i : tiles - 1 - i, t = tile * TILE + lane;
         float direct = push.direct.at[DECAY_AT(t)], step = t < positions ? push.dt.at[DT_AT(t)] : 0, slope = carried;
         vec4 term = vec4(0);
-        if (FROM_STATE != 0) {
+        if (MODE == 1) {
             term.y = term.w = t < positions ? direct * step : 0;
         } else {
-            slope += push.edges.at[edgeAt(tile, tile)];
+            slope += push.edges.at[MODE == 2 ? DECAY_AT(t) : edgeAt(tile, tile)];
             for (uint n = 0; n < push.dotsParts; n++)
                 term.w += push.dots.at[n * push.dotsSize + DECAY_AT(t)];
             term.x = term.w;
-            for (uint s = 0; s < tile; s++)
+            for (uint s = 0; MODE == 0 && s < tile; s++)
                 term.x += push.edges.at[edgeAt(tile, s)];
-            for (uint m = tile + 1; m < tiles; m++) {
+            for (uint m = tile + 1; MODE == 0 && m < tiles; m++) {
                 term.y += push.edges.at[edgeAt(m, tile) + TILE];
                 for (uint s = 0; s < tile; s++)
                     term.z += push.edges.at[edgeAt(m, s)];

@@ -4,11 +4,7 @@
 // Specialization constant 1 says whether rows of the operands consist of whole, aligned quads, and, above that bit, how activations (x, B, C, y and their gradients), states
 // and the gradients of what chunks add to them are held: as float32, or in 16 bits where quads are whole. All else is float32.
 #ifdef MATRIX_UNITS
-#pragma use_vulkan_memory_model
-#extension GL_KHR_memory_scope_semantics : require
-#extension GL_KHR_cooperative_matrix : require
-#extension GL_KHR_shader_subgroup_basic : require
-#extension GL_EXT_bfloat16 : require
+#include "matrix.glsl"
 #endif
 #include "common.glsl"
 #include "elements.glsl"
@@ -99,13 +95,7 @@ int left(bool inside, uint extent, uint place) { return inside ? int(extent) - i
 
 #ifdef MATRIX_UNITS
 
-// Rounded to the nearest, ties away from zero. Of NaN the addition could make a number.
-uvec2 operand(vec4 value) {
-    uvec4 bits = floatBitsToUint(value) + 0x8000u;
-    if (isnan(value.x + value.y + value.z + value.w))
-        bits = mix(bits, uvec4(0x7FC00000u), isnan(value));
-    return uvec2(bits.x >> 16 | (bits.y & 0xFFFF0000u), bits.z >> 16 | (bits.w & 0xFFFF0000u));
-}
+uvec2 operand(vec4 value) { return rounded(value); }
 
 // Numbers that are rounded already are moved as they are.
 uvec2 moved(Floats from, uint index, int count, const uint type) {
@@ -123,13 +113,12 @@ shared uvec2 packs[2 * RIGHT_TILE];
 shared vec4 leftTile[16 * PITCH];
 #define rightTile leftTile
 
-#define BLOCK(TYPE, USE) coopmat<TYPE, gl_ScopeSubgroup, 16, 16, USE>
-BLOCK(float, gl_MatrixUseAccumulator) blocks[2][2];
+SUMS_BLOCK blocks[2][2];
 
 void clearBlocks() {
     [[unroll]] for (uint i = 0; i < 2; i++)
         [[unroll]] for (uint j = 0; j < 2; j++)
-            blocks[i][j] = BLOCK(float, gl_MatrixUseAccumulator)(0.0);
+            blocks[i][j] = SUMS_BLOCK(0.0);
 }
 
 void clearSums() {
@@ -148,7 +137,7 @@ void store(const bool left, const bool right) {
 void multiply(const bool left, const bool right) {
     uint row = gl_SubgroupID % 2 * 32, column = gl_SubgroupID / 2 * 32;
     [[unroll]] for (uint k = 0; k < DEPTH; k += 16) {
-        BLOCK(bfloat16_t, gl_MatrixUseA) a[2];
+        LEFT_BLOCK a[2];
         [[unroll]] for (uint i = 0; i < 2; i++) {
             if (left)
                 coopMatLoad(a[i], packs, (row + 16 * i) * LINE_ALONG + k / 4, LINE_ALONG, gl_CooperativeMatrixLayoutRowMajor);
@@ -156,7 +145,7 @@ void multiply(const bool left, const bool right) {
                 coopMatLoad(a[i], packs, k * LINE_ACROSS + (row + 16 * i) / 4, LINE_ACROSS, gl_CooperativeMatrixLayoutColumnMajor);
         }
         [[unroll]] for (uint j = 0; j < 2; j++) {
-            BLOCK(bfloat16_t, gl_MatrixUseB) b;
+            RIGHT_BLOCK b;
             if (right)
                 coopMatLoad(b, packs, RIGHT_TILE + (column + 16 * j) * LINE_ALONG + k / 4, LINE_ALONG, gl_CooperativeMatrixLayoutColumnMajor);
             else

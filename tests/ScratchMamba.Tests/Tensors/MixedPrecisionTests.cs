@@ -60,6 +60,15 @@ public sealed class MixedPrecisionTests(VulkanFixture vulkan)
             yield return new(
                 "chunk scan gradient", new ChunkScanGradient(64, true, false, MatMulPrecision.Bfloat16), OfProducts,
                 [.. scan, ([2, 150, 2, 12], N), (states, F), ([4], F), ([2, 150, 4, 8], N)]);
+            foreach ((string name, int width, int state, int groups, int chunk) in ((string, int, int, int, int)[])[("", 64, 128, 1, 128), (", more groups", 32, 96, 2, 128), (", shorter", 64, 32, 1, 64)])
+            {
+                (Shape, DType)[] whole = [([2, 200, 4, width], N), ([2, 200, 4], F), ([4], F), ([2, 200, groups, state], N)];
+                (Shape, DType) c = ([2, 200, groups, state], N), before = ([2, (200 + chunk - 1) / chunk, 4, width, state], N);
+                yield return new($"whole chunks{name}: state", new ChunkState(chunk, false, MatMulPrecision.Bfloat16), OfProducts, whole);
+                yield return new($"whole chunks{name}: state gradient", new ChunkStateGradient(chunk, false, MatMulPrecision.Bfloat16), OfProducts, [.. whole, before]);
+                yield return new($"whole chunks{name}: scan", new ChunkScan(chunk, true, false, MatMulPrecision.Bfloat16), OfProducts, [.. whole, c, before, ([4], F)]);
+                yield return new($"whole chunks{name}: scan gradient", new ChunkScanGradient(chunk, true, false, MatMulPrecision.Bfloat16), OfProducts, [.. whole, c, before, ([4], F), ([2, 200, 4, width], N)]);
+            }
         }
     }
 
@@ -134,10 +143,10 @@ public sealed class MixedPrecisionTests(VulkanFixture vulkan)
     }
 
     /// <summary>Gradients of a model with activations of BF16, through packed documents and carried states, are near those of the same model in float64.</summary>
-    [Theory, InlineData(false), InlineData(true)]
-    public void GradientsOfAModelAgreeWithDouble(bool recomputes)
+    [Theory, InlineData(false, 16), InlineData(true, 16), InlineData(false, 32)]
+    public void GradientsOfAModelAgreeWithDouble(bool recomputes, int headSize)
     {
-        var config = new Mamba2Config { Width = 32, Layers = 2, HeadSize = 16, StateSize = 16, VocabularySize = 40 };
+        var config = new Mamba2Config { Width = 32, Layers = 2, HeadSize = headSize, StateSize = headSize, VocabularySize = 40 };
         int[] tokens = [.. Enumerable.Range(0, 2 * 70).Select(i => i * 17 % 40)], labels = [.. Enumerable.Range(0, 2 * 70).Select(i => i * 17 % 40 + 3 < 40 ? i * 17 % 40 + 3 : -1)];
         using var cpu = new CpuBackend();
         Dictionary<string, double[]> exact = Gradients(cpu, DType.F64, MatMulPrecision.Full);
@@ -158,10 +167,10 @@ public sealed class MixedPrecisionTests(VulkanFixture vulkan)
     }
 
     /// <summary>Two trainings from one seed are one, bit for bit, with activations of BF16 too.</summary>
-    [Fact]
-    public void TrainingRepeats()
+    [Theory, InlineData(16), InlineData(32)]
+    public void TrainingRepeats(int headSize)
     {
-        var config = new Mamba2Config { Width = 32, Layers = 2, HeadSize = 16, StateSize = 16, VocabularySize = 40 };
+        var config = new Mamba2Config { Width = 32, Layers = 2, HeadSize = headSize, StateSize = headSize, VocabularySize = 40 };
         Assert.Equal(Losses(), Losses());
 
         double[] Losses()

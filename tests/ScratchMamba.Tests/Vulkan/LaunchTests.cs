@@ -97,6 +97,10 @@ public partial class LaunchTests
         (new ChunkStateGradient(64, false, MatMulPrecision.Bfloat16), Scan([2, 3, 4, 64, 64])),
         (new ChunkScan(64, false, false, MatMulPrecision.Bfloat16), Scan([2, 130, 1, 64], [2, 3, 4, 64, 64])),
         (new ChunkScanGradient(64, false, false, MatMulPrecision.Bfloat16), Scan([2, 130, 1, 64], [2, 3, 4, 64, 64], [2, 130, 4, 64])),
+        (new ChunkState(128, false, MatMulPrecision.Bfloat16), Narrow(Scan())),
+        (new ChunkStateGradient(128, false, MatMulPrecision.Bfloat16), Narrow(Scan([2, 2, 4, 64, 64]), 4)),
+        (new ChunkScan(128, false, false, MatMulPrecision.Bfloat16), Narrow(Scan([2, 130, 1, 64], [2, 2, 4, 64, 64]), 4, 5)),
+        (new ChunkScanGradient(128, false, false, MatMulPrecision.Bfloat16), Narrow(Scan([2, 130, 1, 64], [2, 2, 4, 64, 64], [2, 130, 4, 64]), 4, 5, 6)),
         (new Gather(), [new TensorType(DType.Q4_0, [9, 64]), new TensorType(DType.I32, [3])]),
         (new MatMul(false, true), [Matrix(20, 64), new TensorType(DType.Q8_0, [30, 64])]),
         (new MatMul(false, true, MatMulPrecision.Bfloat16), [Matrix(512, 128), new TensorType(DType.BF16, [512, 128])]),
@@ -105,6 +109,10 @@ public partial class LaunchTests
 
     private static TensorType[] Scan(params ReadOnlySpan<Shape> last) =>
         [F32([2, 130, 4, 64]), F32([2, 130, 4]), F32([4]), F32([2, 130, 1, 64]), .. last.ToArray().Select(F32)];
+
+    /// <summary>x, B and what else is named as bfloat16.</summary>
+    private static TensorType[] Narrow(TensorType[] inputs, params int[] others) =>
+        [.. inputs.Select((input, i) => i is 0 or 3 || others.Contains(i) ? input with { DType = DType.BF16 } : input)];
 
     private static TensorType F32(Shape shape) => new(DType.F32, shape);
 

@@ -78,10 +78,9 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
         if (call.Inputs[0].DType == DType.F64)
             return null;
         var launch = new ScanLaunch(ShapeOf(call.Inputs), call.Inputs[0].DType, call.Device, Precision) { States = call.Inputs[5].DType };
-        Slot dt = Slot.In(1), c = Slot.In(4);
+        Slot dt = Slot.In(1);
         var sums = launch.Sums(dt, Slot.In(2), HasSequence ? Slot.In(InputCount - 1) : null);
-        int products = launch.ProductsOf(Slot.In(3), c, transposed: true);
-        launch.Scan(Slot.In(0), dt, c, Slot.In(5), HasSkip ? Slot.In(6) : null, Skips(call.Inputs), sums, products, Slot.Out(0));
+        launch.Scan(Slot.In(0), dt, Slot.In(3), Slot.In(4), Slot.In(5), HasSkip ? Slot.In(6) : null, Skips(call.Inputs), sums, Slot.Out(0));
         return launch.Build();
     }
 

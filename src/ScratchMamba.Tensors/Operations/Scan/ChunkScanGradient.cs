@@ -49,12 +49,12 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
         Slot x = Slot.In(0), dt = Slot.In(1), a = Slot.In(2), b = Slot.In(3), c = Slot.In(4), states = Slot.In(5), g = Slot.In(call.Inputs.Length - 1);
         uint skips = Forward.Skips(call.Inputs);
         var sums = launch.Sums(dt, a, HasSequence ? Slot.In(Forward.InputCount - 1) : null);
-        int products = launch.ProductsOf(b, c, transposed: false);
+        int products = launch.ProductsOf(b, c, forTiles: false);
         launch.State(g, sums.Carried, c, Slot.Out(5));
         (int direct, int skip) = launch.ScanGradient(x, dt, HasSkip ? Slot.In(6) : null, skips, g, sums, products, Slot.Out(0));
         (int dProducts, int edges) = launch.ProductsGradient(x, dt, g, sums, products);
-        (int, int) dots = launch.Rows(g, sums.Carried, states, call.Inputs[5].DType, c, dProducts, b, 1, output: 4);
-        launch.Rows(g, null, states, call.Inputs[5].DType, null, dProducts, c, 2, output: 3);
+        (int, int) dots = launch.GradientOfC(g, sums.Carried, states, c, dProducts, b, output: 4);
+        launch.GradientOfB(g, states, dProducts, c, output: 3);
         launch.StepGradientOfScan(dt, a, direct, dots, edges, 1, 2);
         if (HasSkip)
             launch.SkipGradient(skip, skips, 6);

@@ -14,6 +14,9 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     /// <summary>Workgroups that fill a large device; where there are fewer, the heads of a group are shared out.</summary>
     private const int Enough = 800;
 
+    /// <summary>The same of workgroups so large that a multiprocessor holds one or two.</summary>
+    private const int EnoughStrips = 500;
+
     private readonly List<Dispatch> dispatches = [];
     private readonly List<long> scratch = [];
 
@@ -26,6 +29,12 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     private readonly record struct ProductsGradientScalars(uint Shares, uint HeadsPerShare, uint ShareSize, uint Options, Extents Extents);
 
     private readonly record struct StepGradientScalars(uint DotsParts, uint DotsSize, Extents Extents);
+
+    private readonly record struct StripExtents(uint Length, uint Heads, uint Groups, uint Chunk, uint Chunks, uint Tiles, uint Count, uint Shares, uint HeadsPerShare);
+
+    private readonly record struct StripScalars(uint First, StripExtents Extents);
+
+    private readonly record struct StripProductsScalars(uint ShareSize, uint Options, StripExtents Extents);
 
     private readonly record struct SumScalars(uint Rows, uint Columns, uint RowStep, uint ColumnStep);
 
@@ -51,6 +60,12 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
 
     // Four subgroups of 32 share a tile. Three products instead of one are no gain here, where most of the time goes to loading.
     private string OnMatrixUnits => precision == MatMulPrecision.Bfloat16 && device.HasMatrixUnits && device.SubgroupSize * 4 == Multiplying ? "_matrix" : "";
+
+    // Whole chunks at once, by subgroups of 32 with strips of 16 positions: registers hold a row of at most 128 positions or elements of N, shared memory a tile of each operand.
+    private bool HasStrips => OnMatrixUnits.Length > 0 && activations == DType.BF16 && shape.LongestChunk <= 2 * Tile && shape.P % 32 == 0 && shape.P is > 0 and <= 64
+        && shape.N % 32 == 0 && shape.N is > 0 and <= 128 && device.SharedMemoryBytes >= 48 << 10 && device.WorkgroupInvocations >= 256;
+
+    private uint StripInvocations => (uint)(2 * Tile * Tiles);
 
     private uint DeviceExp => device.IsCpu ? 0u : 1;
 
@@ -97,22 +112,39 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     /// <summary>Σ weight · x ⊗ b over each chunk.</summary>
     public void State(Slot x, int weight, Slot b, Slot state)
     {
+        if (HasStrips)
+        {
+            AddStrips("chunk_state_strips", [x, Slot.ScratchIn(weight), b, state], extents => extents);
+            return;
+        }
         long count = Parts * shape.H * TilesOf(shape.P) * TilesOf(shape.N);
         Add("chunk_state" + OnMatrixUnits, count, [x, Slot.ScratchIn(weight), b, state], ExtentsOf(count), Multiplying, Layout);
     }
 
-    /// <summary>C·Bᵀ.</summary>
-    public int ProductsOf(Slot b, Slot c, bool transposed)
+    /// <summary>C·Bᵀ, rows for m; for the scan by tiles, columns.</summary>
+    public int ProductsOf(Slot b, Slot c, bool forTiles)
     {
         int products = Scratch(Products);
         long count = Parts * shape.G * Pairs;
-        Add("chunk_products" + OnMatrixUnits, count, [b, c, Slot.ScratchOut(products)], ExtentsOf(count), Multiplying, Layout, transposed ? 1u : 0);
+        Add("chunk_products" + OnMatrixUnits, count, [b, c, Slot.ScratchOut(products)], ExtentsOf(count), Multiplying, Layout, forTiles ? 1u : 0);
         return products;
     }
 
     /// <summary>The outputs.</summary>
-    public void Scan(Slot x, Slot dt, Slot c, Slot states, Slot? skip, uint skips, (int High, int Low, int Carried, int? Starts) sums, int products, Slot y)
+    public void Scan(Slot x, Slot dt, Slot b, Slot c, Slot states, Slot? skip, uint skips, (int High, int Low, int Carried, int? Starts) sums, Slot y)
     {
+        bool byStrips = HasStrips && States == DType.BF16 && skips != 2;
+        int products = ProductsOf(b, c, forTiles: !byStrips);
+        if (byStrips)
+        {
+            AddStrips(
+                "chunk_scan_strips",
+                [
+                    x, dt, c, states, skip ?? x, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), Slot.ScratchIn(sums.Carried), In(sums.Starts, dt), Slot.ScratchIn(products), y,
+                ],
+                extents => new StripScalars(Options(sums.Starts, skips), extents));
+            return;
+        }
         long count = Parts * Tiles * shape.H * TilesOf(shape.P);
         Add(
             "chunk_scan" + OnMatrixUnits, count,
@@ -123,42 +155,88 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     }
 
     /// <summary>
-    /// The gradient of B or C: what the states say, Σ over a group's heads of (weight · x)·state, and what the products say.
-    /// Returns where each head's row times <paramref name="c"/> is, if asked for.
+    /// The gradient of C, from states and products: Σ over a group's heads of (carried · g)·states, and products·B. Returns where each head's row times C is.
     /// </summary>
-    public (int Dots, int Parts) Rows(Slot x, int? weight, Slot state, DType stateType, Slot? c, int? cross, Slot other, uint crossKind, int output)
+    public (int Dots, int Parts) GradientOfC(Slot g, int carried, Slot states, Slot c, int dProducts, Slot b, int output)
     {
-        long elements = (long)shape.B * shape.L * shape.G * shape.N, blocks = Parts * Tiles * shape.G * TilesOf(shape.N);
+        if (!HasStrips || States != DType.BF16)
+            return Rows(g, carried, states, States, c, dProducts, b, 1, output);
+        // The part that products say is the first, the workgroups' follow.
+        (uint shares, _) = StripShare();
+        int parts = Scratch((shares + 1) * GroupElements), dots = Scratch(Positions);
+        AddRows(g, null, states, States, null, 0, dProducts, b, 1, Slot.ScratchOut(parts), 1, 0, DType.F32);
+        AddStrips(
+            "chunk_rows_strips",
+            [g, c, Slot.ScratchIn(carried), Slot.ScratchIn(carried), states, g, Slot.ScratchOut(dots), Slot.ScratchOut(parts)],
+            extents => new StripScalars((uint)GroupElements, extents), 0);
+        SumShares(Slot.ScratchIn(parts), Slot.Out(output), shares + 1, GroupElements, activations);
+        return (dots, 1);
+    }
+
+    /// <summary>What the gradient of products says of B.</summary>
+    public void GradientOfB(Slot g, Slot states, int dProducts, Slot c, int output) => Rows(g, null, states, States, null, dProducts, c, 2, output);
+
+    // The gradient of B or C: what the states say, Σ over a group's heads of (weight · x)·state, and what the products say. Returns where each head's row times c is, if asked for.
+    private (int Dots, int Parts) Rows(Slot x, int? weight, Slot state, DType stateType, Slot? c, int? cross, Slot other, uint crossKind, int output)
+    {
+        long blocks = Parts * Tiles * shape.G * TilesOf(shape.N);
         (uint shares, uint headsPerShare) = weight is null ? (1, 0) : Share(blocks);
         int dots = c is null ? 0 : Scratch(TilesOf(shape.N) * Positions);
-        int parts = shares == 1 ? 0 : Scratch(shares * elements);
-        Add(
-            "chunk_rows" + OnMatrixUnits, blocks * shares,
-            [
-                x, In(weight, x), state, c ?? x, c is null ? x : Slot.ScratchOut(dots), In(cross, x), other, shares == 1 ? Slot.Out(output) : Slot.ScratchOut(parts),
-            ],
-            new RowsScalars(shares, headsPerShare, (uint)elements, (uint)Positions, ExtentsOf(blocks * shares)),
-            Multiplying, Layout, weight is null ? 0u : 1, c is null ? 0u : 1, crossKind, shares == 1 ? activations.ShaderCode() : DType.F32.ShaderCode(), stateType.ShaderCode());
+        int parts = shares == 1 ? 0 : Scratch(shares * GroupElements);
+        AddRows(x, weight, state, stateType, c, dots, cross, other, crossKind, shares == 1 ? Slot.Out(output) : Slot.ScratchOut(parts), shares, headsPerShare, shares == 1 ? activations : DType.F32);
         if (shares > 1)
-            SumShares(Slot.ScratchIn(parts), Slot.Out(output), shares, elements, activations);
+            SumShares(Slot.ScratchIn(parts), Slot.Out(output), shares, GroupElements, activations);
         return (dots, TilesOf(shape.N));
     }
 
-    /// <summary>The gradient of x through what chunks add to the state; returns the direct part of that of dt.</summary>
-    public int StateGradient(Slot x, Slot b, int weight, int stepped, Slot dState, Slot dx)
+    private void AddRows(
+        Slot x, int? weight, Slot state, DType stateType, Slot? c, int dots, int? cross, Slot other, uint crossKind, Slot result, uint shares, uint headsPerShare, DType resultType)
+    {
+        long count = Parts * Tiles * shape.G * TilesOf(shape.N) * shares;
+        Add(
+            "chunk_rows" + OnMatrixUnits, count, [x, In(weight, x), state, c ?? x, c is null ? x : Slot.ScratchOut(dots), In(cross, x), other, result],
+            new RowsScalars(shares, headsPerShare, (uint)GroupElements, (uint)Positions, ExtentsOf(count)),
+            Multiplying, Layout, weight is null ? 0u : 1, c is null ? 0u : 1, crossKind, resultType.ShaderCode(), stateType.ShaderCode());
+    }
+
+    /// <summary>The gradients of x and B through what chunks add to the state; returns the direct part of that of dt.</summary>
+    public int StateGradient(Slot x, Slot b, int weight, int stepped, Slot dState, Slot dx, int dB)
     {
         int direct = Scratch(Positions);
+        if (HasStrips && DStates == DType.BF16)
+        {
+            (uint shares, _) = StripShare();
+            int parts = Scratch(shares * GroupElements);
+            AddStrips(
+                "chunk_rows_strips",
+                [x, b, Slot.ScratchIn(weight), Slot.ScratchIn(stepped), dState, dx, Slot.ScratchOut(direct), Slot.ScratchOut(parts)],
+                extents => new StripScalars((uint)GroupElements, extents), 1);
+            SumShares(Slot.ScratchIn(parts), Slot.Out(dB), shares, GroupElements, activations);
+            return direct;
+        }
         long count = Parts * Tiles * shape.H;
         Add(
             "chunk_state_gradient" + OnMatrixUnits, count, [x, b, Slot.ScratchIn(weight), Slot.ScratchIn(stepped), dState, dx, Slot.ScratchOut(direct)], ExtentsOf(count), Multiplying, Layout);
+        Rows(x, stepped, dState, DStates, null, null, x, 0, dB);
         return direct;
     }
 
-    /// <summary>The gradient of x through the outputs; returns the direct part of that of dt, and for every tile and channel that of D.</summary>
+    /// <summary>The gradient of x through the outputs; returns the direct part of that of dt, and for every tile and channel, or every position, that of D.</summary>
     public (int Direct, int Skip) ScanGradient(
         Slot x, Slot dt, Slot? skip, uint skips, Slot g, (int High, int Low, int Carried, int? Starts) sums, int products, Slot dx)
     {
-        int direct = Scratch(Positions), dskip = skip is null ? 0 : Scratch(Parts * Tiles * shape.H * shape.P);
+        int direct = Scratch(Positions), dskip = skip is null ? 0 : Scratch(SkipsByStrips(skips) ? Positions : Parts * Tiles * shape.H * shape.P);
+        if (SkipsByStrips(skips))
+        {
+            AddStrips(
+                "chunk_scan_gradient_x_strips",
+                [
+                    x, dt, skip ?? x, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), dx, Slot.ScratchOut(direct),
+                    skip is null ? x : Slot.ScratchOut(dskip),
+                ],
+                extents => new StripScalars(Options(sums.Starts, skips), extents));
+            return (direct, dskip);
+        }
         long count = Parts * Tiles * shape.H;
         Add(
             "chunk_scan_gradient_x" + OnMatrixUnits, count,
@@ -173,6 +251,16 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     /// <summary>The gradient of the products of positions, and what they say of the decay.</summary>
     public (int Products, int Edges) ProductsGradient(Slot x, Slot dt, Slot g, (int High, int Low, int Carried, int? Starts) sums, int products)
     {
+        if (HasStrips)
+        {
+            (uint stripShares, _) = StripShare();
+            int stripParts = Scratch(stripShares * Products), inside = Scratch(Positions);
+            AddStrips(
+                "chunk_scan_gradient_products_strips",
+                [x, dt, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), Slot.ScratchOut(stripParts), Slot.ScratchOut(inside)],
+                extents => new StripProductsScalars((uint)Products, Options(sums.Starts, 0), extents));
+            return (SumOfProducts(stripParts, stripShares), inside);
+        }
         long blocks = Parts * shape.G * Pairs;
         (uint shares, uint headsPerShare) = Share(blocks);
         int parts = Scratch(shares * Products), edges = Scratch(Parts * shape.H * Pairs * 2 * Tile);
@@ -182,23 +270,35 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
                 x, dt, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), Slot.ScratchOut(parts), Slot.ScratchOut(edges),
             ],
             new ProductsGradientScalars(shares, headsPerShare, (uint)Products, Options(sums.Starts, 0), ExtentsOf(blocks * shares)), Multiplying, Layout, DeviceExp);
+        return (SumOfProducts(parts, shares), edges);
+    }
+
+    private int SumOfProducts(int parts, uint shares)
+    {
         if (shares == 1)
-            return (parts, edges);
+            return parts;
         int whole = Scratch(Products);
         SumShares(Slot.ScratchIn(parts), Slot.ScratchOut(whole), shares, Products, DType.F32);
-        return (whole, edges);
+        return whole;
     }
 
     /// <summary>The gradients of dt and A through what chunks add to the state.</summary>
-    public void StepGradientOfState(Slot dt, Slot a, int direct, int dDt, int dA) => StepGradient(fromState: true, dt, a, direct, dt, 0, dt, dDt, dA);
+    public void StepGradientOfState(Slot dt, Slot a, int direct, int dDt, int dA) => StepGradient(1, dt, a, direct, dt, 0, dt, dDt, dA);
 
     /// <summary>The gradients of dt and A through the outputs.</summary>
     public void StepGradientOfScan(Slot dt, Slot a, int direct, (int Index, int Parts) dots, int edges, int dDt, int dA) =>
-        StepGradient(fromState: false, dt, a, direct, Slot.ScratchIn(dots.Index), dots.Parts, Slot.ScratchIn(edges), dDt, dA);
+        StepGradient(HasStrips ? 2u : 0, dt, a, direct, Slot.ScratchIn(dots.Index), dots.Parts, Slot.ScratchIn(edges), dDt, dA);
 
-    /// <summary>The gradient of D from that of every tile and channel.</summary>
+    /// <summary>The gradient of D from that of every tile and channel, or every position.</summary>
     public void SkipGradient(int parts, uint skips, int output)
     {
+        if (SkipsByStrips(skips))
+        {
+            int perPart = Scratch(Parts * shape.H);
+            Sum(Slot.ScratchIn(parts), Slot.ScratchOut(perPart), Tiles * Tile, Parts * shape.H, 1, Tiles * Tile);
+            Sum(Slot.ScratchIn(perPart), Slot.Out(output), Parts, shape.H, shape.H);
+            return;
+        }
         long channels = (long)shape.H * shape.P;
         if (skips == 2)
         {
@@ -210,13 +310,13 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         Sum(Slot.ScratchIn(perChannel), Slot.Out(output), shape.P, shape.H, 1, shape.P);
     }
 
-    private void StepGradient(bool fromState, Slot dt, Slot a, int direct, Slot dots, int dotsParts, Slot edges, int dDt, int dA)
+    private void StepGradient(uint mode, Slot dt, Slot a, int direct, Slot dots, int dotsParts, Slot edges, int dDt, int dA)
     {
         int rates = Scratch(Parts * shape.H);
         long count = Parts * shape.H;
         Add(
             "chunk_step_gradient", count, [dt, a, Slot.ScratchIn(direct), dots, edges, Slot.Out(dDt), Slot.ScratchOut(rates)],
-            new StepGradientScalars((uint)dotsParts, (uint)Positions, ExtentsOf(count)), Tile, fromState ? 1u : 0);
+            new StepGradientScalars((uint)dotsParts, (uint)Positions, ExtentsOf(count)), Tile, mode);
         Sum(Slot.ScratchIn(rates), Slot.Out(dA), Parts, shape.H, shape.H);
     }
 
@@ -242,10 +342,16 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
             dispatches.Add(MatMulLaunch.SumOfParts(from, to, elements, shares, result));
     }
 
-    private (uint Shares, uint HeadsPerShare) Share(long blocks)
+    private bool SkipsByStrips(uint skips) => HasStrips && skips != 2;
+
+    private long GroupElements => (long)shape.B * shape.L * shape.G * shape.N;
+
+    private (uint Shares, uint HeadsPerShare) StripShare() => Share(Parts * shape.G, EnoughStrips);
+
+    private (uint Shares, uint HeadsPerShare) Share(long blocks, int enough = Enough)
     {
         int heads = Math.Max(1, shape.HeadsPerGroup);
-        int wanted = blocks == 0 ? 1 : (int)Math.Min(heads, (Enough + blocks - 1) / blocks);
+        int wanted = blocks == 0 ? 1 : (int)Math.Min(heads, (enough + blocks - 1) / blocks);
         int headsPerShare = (heads + wanted - 1) / wanted;
         return ((uint)((heads + headsPerShare - 1) / headsPerShare), (uint)headsPerShare);
     }
@@ -254,6 +360,14 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     {
         if (groups > 0)
             dispatches.Add(Dispatch.Linear(shader, groups, buffers, scalars, constants));
+    }
+
+    private void AddStrips<TScalars>(string shader, ReadOnlySpan<Slot> buffers, Func<StripExtents, TScalars> scalars, params ReadOnlySpan<uint> constants) where TScalars : unmanaged
+    {
+        (uint shares, uint headsPerShare) = StripShare();
+        long count = Parts * shape.G * shares;
+        var extents = new StripExtents((uint)shape.L, (uint)shape.H, (uint)shape.G, (uint)shape.Q, (uint)shape.Chunks, (uint)Tiles, checked((uint)count), shares, headsPerShare);
+        Add(shader, count, buffers, scalars(extents), [StripInvocations, (uint)shape.P, (uint)shape.N, .. constants]);
     }
 
     private Extents ExtentsOf(long count) => new(
