@@ -116,6 +116,44 @@ public static partial class Catalog
                     LargeScan.X(draw), LargeScan.Dt(draw), LargeScan.A(draw), LargeScan.B(draw), LargeScan.B(draw), draw.Normal(LargeScan.States), LargeScan.X(draw)),
             },
 
+        Row<StateSpaceScan>(
+            draw =>
+            {
+                ScanExtents e = ScanExtents.Of(draw);
+                Input[] skip = e.Skip(draw), initial = e.Initial(draw);
+                return new Case(
+                    new StateSpaceScan(e.Q, skip.Length > 0, initial.Length > 0, e.HasSequence, Keeps: draw.Choice(2) == 1),
+                    [e.X(draw), e.Dt(draw), e.A(draw), e.B(draw), e.B(draw), .. skip, .. initial, .. e.Sequence(draw)]);
+            },
+            new Misuse(
+                new StateSpaceScan(4, false, false, false, true), "C must have", F32([2, 3, 4, 5]), F32([2, 3, 4]), F32([4]), F32([2, 3, 1, 5]), F32([2, 3, 2, 5])),
+            new Misuse(
+                new StateSpaceScan(4, true, false, false, true), "D must be", F32([2, 3, 4, 5]), F32([2, 3, 4]), F32([4]), F32([2, 3, 1, 6]), F32([2, 3, 1, 6]), F32([5])),
+            new Misuse(
+                new StateSpaceScan(4, false, true, false, true), "the initial state must be", F32([2, 3, 4, 5]), F32([2, 3, 4]), F32([4]), F32([2, 3, 1, 6]), F32([2, 3, 1, 6]), F32([2, 4, 6, 5])))
+            with
+            {
+                Benchmark = draw => new Case(
+                    new StateSpaceScan(64, false, false, false, false), LargeScan.X(draw), LargeScan.Dt(draw), LargeScan.A(draw), LargeScan.B(draw), LargeScan.B(draw)),
+            },
+
+        Row<StateSpaceScanGradient>(
+            draw =>
+            {
+                ScanExtents e = ScanExtents.Of(draw);
+                Input[] skip = e.Skip(draw), initial = e.Initial(draw);
+                return new Case(
+                    new StateSpaceScanGradient(e.Q, skip.Length > 0, initial.Length > 0, e.HasSequence),
+                    [
+                        e.X(draw), e.Dt(draw), e.A(draw), e.B(draw), e.B(draw), .. skip, .. initial, .. e.Sequence(draw),
+                        draw.Normal(e.States), e.X(draw), draw.Choice(2) == 1 ? draw.Normal(e.State) : draw.Normal(e.State, 0),
+                    ]);
+            },
+            new Misuse(
+                new StateSpaceScanGradient(4, false, false, false), "the last three inputs must be",
+                F32([2, 3, 4, 5]), F32([2, 3, 4]), F32([4]), F32([2, 3, 1, 5]), F32([2, 3, 1, 5]), F32([2, 1, 4, 5, 5]), F32([2, 3, 4]), F32([2, 4, 5, 5])))
+            with { IsDifferentiable = false },
+
         Row<StateSpaceStep>(
             draw =>
             {
@@ -222,6 +260,8 @@ public static partial class Catalog
         public Input A(Draw draw) => draw.Uniform([H], -4, -0.1);
 
         public Input B(Draw draw) => draw.Normal([Batch, L, G, N]);
+
+        public Input[] Initial(Draw draw) => draw.Choice(2) == 1 ? [draw.Normal(State)] : [];
 
         public Input[] Sequence(Draw draw) => HasSequence ? [draw.Integers([Batch, L], 0, 2)] : [];
 

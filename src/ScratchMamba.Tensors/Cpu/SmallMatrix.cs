@@ -76,6 +76,48 @@ internal readonly unsafe struct SmallMatrix(int vectorBits)
         }
     }
 
+    /// <summary>c += a·b, all but a in panels: b packed, c [rows, columns] as <see cref="Pack"/> would leave it.</summary>
+    public void AddToPanels<T>(int rows, int columns, int depth, T* a, nint aRow, nint aColumn, T* panels, T* c) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        int width = Width<T>(columns);
+        for (int j = 0; j < columns; j += width, panels += (nint)width * depth, c += (nint)width * rows)
+            Multiply(rows, width, depth, a, aRow, aColumn, panels, c, width, add: true);
+    }
+
+    /// <summary>Multiplies row k of a packed matrix by scale[k], for all of them.</summary>
+    public void ScalePanels<T>(int depth, int columns, T* scale, T* panels) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        int width = Width<T>(columns);
+        for (int j = 0; j < columns; j += width)
+        {
+            for (int k = 0; k < depth; k++, panels += width)
+            {
+                var factor = new Vector<T>(scale[k]);
+                for (int i = 0; i < width; i += Vector<T>.Count)
+                    Vector.Store(Vector.Load(panels + i) * factor, panels + i);
+            }
+        }
+    }
+
+    /// <summary>The transpose of a packed matrix [depth, columns], as rows without gaps: [columns, depth].</summary>
+    public void UnpackTransposed<T>(int depth, int columns, T* panels, T* to) where T : unmanaged
+    {
+        int width = Width<T>(columns);
+        for (int j = 0; j < columns; j += width, panels += (nint)width * depth, to += (nint)width * depth)
+            GemmPacking.Pack(panels, width, 1, depth, depth, Math.Min(width, columns - j), to);
+    }
+
+    /// <summary>The transpose of a packed matrix [depth, columns], packed: [columns, depth].</summary>
+    public void TransposePanels<T>(int depth, int columns, T* panels, T* to) where T : unmanaged
+    {
+        int width = Width<T>(columns), other = Width<T>(depth);
+        for (int j = 0; j < columns; j += width, panels += (nint)width * depth)
+        {
+            for (int k = 0; k < depth; k += other)
+                GemmPacking.Pack(panels + (nint)k * width, width, 1, Math.Min(other, depth - k), other, Math.Min(width, columns - j), to + (nint)k * columns + (nint)j * other);
+        }
+    }
+
     /// <summary>Elements of a panel's row: two vectors, and narrower ones where half of the widest would be empty.</summary>
     private int Width<T>(int columns) where T : unmanaged
     {

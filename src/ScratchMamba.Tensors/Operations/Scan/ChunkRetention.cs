@@ -68,13 +68,8 @@ public readonly record struct ChunkRetention(int Chunk, bool HasSequence) : IPri
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
-        Tensor dt = call.Input(0), a = call.Input(1);
-        ScanShape shape = ShapeOf(dt.Shape);
-        // Every position of a chunk moves the logarithm of γ alike.
-        Tensor slope = (call.Gradient(0) * call.Output(0)).Reshape([shape.B, shape.Chunks, 1, shape.H]).Broadcast([shape.B, shape.Chunks, shape.Q, shape.H])
-            .Reshape([shape.B, checked(shape.Chunks * shape.Q), shape.H]).Slice(1, 0, shape.L);
-        Tensor?[] gradients = [slope * a, (slope * dt).SumTo(a.Shape)];
-        return HasSequence ? [.. gradients, null] : gradients;
+        (Tensor dt, Tensor a) = Gradients(call.Input(0), call.Input(1), call.Output(0), call.Gradient(0));
+        return HasSequence ? [dt, a, null] : [dt, a];
     }
 
     /// <inheritdoc/>
@@ -86,6 +81,16 @@ public readonly record struct ChunkRetention(int Chunk, bool HasSequence) : IPri
         if (HasSequence)
             retention *= chunks.Last(chunks.Document(inputs[2])).Equal(inputs[0].Backend.Scalar(0, inputs[0].DType));
         return [retention.Reshape([shape.B, shape.Chunks, shape.H])];
+    }
+
+    /// <summary>The gradients of dt and A, from the retention and its gradient.</summary>
+    internal (Tensor Dt, Tensor A) Gradients(Tensor dt, Tensor a, Tensor retention, Tensor gradient)
+    {
+        ScanShape shape = ShapeOf(dt.Shape);
+        // Every position of a chunk moves the logarithm of γ alike.
+        Tensor slope = (gradient * retention).Reshape([shape.B, shape.Chunks, 1, shape.H]).Broadcast([shape.B, shape.Chunks, shape.Q, shape.H])
+            .Reshape([shape.B, checked(shape.Chunks * shape.Q), shape.H]).Slice(1, 0, shape.L);
+        return (slope * a, (slope * dt).SumTo(a.Shape));
     }
 
     private ScanShape ShapeOf(Shape dt) => new(dt[0], dt[1], dt[2], 0, 1, 0, ScanShape.Effective(Chunk, dt[1]));

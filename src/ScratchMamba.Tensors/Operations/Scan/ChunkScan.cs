@@ -199,7 +199,7 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
                 ChunkTile.Gather(length, Dt + row * H + head, H, steps);
                 ChunkTile.Decay(length, steps, A[head], high, low);
                 bool perChannel = SkipsPerHead == P && P > 1;
-                Mix(length, pitch, cb, high, low, steps, first, D is null || perChannel ? T.Zero : D[head], m);
+                ChunkTile.Mix(length, pitch, cb, high, low, steps, first, D is null || perChannel ? T.Zero : D[head], m);
                 if (perChannel)
                     Skip(length, P, x, H * P, D + (long)head * P, y);
                 Matrix.Pack(length, P, x, H * P, 1, panels);
@@ -210,29 +210,6 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
                 ChunkTile.Carried(length, high, first, carried);
                 Matrix.Pack(N, P, h, 1, N, panels);
                 Matrix.Multiply(length, P, N, c, G * N, 1, panels, y, H * P, add: true, scale: carried);
-            }
-        }
-
-        /// <summary>m = C·Bᵀ ∘ decay ∘ dt where s ≤ m and both are of one document, else 0 as far as the product by blocks of rows reads; the diagonal gets D.</summary>
-        private static void Mix(int length, int pitch, T* cb, T* high, T* low, T* steps, int* first, T skip, T* m)
-        {
-            int width = Vector<T>.Count;
-            for (int i = 0; i < length; i++, cb += pitch, m += pitch)
-            {
-                Vector<T> highNow = new(high[i]), lowNow = new(low[i]);
-                int from = Math.Max(first[i], 0), s = 0;
-                for (; s + width <= from; s += width)
-                    Vector.Store(Vector<T>.Zero, m + s);
-                for (; s <= i; s += width)
-                {
-                    Vector<T> mixed = Vector.Load(cb + s) * ChunkTile.DecaySince(high, low, s, highNow, lowNow) * Vector.Load(steps + s);
-                    if (s < from || s + width > i + 1)
-                        mixed &= ChunkTile.Between<T>(s, from, i + 1);
-                    Vector.Store(mixed, m + s);
-                }
-                for (; s < Math.Min(pitch, i + SmallMatrix.RowBlock); s += width)
-                    Vector.Store(Vector<T>.Zero, m + s);
-                m[i] += skip;
             }
         }
 

@@ -167,13 +167,13 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
                     Matrix.Pack(P, N, States + state, N, 1, panels);
                     Matrix.Multiply(length, N, P, tile, P, 1, panels, fromState, N);
                     for (int s = 0; s < length; s++)
-                        carried[s] = AddAndDot(N, fromState + (long)s * N, c + s * pitchOfB, dc + s * pitchOfB);
+                        carried[s] = ChunkTile.AddAndDot(N, fromState + (long)s * N, c + s * pitchOfB, dc + s * pitchOfB);
                 }
 
                 // What came from inside the chunk; the tile becomes d(dt x).
                 Matrix.Pack(P, length, x, 1, H * P, panels);
                 Matrix.Multiply(length, length, P, g, P, 1, panels, dm, pitch, triangle: Triangle.LowerResult);
-                Mix(length, pitch, cb, high, low, steps, first, dm, m, dcb, columns, inside);
+                ChunkTile.MixGradient(length, pitch, cb, high, low, steps, first, dm, m, dcb, columns, inside);
                 Matrix.Pack(length, P, g, P, 1, panels);
                 Matrix.Multiply(length, P, length, m, 1, pitch, panels, tile, P, triangle: Triangle.UpperLeft);
 
@@ -185,7 +185,7 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
                     // dt_s·A is in a_s and in all that follow.
                     later += double.CreateTruncating(carried[s]);
                     double slope = later + double.CreateTruncating(inside[s]), step = double.CreateTruncating(steps[s]);
-                    T direct = Finish(P, steps[s], tile + (long)s * P, g + (long)s * P, x + (long)s * H * P, skip, dx + (long)s * H * P, dskip);
+                    T direct = ChunkTile.Finish(P, steps[s], tile + (long)s * P, g + (long)s * P, x + (long)s * H * P, skip, dx + (long)s * H * P, dskip);
                     ddt[(long)s * H] = T.CreateTruncating(double.CreateTruncating(direct) + slope * rate);
                     sum += slope * step;
                 }
@@ -200,85 +200,6 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
             Matrix.Multiply(length, N, length, dcb, 1, pitch, cPanels, db, pitchOfB, triangle: Triangle.UpperLeft);
             Matrix.Pack(length, N, b, pitchOfB, 1, panels);
             Matrix.Multiply(length, N, length, dcb, pitch, 1, panels, dc, pitchOfB, add: true, triangle: Triangle.LowerLeft);
-        }
-
-        /// <summary>
-        /// From dM: m = C·Bᵀ ∘ L and d(C·Bᵀ) += dM ∘ L ∘ dt; and for every position t, inside[t] = Σ T_ms over s &lt; t ≤ m, where T = dM ∘ m ∘ dt: the gradient of dt_t·A,
-        /// which lies between s and m. Rows are taken from the last to the first, so that <paramref name="columns"/> holds the sums over m ≥ t when row t is reached.
-        /// </summary>
-        private static void Mix(
-            int length, int pitch, T* cb, T* high, T* low, T* steps, int* first, T* dm, T* m, T* dcb, T* columns, T* inside)
-        {
-            int width = Vector<T>.Count;
-            new Span<T>(columns, pitch).Clear();
-            for (int i = length - 1; i >= 0; i--)
-            {
-                T* cbi = cb + (long)i * pitch, dmi = dm + (long)i * pitch, mi = m + (long)i * pitch, dcbi = dcb + (long)i * pitch;
-                Vector<T> highNow = new(high[i]), lowNow = new(low[i]), sums = default;
-                int from = Math.Max(first[i], 0), s = 0;
-                for (; s + width <= from; s += width)
-                    Vector.Store(Vector<T>.Zero, mi + s);
-                for (; s < i; s += width)
-                {
-                    Vector<T> decays = ChunkTile.DecaySince(high, low, s, highNow, lowNow), product = Vector.Load(cbi + s), slope = Vector.Load(dmi + s);
-                    bool isPart = s < from || s + width > i;
-                    Vector<T> lanes = isPart ? ChunkTile.Between<T>(s, from, i) : default;
-                    if (isPart)
-                        (decays, product, slope) = (decays & lanes, product & lanes, slope & lanes);
-                    Vector<T> d = slope * decays * Vector.Load(steps + s), column = VectorMath.MultiplyAdd(d, product, Vector.Load(columns + s));
-                    Vector.Store(product * decays, mi + s);
-                    Vector.Store(Vector.Load(dcbi + s) + d, dcbi + s);
-                    Vector.Store(column, columns + s);
-                    sums += isPart ? column & lanes : column;
-                }
-                for (; s < Math.Min(pitch, i + SmallMatrix.RowBlock); s += width)
-                    Vector.Store(Vector<T>.Zero, mi + s);
-                inside[i] = Vector.Sum(sums);
-                mi[i] = cbi[i];
-                dcbi[i] += dmi[i] * steps[i];
-            }
-        }
-
-        /// <summary>sum += row; returns row·with.</summary>
-        private static T AddAndDot(int width, T* row, T* with, T* sum)
-        {
-            Vector<T> dots = default;
-            int n = 0;
-            for (; n + Vector<T>.Count <= width; n += Vector<T>.Count)
-            {
-                Vector<T> values = Vector.Load(row + n);
-                dots = VectorMath.MultiplyAdd(values, Vector.Load(with + n), dots);
-                Vector.Store(Vector.Load(sum + n) + values, sum + n);
-            }
-            T dot = Vector.Sum(dots);
-            for (; n < width; n++)
-            {
-                dot += row[n] * with[n];
-                sum[n] += row[n];
-            }
-            return dot;
-        }
-
-        /// <summary>One row: dx = step · d(dt x) + skip ∘ g, dskip += g ∘ x; returns d(dt x)·x.</summary>
-        private static T Finish(int width, T step, T* dtile, T* g, T* x, T* skip, T* dx, T* dskip)
-        {
-            Vector<T> dots = default;
-            int p = 0;
-            for (; p + Vector<T>.Count <= width; p += Vector<T>.Count)
-            {
-                Vector<T> d = Vector.Load(dtile + p), gs = Vector.Load(g + p), xs = Vector.Load(x + p);
-                Vector.Store(VectorMath.MultiplyAdd(Vector.Load(skip + p), gs, new Vector<T>(step) * d), dx + p);
-                Vector.Store(VectorMath.MultiplyAdd(gs, xs, Vector.Load(dskip + p)), dskip + p);
-                dots = VectorMath.MultiplyAdd(d, xs, dots);
-            }
-            T dot = Vector.Sum(dots);
-            for (; p < width; p++)
-            {
-                dx[p] = step * dtile[p] + skip[p] * g[p];
-                dskip[p] += g[p] * x[p];
-                dot += dtile[p] * x[p];
-            }
-            return dot;
         }
     }
 }

@@ -48,10 +48,16 @@ internal static unsafe class ChunkTile
         where T : unmanaged, IFloatingPointIeee754<T>
     {
         Decay(length, steps, a, high, low);
+        FirstOfDocument(length, sequence, start, first);
+        ToEnd(length, high, low, first, weight);
+    }
+
+    /// <summary>weight[s] = exp(a_last − a_s), and 0 for positions that belong to another document than the last one.</summary>
+    public static void ToEnd<T>(int length, T* high, T* low, int* first, T* weight) where T : unmanaged, IFloatingPointIeee754<T>
+    {
         Vector<T> highLast = new(high[length - 1]), lowLast = new(low[length - 1]);
         for (int s = 0; s < length; s += Vector<T>.Count)
             Vector.Store(DecaySince(high, low, s, highLast, lowLast), weight + s);
-        FirstOfDocument(length, sequence, start, first);
         if (first[length - 1] > 0)
             new Span<T>(weight, first[length - 1]).Clear();
     }
@@ -151,5 +157,120 @@ internal static unsafe class ChunkTile
                 sum += double.CreateTruncating(from[(long)i * columns + j]);
             to[j] = T.CreateTruncating(sum);
         }
+    }
+
+    /// <summary>m = C·Bᵀ ∘ decay ∘ dt where s ≤ m and both are of one document, else 0 as far as the product by blocks of rows reads; the diagonal gets D.</summary>
+    public static void Mix<T>(int length, int pitch, T* cb, T* high, T* low, T* steps, int* first, T skip, T* m) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        int width = Vector<T>.Count;
+        for (int i = 0; i < length; i++, cb += pitch, m += pitch)
+        {
+            Vector<T> highNow = new(high[i]), lowNow = new(low[i]);
+            int from = Math.Max(first[i], 0), s = 0;
+            for (; s + width <= from; s += width)
+                Vector.Store(Vector<T>.Zero, m + s);
+            for (; s <= i; s += width)
+            {
+                Vector<T> mixed = Vector.Load(cb + s) * DecaySince(high, low, s, highNow, lowNow) * Vector.Load(steps + s);
+                if (s < from || s + width > i + 1)
+                    mixed &= Between<T>(s, from, i + 1);
+                Vector.Store(mixed, m + s);
+            }
+            for (; s < Math.Min(pitch, i + SmallMatrix.RowBlock); s += width)
+                Vector.Store(Vector<T>.Zero, m + s);
+            m[i] += skip;
+        }
+    }
+
+    /// <summary>
+    /// From dM: m = C·Bᵀ ∘ L and d(C·Bᵀ) += dM ∘ L ∘ dt; and for every position t, inside[t] = Σ T_ms over s &lt; t ≤ m, where T = dM ∘ m ∘ dt: the gradient of dt_t·A,
+    /// which lies between s and m. Rows are taken from the last to the first, so that <paramref name="columns"/> holds the sums over m ≥ t when row t is reached.
+    /// </summary>
+    public static void MixGradient<T>(
+        int length, int pitch, T* cb, T* high, T* low, T* steps, int* first, T* dm, T* m, T* dcb, T* columns, T* inside) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        int width = Vector<T>.Count;
+        new Span<T>(columns, pitch).Clear();
+        for (int i = length - 1; i >= 0; i--)
+        {
+            T* cbi = cb + (long)i * pitch, dmi = dm + (long)i * pitch, mi = m + (long)i * pitch, dcbi = dcb + (long)i * pitch;
+            Vector<T> highNow = new(high[i]), lowNow = new(low[i]), sums = default;
+            int from = Math.Max(first[i], 0), s = 0;
+            for (; s + width <= from; s += width)
+                Vector.Store(Vector<T>.Zero, mi + s);
+            for (; s < i; s += width)
+            {
+                Vector<T> decays = DecaySince(high, low, s, highNow, lowNow), product = Vector.Load(cbi + s), slope = Vector.Load(dmi + s);
+                bool isPart = s < from || s + width > i;
+                Vector<T> lanes = isPart ? Between<T>(s, from, i) : default;
+                if (isPart)
+                    (decays, product, slope) = (decays & lanes, product & lanes, slope & lanes);
+                Vector<T> d = slope * decays * Vector.Load(steps + s), column = VectorMath.MultiplyAdd(d, product, Vector.Load(columns + s));
+                Vector.Store(product * decays, mi + s);
+                Vector.Store(Vector.Load(dcbi + s) + d, dcbi + s);
+                Vector.Store(column, columns + s);
+                sums += isPart ? column & lanes : column;
+            }
+            for (; s < Math.Min(pitch, i + SmallMatrix.RowBlock); s += width)
+                Vector.Store(Vector<T>.Zero, mi + s);
+            inside[i] = Vector.Sum(sums);
+            mi[i] = cbi[i];
+            dcbi[i] += dmi[i] * steps[i];
+        }
+    }
+
+    /// <summary>sum += row; returns row·with.</summary>
+    public static T AddAndDot<T>(int width, T* row, T* with, T* sum) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        Vector<T> dots = default;
+        int n = 0;
+        for (; n + Vector<T>.Count <= width; n += Vector<T>.Count)
+        {
+            Vector<T> values = Vector.Load(row + n);
+            dots = VectorMath.MultiplyAdd(values, Vector.Load(with + n), dots);
+            Vector.Store(Vector.Load(sum + n) + values, sum + n);
+        }
+        T dot = Vector.Sum(dots);
+        for (; n < width; n++)
+        {
+            dot += row[n] * with[n];
+            sum[n] += row[n];
+        }
+        return dot;
+    }
+
+    /// <summary>One row: dx = step · d(dt x) + skip ∘ g, dskip += g ∘ x; returns d(dt x)·x.</summary>
+    public static T Finish<T>(int width, T step, T* dtile, T* g, T* x, T* skip, T* dx, T* dskip) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        Vector<T> dots = default;
+        int p = 0;
+        for (; p + Vector<T>.Count <= width; p += Vector<T>.Count)
+        {
+            Vector<T> d = Vector.Load(dtile + p), gs = Vector.Load(g + p), xs = Vector.Load(x + p);
+            Vector.Store(VectorMath.MultiplyAdd(Vector.Load(skip + p), gs, new Vector<T>(step) * d), dx + p);
+            Vector.Store(VectorMath.MultiplyAdd(gs, xs, Vector.Load(dskip + p)), dskip + p);
+            dots = VectorMath.MultiplyAdd(d, xs, dots);
+        }
+        T dot = Vector.Sum(dots);
+        for (; p < width; p++)
+        {
+            dx[p] = step * dtile[p] + skip[p] * g[p];
+            dskip[p] += g[p] * x[p];
+            dot += dtile[p] * x[p];
+        }
+        return dot;
+    }
+
+    /// <summary>x·y.</summary>
+    public static T Dot<T>(int width, T* x, T* y) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        Vector<T> dots = default;
+        int p = 0;
+        for (; p + Vector<T>.Count <= width; p += Vector<T>.Count)
+            dots = VectorMath.MultiplyAdd(Vector.Load(x + p), Vector.Load(y + p), dots);
+        T dot = Vector.Sum(dots);
+        for (; p < width; p++)
+            dot += x[p] * y[p];
+        return dot;
     }
 }
