@@ -54,9 +54,12 @@ internal unsafe struct Gemm<T> where T : unmanaged, IFloatingPointIeee754<T>
             new Span<T>(C, checked(Batches * M * N)).Clear();
             return;
         }
-        if (NarrowB is not null && M <= MostNarrowRows)
+        if (NarrowB is { } narrow && M <= MostNarrowRows)
         {
-            GemmNarrow<TLanes, TVector, T>.Run(this, threads);
+            if (narrow.DType.IsQuantized())
+                GemmQuantized<TLanes, TVector, T>.Run(this, threads);
+            else
+                GemmNarrow<TLanes, TVector, T>.Run(this, threads);
             return;
         }
         if (NarrowB is null && GemmSkinny<TLanes, TVector, T>.Fits(this))

@@ -20,14 +20,19 @@ internal unsafe interface ILanes<TVector, T> where TVector : struct where T : un
     /// <summary>Twice as many numbers of bfloat16, widened: those with even index, and those with odd. T is float.</summary>
     static abstract void LoadBFloat16s(ushort* address, out TVector even, out TVector odd);
 
-    /// <summary>Twice as many numbers of binary16, widened: those with even index, and those with odd. T is float.</summary>
-    static abstract void LoadHalves(ushort* address, out TVector even, out TVector odd);
+    /// <summary>
+    /// Twice as many numbers of binary16, widened: those with even index, and those with odd. Infinities and NaN are not; they leave bits in <paramref name="special"/>. T is float.
+    /// </summary>
+    static abstract void LoadHalves(ushort* address, ref TVector special, out TVector even, out TVector odd);
+
+    /// <summary>Whether any bit is set.</summary>
+    static abstract bool AnyBit(TVector value);
 
     /// <summary>Partial sums of the products of 32 integers of 16 bits with as many of 8 bits. T is float.</summary>
     static abstract TVector DotEights(short* x, sbyte* y);
 
-    /// <summary>Partial sums of the products of 32 integers of 16 bits, whose sum is known, with as many of 4 bits that are stored plus 8, as <see cref="QuantizedBlocks"/> says. T is float.</summary>
-    static abstract TVector DotFours(short* x, int sum, byte* y);
+    /// <summary>The same with as many of 4 bits, 0 … 15, that lie as <see cref="QuantizedBlocks"/> says. T is float.</summary>
+    static abstract TVector DotFours(short* x, byte* y);
 
     static abstract void Store(TVector value, T* address);
 
@@ -62,35 +67,33 @@ internal readonly unsafe struct Lanes128<T> : ILanes<Vector128<T>, T> where T : 
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadHalves(ushort* address, out Vector128<T> even, out Vector128<T> odd)
+    public static void LoadHalves(ushort* address, ref Vector128<T> special, out Vector128<T> even, out Vector128<T> odd)
     {
-        Vector128<int> pairs = Vector128.Load((int*)address);
+        Vector128<int> pairs = Vector128.Load((int*)address), largest = Vector128.Create(0x7c007c00);
+        special |= Vector128.Equals((pairs & largest).AsInt16(), largest.AsInt16()).As<short, T>();
         even = FromUpperHalves(pairs << 16);
         odd = FromUpperHalves(pairs);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<T> FromUpperHalves(Vector128<int> bits)
-    {
-        // The sign stays, the rest moves to float32's place. The exponent's bias differs by 112, which a product makes good, for subnormal numbers too; the largest exponent means
-        // infinity or NaN in both.
-        Vector128<int> moved = (bits >> 3) & Vector128.Create(unchecked((int)0x8fffe000)), largest = Vector128.Create(0x0f800000);
-        Vector128<int> special = Vector128.Equals(moved & largest, largest) & Vector128.Create(0x7f800000);
-        return ((moved.AsSingle() * Vector128.Create(5.192296858534828e33f)).AsInt32() | special).As<int, T>();
-    }
+    public static bool AnyBit(Vector128<T> value) => value.AsInt32() != Vector128<int>.Zero;
+
+    // The sign stays, the rest moves to float32's place. The exponent's bias differs by 112, which a product makes good, for subnormal numbers too.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<T> FromUpperHalves(Vector128<int> bits) =>
+        (((bits >> 3) & Vector128.Create(unchecked((int)0x8fffe000))).AsSingle() * Vector128.Create(5.192296858534828e33f)).As<float, T>();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<T> DotEights(short* x, sbyte* y) =>
         Vector128.ConvertToSingle(IntegerProducts.Pairs(Vector128.Load(x), IntegerProducts.Load128(y)) + IntegerProducts.Pairs(Vector128.Load(x + 8), IntegerProducts.Load128(y + 8)) + IntegerProducts.Pairs(Vector128.Load(x + 16), IntegerProducts.Load128(y + 16)) + IntegerProducts.Pairs(Vector128.Load(x + 24), IntegerProducts.Load128(y + 24))).As<float, T>();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<T> DotFours(short* x, int sum, byte* y)
+    public static Vector128<T> DotFours(short* x, byte* y)
     {
-        Vector128<short> low = IntegerProducts.Load128((sbyte*)y), high = IntegerProducts.Load128((sbyte*)y + 8);
-        Vector128<short> mask = Vector128.Create((short)15);
-        Vector128<int> sums = IntegerProducts.Pairs(Vector128.Load(x), low & mask) + IntegerProducts.Pairs(Vector128.Load(x + 8), high & mask)
-            + IntegerProducts.Pairs(Vector128.Load(x + 16), low >>> 4 & mask) + IntegerProducts.Pairs(Vector128.Load(x + 24), high >>> 4 & mask);
-        return Vector128.ConvertToSingle(sums - Vector128.CreateScalar(8 * sum)).As<float, T>();
+        Vector128<short> low = IntegerProducts.Load128(y), high = IntegerProducts.Load128(y + 8), mask = Vector128.Create((short)15);
+        return Vector128.ConvertToSingle(
+            IntegerProducts.Pairs(Vector128.Load(x), low & mask) + IntegerProducts.Pairs(Vector128.Load(x + 8), high & mask)
+            + IntegerProducts.Pairs(Vector128.Load(x + 16), low >>> 4) + IntegerProducts.Pairs(Vector128.Load(x + 24), high >>> 4)).As<float, T>();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -130,33 +133,31 @@ internal readonly unsafe struct Lanes256<T> : ILanes<Vector256<T>, T> where T : 
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadHalves(ushort* address, out Vector256<T> even, out Vector256<T> odd)
+    public static void LoadHalves(ushort* address, ref Vector256<T> special, out Vector256<T> even, out Vector256<T> odd)
     {
-        Vector256<int> pairs = Vector256.Load((int*)address);
+        Vector256<int> pairs = Vector256.Load((int*)address), largest = Vector256.Create(0x7c007c00);
+        special |= Vector256.Equals((pairs & largest).AsInt16(), largest.AsInt16()).As<short, T>();
         even = FromUpperHalves(pairs << 16);
         odd = FromUpperHalves(pairs);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<T> FromUpperHalves(Vector256<int> bits)
-    {
-        // The sign stays, the rest moves to float32's place. The exponent's bias differs by 112, which a product makes good, for subnormal numbers too; the largest exponent means
-        // infinity or NaN in both.
-        Vector256<int> moved = (bits >> 3) & Vector256.Create(unchecked((int)0x8fffe000)), largest = Vector256.Create(0x0f800000);
-        Vector256<int> special = Vector256.Equals(moved & largest, largest) & Vector256.Create(0x7f800000);
-        return ((moved.AsSingle() * Vector256.Create(5.192296858534828e33f)).AsInt32() | special).As<int, T>();
-    }
+    public static bool AnyBit(Vector256<T> value) => value.AsInt32() != Vector256<int>.Zero;
+
+    // The sign stays, the rest moves to float32's place. The exponent's bias differs by 112, which a product makes good, for subnormal numbers too.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<T> FromUpperHalves(Vector256<int> bits) =>
+        (((bits >> 3) & Vector256.Create(unchecked((int)0x8fffe000))).AsSingle() * Vector256.Create(5.192296858534828e33f)).As<float, T>();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<T> DotEights(short* x, sbyte* y) =>
         Vector256.ConvertToSingle(IntegerProducts.Pairs(Vector256.Load(x), IntegerProducts.Load256(y)) + IntegerProducts.Pairs(Vector256.Load(x + 16), IntegerProducts.Load256(y + 16))).As<float, T>();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<T> DotFours(short* x, int sum, byte* y)
+    public static Vector256<T> DotFours(short* x, byte* y)
     {
-        Vector256<short> pairs = IntegerProducts.Load256((sbyte*)y), mask = Vector256.Create((short)15);
-        Vector256<int> sums = IntegerProducts.Pairs(Vector256.Load(x), pairs & mask) + IntegerProducts.Pairs(Vector256.Load(x + 16), pairs >>> 4 & mask);
-        return Vector256.ConvertToSingle(sums - Vector256.CreateScalar(8 * sum)).As<float, T>();
+        Vector256<short> pairs = IntegerProducts.Load256(y);
+        return Vector256.ConvertToSingle(IntegerProducts.Pairs(Vector256.Load(x), pairs & Vector256.Create((short)15)) + IntegerProducts.Pairs(Vector256.Load(x + 16), pairs >>> 4)).As<float, T>();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -196,33 +197,31 @@ internal readonly unsafe struct Lanes512<T> : ILanes<Vector512<T>, T> where T : 
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadHalves(ushort* address, out Vector512<T> even, out Vector512<T> odd)
+    public static void LoadHalves(ushort* address, ref Vector512<T> special, out Vector512<T> even, out Vector512<T> odd)
     {
-        Vector512<int> pairs = Vector512.Load((int*)address);
+        Vector512<int> pairs = Vector512.Load((int*)address), largest = Vector512.Create(0x7c007c00);
+        special |= Vector512.Equals((pairs & largest).AsInt16(), largest.AsInt16()).As<short, T>();
         even = FromUpperHalves(pairs << 16);
         odd = FromUpperHalves(pairs);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<T> FromUpperHalves(Vector512<int> bits)
-    {
-        // The sign stays, the rest moves to float32's place. The exponent's bias differs by 112, which a product makes good, for subnormal numbers too; the largest exponent means
-        // infinity or NaN in both.
-        Vector512<int> moved = (bits >> 3) & Vector512.Create(unchecked((int)0x8fffe000)), largest = Vector512.Create(0x0f800000);
-        Vector512<int> special = Vector512.Equals(moved & largest, largest) & Vector512.Create(0x7f800000);
-        return ((moved.AsSingle() * Vector512.Create(5.192296858534828e33f)).AsInt32() | special).As<int, T>();
-    }
+    public static bool AnyBit(Vector512<T> value) => value.AsInt32() != Vector512<int>.Zero;
+
+    // The sign stays, the rest moves to float32's place. The exponent's bias differs by 112, which a product makes good, for subnormal numbers too.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<T> FromUpperHalves(Vector512<int> bits) =>
+        (((bits >> 3) & Vector512.Create(unchecked((int)0x8fffe000))).AsSingle() * Vector512.Create(5.192296858534828e33f)).As<float, T>();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<T> DotEights(short* x, sbyte* y) =>
         Vector512.ConvertToSingle(IntegerProducts.Pairs(Vector512.Load(x), IntegerProducts.Load512(y))).As<float, T>();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<T> DotFours(short* x, int sum, byte* y)
+    public static Vector512<T> DotFours(short* x, byte* y)
     {
-        Vector256<short> pairs = IntegerProducts.Load256((sbyte*)y), mask = Vector256.Create((short)15);
-        Vector512<int> sums = IntegerProducts.Pairs(Vector512.Load(x), Vector512.Create(pairs & mask, pairs >>> 4 & mask));
-        return Vector512.ConvertToSingle(sums - Vector512.CreateScalar(8 * sum)).As<float, T>();
+        Vector256<short> pairs = IntegerProducts.Load256(y);
+        return Vector512.ConvertToSingle(IntegerProducts.Pairs(Vector512.Load(x), Vector512.Create(pairs & Vector256.Create((short)15), pairs >>> 4))).As<float, T>();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -245,6 +244,12 @@ internal static unsafe class IntegerProducts
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<short> Load128(sbyte* address) => Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(long*)address).AsSByte());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<short> Load128(byte* address) => Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(long*)address).AsByte()).AsInt16();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<short> Load256(byte* address) => Vector256.WidenLower(Vector128.Load(address).ToVector256Unsafe()).AsInt16();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<short> Load256(sbyte* address) => Vector256.WidenLower(Vector128.Load(address).ToVector256Unsafe());
