@@ -9,11 +9,17 @@ layout(push_constant, scalar) uniform Push {
     Floats bias;       // of the inputs that are absent, any address
     Floats initial;
     Integers sequence;
-    Floats y;
+    Floats y; // the results' parts
+    Floats middle;
+    Floats last;
     uint batches;
     uint length_;
     uint channels;
-    uint runs; // of TIME positions
+    uint runs;   // of TIME positions
+    uint pitch;  // of rows of x, and where the channels begin there
+    uint offset;
+    uint first;  // channels of the first and the second part
+    uint second;
 } push;
 
 void main() {
@@ -30,7 +36,7 @@ void main() {
         int t = first - BEFORE + j;
         x[j] = vec2(0);
         if (t >= 0 && t < length_)
-            x[j] = readPair(push.x, (row + t) * push.channels + channel, both);
+            x[j] = readPair(push.x, (row + t) * push.pitch + push.offset + channel, both);
         else if (HAS_INITIAL && t < 0)
             x[j] = readPair(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, both);
         document[j] = HAS_SEQUENCE ? push.sequence.at[row + clamp(t, 0, length_ - 1)] : 0;
@@ -39,12 +45,13 @@ void main() {
         weight[k] = vec2(push.weight.at[channel * TAPS + k], both ? push.weight.at[(channel + 1) * TAPS + k] : 0);
     vec2 bias = HAS_BIAS ? vec2(push.bias.at[channel], both ? push.bias.at[channel + 1] : 0) : vec2(0);
 
+    Place place = PLACE_OF(channel, push.y, push.middle, push.last);
     [[unroll]] for (int j = 0; j < int(TIME); j++) {
         vec2 y = bias;
         [[unroll]] for (int k = 0; k < int(TAPS); k++)
             if (!HAS_SEQUENCE || document[j + k] == document[j + BEFORE])
                 y = fma(weight[k], x[j + k], y);
         if (first + j < length_)
-            writePair(push.y, (row + first + j) * push.channels + channel, both, SILU ? silu(vec4(y, 0, 0), CHANNELS).xy : y);
+            writePair(place.of, (row + first + j) * place.width + place.channel, both, SILU ? silu(vec4(y, 0, 0), CHANNELS).xy : y);
     }
 }

@@ -37,3 +37,15 @@ void writePair(Floats to, uint index, bool both, vec2 values) {
         to.at[index / 2] = uintBitsToFloat(narrowPair(CHANNELS, values));
     }
 }
+
+// Where a pair of channels lies among three tensors that together hold all channels, or one that does.
+struct Place {
+    Floats of;
+    uint width;
+    uint channel;
+};
+
+#define PLACE_OF(CHANNEL, FIRST, SECOND, THIRD) \
+    ((CHANNEL) < push.first ? Place(FIRST, push.first, CHANNEL) \
+        : (CHANNEL) < push.first + push.second ? Place(SECOND, push.second, (CHANNEL) - push.first) \
+        : Place(THIRD, push.channels - push.first - push.second, (CHANNEL) - push.first - push.second))

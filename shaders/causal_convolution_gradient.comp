@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 // With p the sum before SiLU and dp = dy · silu′(p): dx[j] = Σₖ w[k] · dp[j + K − 1 − k], the same for the initial inputs, dw[k] = Σ dp[t] · x[t − (K − 1) + k] and
-// dbias = Σ dp. An invocation walks over a run of positions of two channels, TIME at a time; each time it computes the dp that those inputs reach, and at the end
+// dbias = Σ dp. An invocation walks over a run of positions of two channels, TIME at a time, and takes along what the next ones need of inputs and dp; at the end
 // it leaves the run's share of dw and dbias to be added up.
 #include "causal_convolution.glsl"
 
@@ -11,7 +11,9 @@ layout(push_constant, scalar) uniform Push {
     Floats bias;    // of the inputs and outputs that are absent, any address
     Floats initial;
     Integers sequence;
-    Floats dy;
+    Floats dy; // in parts
+    Floats middle;
+    Floats last;
     Floats dx;
     Floats dinitial;
     Floats partial; // [batches, runs, taps + 1, channels]
@@ -19,75 +21,101 @@ layout(push_constant, scalar) uniform Push {
     uint length_;
     uint channels;
     uint runs;
-    uint run; // positions of a run, a multiple of TIME
+    uint run;    // positions of a run, a multiple of TIME
+    uint pitch;  // of rows of x and dx, and where the channels begin there
+    uint offset;
+    uint first;  // channels of the first and the second part
+    uint second;
 } push;
 
-void leave(uint at, bool both, vec2 sum) {
+const int REACH = int(TIME) + 2 * BEFORE;
+
+int start;
+uint row, batch, channel;
+bool both;
+Place place;
+vec2 weight[TAPS], bias;
+// From start − (K − 1) on, and from start on.
+vec2 x[REACH], dp[TIME + TAPS - 1];
+int document[REACH];
+
+void readInput(int j) {
+    int t = start - BEFORE + j;
+    x[j] = vec2(0);
+    if (t >= 0 && t < int(push.length_))
+        x[j] = readPair(push.x, (row + t) * push.pitch + push.offset + channel, both);
+    else if (HAS_INITIAL && t < 0)
+        x[j] = readPair(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, both);
+    document[j] = 0;
+    if (HAS_SEQUENCE && push.length_ > 0)
+        document[j] = push.sequence.at[row + clamp(t, 0, int(push.length_) - 1)];
+}
+
+void readGradient(int j) {
+    dp[j] = vec2(0);
+    if (start + j < int(push.length_)) {
+        dp[j] = readPair(place.of, (row + start + j) * place.width + place.channel, both);
+        if (SILU) {
+            vec2 p = bias;
+            [[unroll]] for (int k = 0; k < int(TAPS); k++)
+                if (!HAS_SEQUENCE || document[j + k] == document[j + BEFORE])
+                    p = fma(weight[k], x[j + k], p);
+            dp[j] *= siluDerivative(vec4(p, 0, 0), CHANNELS).xy;
+        }
+    }
+}
+
+void leave(uint at, vec2 sum) {
     push.partial.at[at] = sum.x;
     if (both)
         push.partial.at[at + 1] = sum.y;
 }
 
 void main() {
-    uint pairs = (push.channels + 1) / 2, i = invocationNumber(), channel = i % pairs * 2, plane = i / pairs, batch = plane / push.runs;
+    uint pairs = (push.channels + 1) / 2, i = invocationNumber(), plane = i / pairs;
+    channel = i % pairs * 2;
+    batch = plane / push.runs;
     if (batch >= push.batches)
         return;
-    int length_ = int(push.length_), start = int(plane % push.runs * push.run), end = min(length_, start + int(push.run));
-    uint row = batch * push.length_;
-    bool both = channel + 1 < push.channels;
+    start = int(plane % push.runs * push.run);
+    int end = min(int(push.length_), start + int(push.run));
+    row = batch * push.length_;
+    both = channel + 1 < push.channels;
+    place = PLACE_OF(channel, push.dy, push.middle, push.last);
 
-    vec2 weight[TAPS], dw[TAPS];
+    vec2 dw[TAPS], dbias = vec2(0);
     [[unroll]] for (int k = 0; k < int(TAPS); k++) {
         weight[k] = vec2(push.weight.at[channel * TAPS + k], both ? push.weight.at[(channel + 1) * TAPS + k] : 0);
         dw[k] = vec2(0);
     }
-    vec2 bias = HAS_BIAS ? vec2(push.bias.at[channel], both ? push.bias.at[channel + 1] : 0) : vec2(0), dbias = vec2(0);
+    bias = HAS_BIAS ? vec2(push.bias.at[channel], both ? push.bias.at[channel + 1] : 0) : vec2(0);
+    [[unroll]] for (int j = 0; j < 2 * BEFORE; j++)
+        readInput(j);
+    [[unroll]] for (int j = 0; j < BEFORE; j++)
+        readGradient(j);
 
     // Once even where there is no position: the gradients of the initial inputs are zero then. As often for all: a driver for processors loses what invocations that leave a loop
     // before their neighbours have summed up in it.
-    int first = start;
     uint steps = max(1, (min(push.run, push.length_) + TIME - 1) / TIME);
     for (uint step = 0; step < steps; step++) {
-        vec2 x[TIME + 2 * TAPS - 2], dp[TIME + TAPS - 1];
-        int document[TIME + 2 * TAPS - 2];
-        [[unroll]] for (int j = 0; j < int(TIME) + 2 * BEFORE; j++) {
-            int t = first - BEFORE + j;
-            x[j] = vec2(0);
-            if (t >= 0 && t < length_)
-                x[j] = readPair(push.x, (row + t) * push.channels + channel, both);
-            else if (HAS_INITIAL && t < 0)
-                x[j] = readPair(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, both);
-            document[j] = 0;
-            if (HAS_SEQUENCE && length_ > 0)
-                document[j] = push.sequence.at[row + clamp(t, 0, length_ - 1)];
-        }
-        [[unroll]] for (int j = 0; j < int(TIME) + BEFORE; j++) {
-            dp[j] = vec2(0);
-            if (first + j < length_) {
-                dp[j] = readPair(push.dy, (row + first + j) * push.channels + channel, both);
-                if (SILU) {
-                    vec2 p = bias;
-                    [[unroll]] for (int k = 0; k < int(TAPS); k++)
-                        if (!HAS_SEQUENCE || document[j + k] == document[j + BEFORE])
-                            p = fma(weight[k], x[j + k], p);
-                    dp[j] *= siluDerivative(vec4(p, 0, 0), CHANNELS).xy;
-                }
-            }
-        }
+        [[unroll]] for (int j = 2 * BEFORE; j < REACH; j++)
+            readInput(j);
+        [[unroll]] for (int j = BEFORE; j < int(TIME) + BEFORE; j++)
+            readGradient(j);
         [[unroll]] for (int j = 0; j < int(TIME); j++) {
             vec2 dx = vec2(0);
             [[unroll]] for (int q = 0; q < int(TAPS); q++)
                 if (!HAS_SEQUENCE || document[j + BEFORE] == document[j + BEFORE + q])
                     dx = fma(weight[BEFORE - q], dp[j + q], dx);
-            if (first + j < end)
-                writePair(push.dx, (row + first + j) * push.channels + channel, both, dx);
-            vec2 own = first + j < end ? dp[j] : vec2(0);
+            if (start + j < end)
+                writePair(push.dx, (row + start + j) * push.pitch + push.offset + channel, both, dx);
+            vec2 own = start + j < end ? dp[j] : vec2(0);
             [[unroll]] for (int k = 0; k < int(TAPS); k++)
                 if (!HAS_SEQUENCE || document[j + k] == document[j + BEFORE])
                     dw[k] = fma(own, x[j + k], dw[k]);
             dbias += own;
         }
-        if (HAS_INITIAL && first == 0) {
+        if (HAS_INITIAL && start == 0) {
             [[unroll]] for (int j = 0; j < BEFORE; j++) {
                 vec2 dx = vec2(0);
                 [[unroll]] for (int t = 0; t <= j; t++)
@@ -96,11 +124,17 @@ void main() {
                 writePair(push.dinitial, (batch * BEFORE + j) * push.channels + channel, both, dx);
             }
         }
-        first += int(TIME);
+        [[unroll]] for (int j = 0; j < 2 * BEFORE; j++) {
+            x[j] = x[j + int(TIME)];
+            document[j] = document[j + int(TIME)];
+        }
+        [[unroll]] for (int j = 0; j < BEFORE; j++)
+            dp[j] = dp[j + int(TIME)];
+        start += int(TIME);
     }
 
     uint to = plane * (TAPS + 1) * push.channels + channel;
     [[unroll]] for (int k = 0; k < int(TAPS); k++)
-        leave(to + k * push.channels, both, dw[k]);
-    leave(to + TAPS * push.channels, both, dbias);
+        leave(to + k * push.channels, dw[k]);
+    leave(to + TAPS * push.channels, dbias);
 }

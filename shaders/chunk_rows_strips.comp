@@ -28,7 +28,7 @@ float nextWeight, nextScale;
 void fetch() {
     FETCH_STATE(push.state)
     [[unroll]] for (uint j = 0; j < WIDTH / 16; j++)
-        nextX[j] = eightAt(push.x, X_AT(clampedRow(row())) + j * 16 + half_() * 8, row() < positions);
+        nextX[j] = eightAt(push.x, X_AT(clampedRow(row())) + j * 16 + half_() * 8);
     nextWeight = push.weight.at[DECAY_AT(row())];
     nextScale = push.scale.at[DECAY_AT(row())];
 }
@@ -49,7 +49,7 @@ void main() {
         barrier();
         uvec4 x[WIDTH / 16];
         [[unroll]] for (uint j = 0; j < WIDTH / 16; j++)
-            x[j] = nextX[j];
+            x[j] = onlyIf(row() < positions, nextX[j]);
         float weight = nextWeight, scale = nextScale;
         head = min(h + 1, endHead - 1);
         fetch();

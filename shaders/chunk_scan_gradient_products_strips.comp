@@ -23,7 +23,7 @@ layout(push_constant, scalar) uniform Push {
 shared uvec4 rows[ROWS * WIDTH_PITCH];
 shared uvec4 scratch[ROWS * SLOT_PITCH];
 shared vec4 highs[ROWS / 4], lows[ROWS / 4], steps[ROWS / 4];
-shared float before[INVOCATIONS / 32][ROWS + 1]; // of each strip: the sum of T over its rows and the positions before t
+shared float before[ROWS / 16][ROWS + 1]; // of each strip: the sum of T over its rows and the positions before t
 shared float own[ROWS];                          // of t in its own strip
 
 float nextHigh, nextLow, nextStep;
@@ -35,7 +35,7 @@ void fetch() {
     nextLow = push.low.at[DECAY_AT(decayPlace())];
     nextStep = push.dt.at[DT_AT(clampedRow(decayPlace()))];
     [[unroll]] for (uint j = 0; j < WIDTH / 16; j++)
-        nextG[j] = eightAt(push.g, X_AT(clampedRow(row())) + j * 16 + half_() * 8, row() < positions);
+        nextG[j] = eightAt(push.g, X_AT(clampedRow(row())) + j * 16 + half_() * 8);
 }
 
 // The sum of a column over the 16 rows of a block: each exchange halves both the columns that a lane has and the lanes that a column is spread over.
@@ -57,7 +57,7 @@ void main() {
     vec4 products[ROWS / 8], gradient[ROWS / 8];
     uint m = row();
     [[unroll]] for (uint j = 0; j < ROWS / 16; j++) {
-        uint s = min(j, gl_SubgroupID) * 16 + half_() * 8, at = PAIR_AT(m / 64, s / 64) + m % 64 * 64 + s % 64;
+        uint s = min(j, strip()) * 16 + half_() * 8, at = PAIR_AT(m / 64, s / 64) + m % 64 * 64 + s % 64;
         products[2 * j] = Vectors(uint64_t(push.products)).at[at / 4];
         products[2 * j + 1] = Vectors(uint64_t(push.products)).at[at / 4 + 1];
         gradient[2 * j] = gradient[2 * j + 1] = vec4(0);
@@ -76,8 +76,8 @@ void main() {
         barrier();
         LEFT_BLOCK left[WIDTH / 16];
         [[unroll]] for (uint k = 0; k < WIDTH / 16; k += 2) {
-            scratch[packedAt(0)] = nextG[k];
-            scratch[packedAt(1)] = nextG[k + 1];
+            scratch[packedAt(0)] = onlyIf(m < positions, nextG[k]);
+            scratch[packedAt(1)] = onlyIf(m < positions, nextG[k + 1]);
             subgroupBarrier();
             coopMatLoad(left[k], scratch, slot(), SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor);
             coopMatLoad(left[k + 1], scratch, slot() + 2, SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor);
@@ -90,7 +90,7 @@ void main() {
         vec4 highM = vec4(highs[m / 4][m % 4]), lowM = vec4(lows[m / 4][m % 4]);
         float rowSum = 0; // of the lane's half of its row, before the diagonal block
         [[unroll]] for (uint j = 0; j < ROWS / 16; j++) {
-            if (j <= gl_SubgroupID) {
+            if (j <= strip()) {
                 SUMS_BLOCK sums = SUMS_BLOCK(0.0);
                 [[unroll]] for (uint k = 0; k < WIDTH / 16; k++) {
                     RIGHT_BLOCK right;
@@ -108,7 +108,7 @@ void main() {
                     four[q] = e * products[2 * j + q];
                 }
                 float rest = four[0].x + four[0].y + four[0].z + four[0].w + four[1].x + four[1].y + four[1].z + four[1].w;
-                if (j < gl_SubgroupID) {
+                if (j < strip()) {
                     rowSum += rest;
                 } else {
                     // Of the diagonal block position t wants what lies before it in the rows from t on.
@@ -123,8 +123,8 @@ void main() {
                 }
                 float column = sumOfColumn(four[0], four[1]);
                 if ((lane() & 2) == 0) {
-                    if (j < gl_SubgroupID)
-                        before[gl_SubgroupID][j * 16 + columnOfLane()] = column;
+                    if (j < strip())
+                        before[strip()][j * 16 + columnOfLane()] = column;
                     else
                         own[j * 16 + columnOfLane()] = column;
                 }
@@ -132,23 +132,23 @@ void main() {
         }
         subgroupBarrier();
         float carry = 0;
-        for (uint j = 0; j < gl_SubgroupID; j++) {
-            float sum = before[gl_SubgroupID][j * 16 + lane() % 16];
+        for (uint j = 0; j < strip(); j++) {
+            float sum = before[strip()][j * 16 + lane() % 16];
             [[unroll]] for (uint distance = 1; distance < 16; distance *= 2) {
                 float other = subgroupShuffle(sum, max(lane(), distance) - distance);
                 sum += lane() % 16 >= distance ? other : 0;
             }
             float last = subgroupShuffle(sum, 15), earlier = subgroupShuffle(sum, max(lane(), 1u) - 1);
             if (lane() < 16)
-                before[gl_SubgroupID][j * 16 + lane()] = carry + (lane() > 0 ? earlier : 0);
+                before[strip()][j * 16 + lane()] = carry + (lane() > 0 ? earlier : 0);
             carry += last;
         }
         barrier();
         if (gl_LocalInvocationID.x < ROWS) {
             uint t = gl_LocalInvocationID.x;
             float sum = own[t];
-            for (uint strip = t / 16 + 1; strip < INVOCATIONS / 32; strip++)
-                sum += before[strip][t];
+            for (uint other = t / 16 + 1; other < ROWS / 16; other++)
+                sum += before[other][t];
             push.inside.at[DECAY_AT(t)] = sum;
         }
     }

@@ -34,7 +34,7 @@ void fetch() {
     nextStep = push.dt.at[DT_AT(clampedRow(row()))];
     nextSkip = (push.options & 2) != 0 ? push.skip.at[head] : 0;
     [[unroll]] for (uint j = 0; j < WIDTH / 16; j++)
-        nextX[j] = eightAt(push.x, X_AT(clampedRow(row())) + j * 16 + half_() * 8, row() < positions);
+        nextX[j] = eightAt(push.x, X_AT(clampedRow(row())) + j * 16 + half_() * 8);
 }
 
 void main() {
@@ -45,10 +45,10 @@ void main() {
     [[unroll]] for (uint j = 0; j < ROWS / 16; j++) {
         [[unroll]] for (uint q = 0; q < 2; q++) {
             [[unroll]] for (uint z = 0; z < 4; z++) {
-                uint m = max(j, gl_SubgroupID) * 16 + half_() * 8 + q * 4 + z;
+                uint m = max(j, strip()) * 16 + half_() * 8 + q * 4 + z;
                 int first = (push.options & 1) != 0 ? push.starts.at[part * push.tiles * 64 + m] : -1;
                 float product = push.products.at[PAIR_AT(m / 64, s / 64) + m % 64 * 64 + s % 64];
-                products[2 * j + q][z] = m >= s && m < positions && int(s) >= first && j >= gl_SubgroupID ? product : 0;
+                products[2 * j + q][z] = m >= s && m < positions && int(s) >= first && j >= strip() ? product : 0;
             }
         }
     }
@@ -64,7 +64,7 @@ void main() {
         barrier();
         uvec4 x[WIDTH / 16];
         [[unroll]] for (uint j = 0; j < WIDTH / 16; j++)
-            x[j] = nextX[j];
+            x[j] = onlyIf(row() < positions, nextX[j]);
         float step = nextStep, skip = nextSkip;
         head = min(h + 1, endHead - 1);
         fetch();
@@ -75,7 +75,7 @@ void main() {
             sums[j] = SUMS_BLOCK(0.0);
         vec4 highS = vec4(highs[s / 4][s % 4]), lowS = vec4(lows[s / 4][s % 4]);
         [[unroll]] for (uint pair = 0; pair < ROWS / 32; pair++) {
-            if (pair * 2 + 1 >= gl_SubgroupID) {
+            if (pair * 2 + 1 >= strip()) {
                 [[unroll]] for (uint z = 0; z < 2; z++) {
                     vec4 four[2];
                     [[unroll]] for (uint q = 0; q < 2; q++) {
@@ -90,7 +90,7 @@ void main() {
                 coopMatLoad(left[1], scratch, slot() + 2, SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor);
                 subgroupBarrier();
                 [[unroll]] for (uint z = 0; z < 2; z++) {
-                    if (pair * 2 + z >= gl_SubgroupID) {
+                    if (pair * 2 + z >= strip()) {
                         [[unroll]] for (uint j = 0; j < WIDTH / 16; j++) {
                             RIGHT_BLOCK right;
                             coopMatLoad(right, rows, (pair * 32 + z * 16) * WIDTH_PITCH + j * 2, WIDTH_PITCH, gl_CooperativeMatrixLayoutRowMajor);

@@ -24,7 +24,7 @@ shared uvec4 rows[ROWS * WIDTH_PITCH];
 shared uvec4 scratch[ROWS * SLOT_PITCH];
 shared vec4 highs[ROWS / 4], lows[ROWS / 4], steps[ROWS / 4];
 
-float nextHigh, nextLow, nextStep;       // of one position
+float nextHigh, nextLow, nextStep, nextCarried, nextSkip; // the first three of one position, then of the lane's row
 
 void fetch() {
     FETCH_STATE(push.state)
@@ -32,6 +32,8 @@ void fetch() {
     nextHigh = push.high.at[DECAY_AT(decayPlace())];
     nextLow = push.low.at[DECAY_AT(decayPlace())];
     nextStep = push.dt.at[DT_AT(clampedRow(decayPlace()))];
+    nextCarried = push.carried.at[DECAY_AT(row())];
+    nextSkip = (push.options & 2) != 0 ? push.skip.at[head] : 0;
 }
 
 void main() {
@@ -41,7 +43,7 @@ void main() {
     LOAD_GROUP_STRIP(c, scratch, push.c)
     vec4 products[ROWS / 8]; // of each 16 columns two
     [[unroll]] for (uint j = 0; j < ROWS / 16; j++) {
-        uint s = min(j, gl_SubgroupID) * 16 + half_() * 8, at = PAIR_AT(row() / 64, s / 64) + row() % 64 * 64 + s % 64;
+        uint s = min(j, strip()) * 16 + half_() * 8, at = PAIR_AT(row() / 64, s / 64) + row() % 64 * 64 + s % 64;
         products[2 * j] = Vectors(uint64_t(push.products)).at[at / 4];
         products[2 * j + 1] = Vectors(uint64_t(push.products)).at[at / 4 + 1];
     }
@@ -58,8 +60,7 @@ void main() {
             steps[gl_LocalInvocationID.x / 4][gl_LocalInvocationID.x % 4] = gl_LocalInvocationID.x < positions ? nextStep : 0;
         }
         barrier();
-        head = h;
-        float carried = push.carried.at[DECAY_AT(row())], skip = (push.options & 2) != 0 ? push.skip.at[h] : 0;
+        float carried = nextCarried, skip = nextSkip;
         head = min(h + 1, endHead - 1);
         fetch();
         head = h;
@@ -85,7 +86,7 @@ void main() {
         uint m = row();
         vec4 highM = vec4(highs[m / 4][m % 4]), lowM = vec4(lows[m / 4][m % 4]);
         [[unroll]] for (uint pair = 0; pair < ROWS / 32; pair++) {
-            if (pair * 2 <= gl_SubgroupID) {
+            if (pair * 2 <= strip()) {
                 [[unroll]] for (uint z = 0; z < 2; z++) {
                     vec4 four[2];
                     [[unroll]] for (uint q = 0; q < 2; q++) {
@@ -102,7 +103,7 @@ void main() {
                 coopMatLoad(left[1], scratch, slot() + 2, SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor);
                 subgroupBarrier();
                 [[unroll]] for (uint z = 0; z < 2; z++) {
-                    if (pair * 2 + z <= gl_SubgroupID) {
+                    if (pair * 2 + z <= strip()) {
                         [[unroll]] for (uint j = 0; j < WIDTH / 16; j++) {
                             RIGHT_BLOCK right;
                             coopMatLoad(right, rows, (pair * 32 + z * 16) * WIDTH_PITCH + j * 2, WIDTH_PITCH, gl_CooperativeMatrixLayoutRowMajor);

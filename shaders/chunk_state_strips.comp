@@ -24,13 +24,13 @@ void fetch() {
 void main() {
     LOCATE_SHARE
 
-    for (uint strip = gl_SubgroupID; strip - gl_SubgroupID < STATES / 16; strip += INVOCATIONS / 32) {
-        uint n = min(strip, STATES / 16 - 1) * 16;
+    for (uint block = gl_SubgroupID; block - gl_SubgroupID < STATES / 16; block += INVOCATIONS / 32) {
+        uint n = min(block, STATES / 16 - 1) * 16;
         barrier();
         RIGHT_BLOCK b[ROWS / 16];
         [[unroll]] for (uint k = 0; k < ROWS / 16; k++) {
             uint s = k * 16 + lane() / 2;
-            rows[packedAt(0)] = eightAt(push.b, B_AT(clampedRow(s)) + n + half_() * 8, s < positions);
+            rows[packedAt(0)] = onlyIf(s < positions, eightAt(push.b, B_AT(clampedRow(s)) + n + half_() * 8));
             subgroupBarrier();
             coopMatLoad(b[k], rows, slot(), SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor);
             subgroupBarrier();
@@ -57,7 +57,7 @@ void main() {
                     sums[i] = coopMatMulAdd(left, b[k], sums[i]);
                 }
             }
-            if (strip < STATES / 16) {
+            if (block < STATES / 16) {
                 [[unroll]] for (uint i = 0; i < WIDTH / 16; i++)
                     coopMatStore(sums[i], push.state.at, STATE_AT + i * 16 * STATES + n, STATES, gl_CooperativeMatrixLayoutRowMajor);
             }

@@ -23,7 +23,14 @@ const uint STATE_SHARE = (WIDTH * STATES / 8 + INVOCATIONS - 1) / INVOCATIONS; /
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Eights { uvec4 at[]; };
 
 uint lane() { return gl_SubgroupInvocationID; }
-uint row() { return gl_SubgroupID * 16 + lane() / 2; }
+
+// The subgroup's strip. The further down the diagonal, the longer its rows are: subgroups that a multiprocessor's schedulers share get the shortest with the longest.
+uint strip() {
+    const uint all = INVOCATIONS / 32;
+    return gl_SubgroupID < all / 2 ? gl_SubgroupID : all + all / 2 - 1 - gl_SubgroupID;
+}
+
+uint row() { return strip() * 16 + lane() / 2; }
 uint half_() { return lane() % 2; }
 
 // The lane's place in its subgroup's slot: of 16 columns of bfloat16, the first or the second of two, or of 16 floats.
@@ -35,11 +42,9 @@ vec4 lowFour(uvec4 eight) { return uintBitsToFloat(uvec4(eight.x << 16, eight.x 
 vec4 highFour(uvec4 eight) { return lowFour(eight.zwzw); }
 uvec4 roundedEight(vec4 low, vec4 high) { return uvec4(rounded(low), rounded(high)); }
 
-// The eight at a row of positions, zeros past the end. Always read, so that no branch makes loads wait for each other.
-uvec4 eightAt(Floats from, uint index, bool inside) {
-    uvec4 eight = Eights(uint64_t(from)).at[index >> 3];
-    return inside ? eight : uvec4(0);
-}
+// What is fetched for the next head is touched no earlier than that: anything done to it would wait for it. So rows past the end are fetched, too, from the last, and left out then.
+uvec4 eightAt(Floats from, uint index) { return Eights(uint64_t(from)).at[index >> 3]; }
+uvec4 onlyIf(bool inside, uvec4 eight) { return inside ? eight : uvec4(0); }
 
 uint clampedRow(uint s) { return min(s, positions - 1); }
 
@@ -63,13 +68,13 @@ uvec4 nextRows[WIDTH_SHARE];
 #define FETCH_ROWS(FROM) \
     [[unroll]] for (uint i = 0; i < WIDTH_SHARE; i++) { \
         uint e = gl_LocalInvocationID.x + i * INVOCATIONS, s = e / (WIDTH / 8); \
-        nextRows[i] = eightAt(FROM, X_AT(clampedRow(s)) + e % (WIDTH / 8) * 8, s < positions); \
+        nextRows[i] = eightAt(FROM, X_AT(clampedRow(s)) + e % (WIDTH / 8) * 8); \
     }
 
 #define KEEP_ROWS(TILE) \
     [[unroll]] for (uint i = 0; i < WIDTH_SHARE; i++) { \
         uint e = gl_LocalInvocationID.x + i * INVOCATIONS; \
-        TILE[e / (WIDTH / 8) * WIDTH_PITCH + e % (WIDTH / 8)] = nextRows[i]; \
+        TILE[e / (WIDTH / 8) * WIDTH_PITCH + e % (WIDTH / 8)] = onlyIf(e / (WIDTH / 8) < positions, nextRows[i]); \
     }
 
 // A tile [P, N] of states.
@@ -89,7 +94,7 @@ uvec4 nextState[STATE_SHARE];
 // The strip's rows of B or C as left operands.
 #define LOAD_GROUP_STRIP(BLOCKS, SCRATCH, FROM) \
     [[unroll]] for (uint k = 0; k < STATES / 16; k++) { \
-        SCRATCH[packedAt(0)] = eightAt(FROM, B_AT(clampedRow(row())) + k * 16 + half_() * 8, row() < positions); \
+        SCRATCH[packedAt(0)] = onlyIf(row() < positions, eightAt(FROM, B_AT(clampedRow(row())) + k * 16 + half_() * 8)); \
         subgroupBarrier(); \
         coopMatLoad(BLOCKS[k], SCRATCH, slot(), SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor); \
         subgroupBarrier(); \

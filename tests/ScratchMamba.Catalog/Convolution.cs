@@ -41,7 +41,44 @@ public static partial class Catalog
                 new CausalConvolutionGradient(true, false, false, true),
                 draw.Normal([2, 1024, 1792]), draw.Normal([1792, 4]), draw.Normal([1792]), draw.Normal([2, 1024, 1792])),
         },
+        Row<MixerConvolution>(
+            draw =>
+            {
+                (MixerConvolution operation, List<Input> inputs) = ConvolveProjection(draw);
+                return new Case(operation, [.. inputs]);
+            },
+            new Misuse(new MixerConvolution(4, 2, false, false, false), "the projection must be", F32([1, 2, 12]), F32([8, 4])),
+            new Misuse(new MixerConvolution(4, 2, false, false, false), "[channels, taps]", F32([1, 2, 14]), F32([7, 4]))),
+        Row<MixerConvolutionGradient>(
+            draw =>
+            {
+                (MixerConvolution o, List<Input> inputs) = ConvolveProjection(draw);
+                TensorType[] results = o.Infer([.. inputs.Select(input => input.TypeIn(DType.F32))]);
+                return new Case(
+                    new MixerConvolutionGradient(o.Inner, o.GroupWidth, o.HasBias, o.HasInitial, o.HasSequence), [.. inputs, .. results.Select(result => draw.Normal(result.Shape))]);
+            },
+            new Misuse(
+                new MixerConvolutionGradient(4, 2, false, false, false), "gradients of the results",
+                F32([1, 2, 14]), F32([8, 4]), F32([1, 2, 4]), F32([1, 2, 4]), F32([1, 2, 2]), F32([1, 2, 3]), F32([1, 2, 2])))
+        with
+        {
+            IsDifferentiable = false,
+        },
     ];
+
+    private static (MixerConvolution Operation, List<Input> Inputs) ConvolveProjection(Draw draw)
+    {
+        int taps = draw.OneOf(1, 2, 4), batch = draw.OneOf(1, 2), length = draw.Extent(70), inner = draw.OneOf(2, 6, 8, 64), state = draw.OneOf(2, 4, 5, 16), channels = inner + 2 * state;
+        bool bias = draw.Choice(2) == 1, initial = draw.Choice(2) == 1, sequence = draw.Choice(2) == 1;
+        var inputs = new List<Input> { draw.Normal([batch, length, inner + channels + draw.OneOf(2, 1, 4)]), draw.Normal([channels, taps], 1 / Math.Sqrt(taps)) };
+        if (bias)
+            inputs.Add(draw.Normal([channels]));
+        if (initial)
+            inputs.Add(draw.Normal([batch, taps - 1, channels]));
+        if (sequence)
+            inputs.Add(Documents(draw, batch, length));
+        return (new MixerConvolution(inner, state, bias, initial, sequence), inputs);
+    }
 
     private static (CausalConvolution Operation, List<Input> Inputs) Convolve(Draw draw)
     {

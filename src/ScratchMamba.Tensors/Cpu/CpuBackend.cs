@@ -78,11 +78,7 @@ public unsafe class CpuBackend : Backend
         using Differentiation.Mode paused = Differentiation.Pause();
         if (Widening.Run(call.Operation, call.Inputs) is not { } results)
             return false;
-        for (int i = 0; i < results.Length; i++)
-        {
-            long bytes = results[i].Type.Bytes;
-            Buffer.MemoryCopy(((CpuStorage)results[i].Storage).Address, ((CpuStorage)call.Outputs[i].Storage).Address, bytes, bytes);
-        }
+        CpuCall.CopyToOutputs(call, results);
         return true;
     }
 

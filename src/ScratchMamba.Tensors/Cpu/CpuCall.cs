@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using ScratchMamba.Tensors.Autograd;
 
 namespace ScratchMamba.Tensors.Cpu;
 
@@ -64,6 +65,24 @@ public readonly ref struct CpuCall
     internal unsafe byte* InputBytes(int index) => ((CpuStorage)call.Inputs[index].Storage).Address;
 
     internal unsafe byte* OutputBytes(int index) => ((CpuStorage)call.Outputs[index].Storage).Address;
+
+    /// <summary>Computes the outputs by the definition of an operation that has no kernel of its own here.</summary>
+    internal void RunDefinition(IPrimitive operation)
+    {
+        using var scope = new Scope();
+        using Differentiation.Mode paused = Differentiation.Pause();
+        CopyToOutputs(call, operation.Definition(call.Inputs) ?? throw new NotSupportedException($"{operation.Name} has no definition in smaller operations."));
+    }
+
+    /// <summary>Copies what was computed elsewhere into the outputs.</summary>
+    internal static unsafe void CopyToOutputs(Call call, Tensor[] results)
+    {
+        for (int i = 0; i < results.Length; i++)
+        {
+            long bytes = results[i].Type.Bytes;
+            Buffer.MemoryCopy(((CpuStorage)results[i].Storage).Address, ((CpuStorage)call.Outputs[i].Storage).Address, bytes, bytes);
+        }
+    }
 
     private static unsafe Span<T> Span<T>(Tensor tensor) where T : unmanaged => new(Address<T>(tensor), checked((int)tensor.Count));
 

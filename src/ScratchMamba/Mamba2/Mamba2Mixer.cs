@@ -117,12 +117,12 @@ public sealed class Mamba2Mixer : Module
     /// <returns>The output, [B, L, D], and what the next positions need.</returns>
     public (Tensor Output, LayerState State) Forward(Tensor u, LayerState? state = null, Tensor? sequence = null)
     {
-        int batch = u.Shape[0], length = u.Shape[1];
-        (Tensor z, Tensor xBC, Tensor rawStep) = Project(u.Cast(Activations));                                   // [B, L, E] [B, L, E + 2GN] [B, L, H]
-        Tensor? before = state?.Convolution.Cast(xBC.DType);                                                    // [B, K - 1, E + 2GN]
-        Tensor carried = xBC.ConvolutionState(config.ConvolutionTaps, before, sequence).Cast(skip.Value.DType);  // the same
-        Tensor mixed = xBC.CausalConvolution(Taps, convolutionBias?.Value, before, sequence, silu: true);
-        (Tensor x, Tensor b, Tensor c) = SplitHeads(mixed, [batch, length]);                                    // [B, L, H, P] [B, L, G, N] [B, L, G, N]
+        int batch = u.Shape[0], length = u.Shape[1], kept = Math.Min(length, config.ConvolutionTaps - 1);
+        Tensor projected = Linear(u.Cast(Activations), inWeight, inBias, InAdapter);                            // [B, L, E + (E + 2GN) + H]
+        Tensor? before = state?.Convolution.Cast(projected.DType);                                              // [B, K - 1, E + 2GN]
+        Tensor carried = projected.Slice(1, length - kept, kept).Slice(2, config.InnerWidth, config.ConvolutionWidth)
+            .ConvolutionState(config.ConvolutionTaps, before, sequence?.Slice(1, length - kept, kept)).Cast(skip.Value.DType);
+        (Tensor z, Tensor x, Tensor b, Tensor c, Tensor rawStep) = Convolve(projected, before, sequence);       // [B, L, E] [B, L, H, P] [B, L, G, N] [B, L, G, N] [B, L, H]
         Tensor step = TimeStep(rawStep);                                                                        // [B, L, H]
         (Tensor y, LayerState next) = Recur(new Recurrence(x, step, Decay, b, c), carried, state, sequence);      // [B, L, H, P]
         return (Finish(y.Reshape([batch, length, config.InnerWidth]), z), next);
@@ -239,6 +239,21 @@ public sealed class Mamba2Mixer : Module
         Tensor projected = Linear(u, inWeight, inBias, InAdapter);
         Tensor[] parts = projected.Split(-1, config.InnerWidth, config.ConvolutionWidth, config.Heads);
         return (parts[0], parts[1], parts[2]);
+    }
+
+    private (Tensor Z, Tensor X, Tensor B, Tensor C, Tensor RawStep) Convolve(Tensor projected, Tensor? before, Tensor? sequence)
+    {
+        var inputs = new List<Tensor> { projected, Taps };
+        foreach (Tensor? optional in (ReadOnlySpan<Tensor?>)[convolutionBias?.Value, before, sequence])
+        {
+            if (optional is not null)
+                inputs.Add(optional);
+        }
+        var operation = new MixerConvolution(config.InnerWidth, config.Groups * config.StateSize, convolutionBias is not null, before is not null, sequence is not null);
+        // Where all is float32, processors among them, one by one.
+        Tensor[] parts = projected.DType.IsNarrow() ? Tensor.ApplyAll(operation, [.. inputs]) : operation.Definition([.. inputs]);
+        Shape heads = [projected.Shape[0], projected.Shape[1], config.Heads, config.HeadSize], group = [projected.Shape[0], projected.Shape[1], config.Groups, config.StateSize];
+        return (parts[0], parts[1].Reshape(heads), parts[2].Reshape(group), parts[3].Reshape(group), parts[4]);
     }
 
     private (Tensor X, Tensor B, Tensor C) SplitHeads(Tensor mixed, ReadOnlySpan<int> leading)

@@ -46,7 +46,7 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
     /// <summary>The most taps that the shaders take: they keep them in registers.</summary>
     internal const int MostTaps = 64;
 
-    private readonly record struct Scalars(uint Batches, uint Length, uint Channels, uint Runs);
+    private readonly record struct Scalars(uint Batches, uint Length, uint Channels, uint Runs, ConvolutionColumns Columns);
 
     /// <summary>How many inputs there are.</summary>
     internal int InputCount => 2 + (HasBias ? 1 : 0) + (HasInitial ? 1 : 0) + (HasSequence ? 1 : 0);
@@ -76,15 +76,19 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        Shape x = call.Inputs[0].Shape, weight = call.Inputs[1].Shape;
-        if (Code(call.Inputs) is not { } code || weight[1] > MostTaps)
+        Shape x = call.Inputs[0].Shape;
+        if (Code(call.Inputs) is not { } code || call.Inputs[1].Shape[1] > MostTaps)
             return null;
-        if (x.Count == 0)
-            return Tensors.Launch.Nothing;
-        long runs = (x[1] + PositionsOfInvocation - 1) / PositionsOfInvocation;
+        return x.Count == 0 ? Tensors.Launch.Nothing : Dispatched(x[0], x[1], call.Inputs[1].Shape, code, ConvolutionColumns.All(x[2]), Slot.Out(0), Slot.Out(0), Slot.Out(0));
+    }
+
+    /// <summary>The dispatch, from columns of the first input to three parts.</summary>
+    internal Dispatch Dispatched(int batches, int length, Shape weight, uint code, ConvolutionColumns columns, Slot first, Slot second, Slot third)
+    {
+        long runs = (length + PositionsOfInvocation - 1) / PositionsOfInvocation;
         return Dispatch.Linear(
-            "causal_convolution", (x[0] * runs * ((x[2] + 1) / 2) + Workgroup - 1) / Workgroup,
-            [.. InputSlots(), Slot.Out(0)], new Scalars((uint)x[0], (uint)x[1], (uint)x[2], (uint)runs), Constants(weight[1], code));
+            "causal_convolution", (batches * runs * ((weight[0] + 1) / 2) + Workgroup - 1) / Workgroup,
+            [.. InputSlots(), first, second, third], new Scalars((uint)batches, (uint)length, (uint)weight[0], (uint)runs, columns), Constants(weight[1], code));
     }
 
     /// <inheritdoc/>
@@ -197,4 +201,11 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
             }
         }
     }
+}
+
+/// <summary>Where the channels of a convolution lie: from column <paramref name="Offset"/> of rows of <paramref name="Pitch"/>; and how many belong to the first and the second part of its results.</summary>
+internal readonly record struct ConvolutionColumns(uint Pitch, uint Offset, uint First, uint Second)
+{
+    /// <summary>Rows of nothing else, results in one part.</summary>
+    public static ConvolutionColumns All(int channels) => new((uint)channels, 0, (uint)channels, 0);
 }

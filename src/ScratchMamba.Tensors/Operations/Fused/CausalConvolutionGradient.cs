@@ -9,7 +9,7 @@ namespace ScratchMamba.Tensors.Operations;
 /// </summary>
 public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasInitial, bool HasSequence, bool Silu) : IPrimitive
 {
-    private readonly record struct Scalars(uint Batches, uint Length, uint Channels, uint Runs, uint Run);
+    private readonly record struct Scalars(uint Batches, uint Length, uint Channels, uint Runs, uint Run, ConvolutionColumns Columns);
 
     private CausalConvolution Forward => new(HasBias, HasInitial, HasSequence, Silu);
 
@@ -35,28 +35,36 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
+        CausalConvolution forward = Forward;
+        Shape x = call.Inputs[0].Shape;
+        if (forward.Code(call.Inputs) is not { } code || call.Inputs[1].Shape[1] > CausalConvolution.MostTaps)
+            return null;
+        if (x[2] == 0)
+            return Tensors.Launch.Nothing;
+        Slot dy = Slot.In(forward.InputCount);
+        return Planned(call.Device, x[0], x[1], call.Inputs[1].Shape, code, ConvolutionColumns.All(x[2]), dy, dy, dy);
+    }
+
+    /// <summary>The launch, from three parts of dy to columns of the first output.</summary>
+    internal Launch Planned(DeviceTraits device, int batches, int length, Shape weight, uint code, ConvolutionColumns columns, Slot first, Slot second, Slot third)
+    {
         // Positions that share one partial sum of dw: few enough that the sums are small beside x, and that the invocations are many.
         const int run = 8 * CausalConvolution.PositionsOfInvocation;
-        Shape x = call.Inputs[0].Shape;
-        int channels = x[2], taps = call.Inputs[1].Shape[1];
-        if (Forward.Code(call.Inputs) is not { } code || taps > CausalConvolution.MostTaps)
-            return null;
-        if (channels == 0)
-            return Tensors.Launch.Nothing;
+        int channels = weight[0], taps = weight[1];
         CausalConvolution forward = Forward;
         // One run even where there is no position, to write the gradients that are zero then.
-        long runs = Math.Max(1, (x[1] + run - 1) / run), parts = x[0] * runs, sums = (taps + 1L) * channels;
+        long runs = Math.Max(1, (length + run - 1) / run), parts = batches * runs, sums = (taps + 1L) * channels;
         var dispatches = new List<Dispatch>();
         if (parts > 0)
         {
             dispatches.Add(Dispatch.Linear(
                 "causal_convolution_gradient", (parts * ((channels + 1) / 2) + CausalConvolution.Workgroup - 1) / CausalConvolution.Workgroup,
-                [.. forward.InputSlots(), Slot.In(forward.InputCount), Slot.Out(0), Slot.Out(HasInitial ? forward.InitialIndex : 0), Slot.ScratchOut(0)],
-                new Scalars((uint)x[0], (uint)x[1], (uint)channels, (uint)runs, run), forward.Constants(taps, code)));
+                [.. forward.InputSlots(), first, second, third, Slot.Out(0), Slot.Out(HasInitial ? forward.InitialIndex : 0), Slot.ScratchOut(0)],
+                new Scalars((uint)batches, (uint)length, (uint)channels, (uint)runs, run, columns), forward.Constants(taps, code)));
         }
-        dispatches.Add(RowLaunch.ColumnSums(call.Device, Slot.ScratchIn(0), Slot.Out(1), parts, sums, 0, (long)taps * channels, channels));
+        dispatches.Add(RowLaunch.ColumnSums(device, Slot.ScratchIn(0), Slot.Out(1), parts, sums, 0, (long)taps * channels, channels));
         if (HasBias)
-            dispatches.Add(RowLaunch.ColumnSums(call.Device, Slot.ScratchIn(0), Slot.Out(2), parts, sums, (long)taps * channels, channels, channels));
+            dispatches.Add(RowLaunch.ColumnSums(device, Slot.ScratchIn(0), Slot.Out(2), parts, sums, (long)taps * channels, channels, channels));
         return new Launch(dispatches, Math.Max(1, parts * sums) * sizeof(float));
     }
 

@@ -1,0 +1,157 @@
+using ScratchMamba.Tensors.Cpu;
+
+namespace ScratchMamba.Tensors.Operations;
+
+/// <summary>
+/// What a mixer makes of its projection before the scan: the columns z, xBC and Δ̂; xBC after causal convolution and SiLU; x, B and C. In one pass, so that the columns
+/// are not copied to be convolved and the results not to be parted. Inputs the projection [B, L, E + (E + 2GN) + H], w [E + 2GN, K], then those of bias [E + 2GN],
+/// initial [B, K − 1, E + 2GN] and sequence I32 [B, L] that are present. Outputs z [B, L, E], x [B, L, E], B and C [B, L, GN] and Δ̂ [B, L, H].
+/// </summary>
+/// <param name="Inner">E.</param>
+/// <param name="GroupWidth">GN.</param>
+/// <param name="HasBias">Whether there is a bias.</param>
+/// <param name="HasInitial">Whether there are inputs before position 0.</param>
+/// <param name="HasSequence">Whether positions belong to documents.</param>
+public readonly record struct MixerConvolution(int Inner, int GroupWidth, bool HasBias, bool HasInitial, bool HasSequence) : IPrimitive
+{
+    internal CausalConvolution Convolution => new(HasBias, HasInitial, HasSequence, Silu: true);
+
+    internal int Channels => Inner + 2 * GroupWidth;
+
+    internal int[] Mixed => [Inner, GroupWidth, GroupWidth];
+
+    /// <inheritdoc/>
+    public Saved Saves => Saved.AllInputs;
+
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
+    {
+        Rules.RequireCount(nameof(MixerConvolution), inputs, Convolution.InputCount);
+        TensorType whole = inputs[0];
+        ShapeException.ThrowUnless(
+            whole.Shape.Rank == 3 && whole.Shape[2] > Inner + Channels, nameof(MixerConvolution), $"the projection must be [batch, length, {Inner} + {Channels} + heads]", inputs);
+        Convolution.Check(nameof(MixerConvolution), Convolved(inputs));
+        TensorType Columns(int count) => whole with { Shape = whole.Shape.With(2, count) };
+        return [Columns(Inner), Columns(Inner), Columns(GroupWidth), Columns(GroupWidth), Columns(whole.Shape[2] - Inner - Channels)];
+    }
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call) => call.RunDefinition(this);
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        Shape whole = call.Inputs[0].Shape;
+        if (Code(call.Inputs) is not { } code)
+            return null;
+        if (whole.Count == 0)
+            return Tensors.Launch.Nothing;
+        List<Dispatch> dispatches = [Convolution.Dispatched(whole[0], whole[1], call.Inputs[1].Shape, code, Columns(whole), Slot.Out(1), Slot.Out(2), Slot.Out(3))];
+        foreach ((int from, int count, int output) in Others(whole))
+        {
+            int perWord = sizeof(uint) / call.Inputs[0].DType.Size();
+            new CopyLaunch { Source = from / perWord }.With(whole.Product(0, 2), whole[2] / perWord, count / perWord).With(count / perWord, 1, 1)
+                .AddTo(dispatches, Slot.In(0), Slot.Out(output), call.Device);
+        }
+        return new Launch(dispatches);
+    }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
+
+    /// <inheritdoc/>
+    public Tensor?[] Backward(BackwardCall call)
+    {
+        int count = Convolution.InputCount;
+        var inputs = new Tensor[count + 5];
+        for (int i = 0; i < count; i++)
+            inputs[i] = call.Input(i);
+        for (int i = 0; i < 5; i++)
+            inputs[count + i] = call.Gradient(i);
+        Tensor?[] gradients = Tensor.ApplyAll(new MixerConvolutionGradient(Inner, GroupWidth, HasBias, HasInitial, HasSequence), inputs);
+        if (HasSequence)
+            Array.Resize(ref gradients, count);
+        return gradients;
+    }
+
+    /// <inheritdoc/>
+    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
+    {
+        Tensor[] parts = inputs[0].Split(2, Inner, Channels, inputs[0].Shape[2] - Inner - Channels);
+        Tensor[] mixed = Tensor.Apply(Convolution, [parts[1], .. inputs[1..]]).Split(2, Mixed);
+        return [parts[0], .. mixed, parts[2]];
+    }
+
+    /// <summary>The inputs of the convolution.</summary>
+    internal TensorType[] Convolved(ReadOnlySpan<TensorType> inputs) => [inputs[0] with { Shape = inputs[0].Shape.With(2, Channels) }, .. inputs[1..Convolution.InputCount]];
+
+    internal ConvolutionColumns Columns(Shape whole) => new((uint)whole[2], (uint)Inner, (uint)Inner, (uint)GroupWidth);
+
+    /// <summary>The columns that are not convolved: where they begin, how many there are, and which output they are.</summary>
+    internal (int From, int Count, int Output)[] Others(Shape whole) => [(0, Inner, 0), (Inner + Channels, whole[2] - Inner - Channels, 4)];
+
+    /// <summary>How the shaders are told of the inputs' type; null where they do not read them: pairs of columns stay together.</summary>
+    internal uint? Code(ReadOnlySpan<TensorType> inputs)
+    {
+        bool arePairs = Inner % 2 == 0 && GroupWidth % 2 == 0 && inputs[0].Shape[2] % 2 == 0;
+        return arePairs && inputs[1].Shape[1] <= CausalConvolution.MostTaps ? Convolution.Code(Convolved(inputs)) : null;
+    }
+}
+
+/// <summary>The gradients of <see cref="MixerConvolution"/> for the projection, w and, if said so, bias and initial inputs. Inputs those of MixerConvolution, then the gradients of its five results.</summary>
+/// <param name="Inner">E.</param>
+/// <param name="GroupWidth">GN.</param>
+/// <param name="HasBias">Whether there is a bias.</param>
+/// <param name="HasInitial">Whether there are inputs before position 0.</param>
+/// <param name="HasSequence">Whether positions belong to documents.</param>
+public readonly record struct MixerConvolutionGradient(int Inner, int GroupWidth, bool HasBias, bool HasInitial, bool HasSequence) : IPrimitive
+{
+    private MixerConvolution Forward => new(Inner, GroupWidth, HasBias, HasInitial, HasSequence);
+
+    private CausalConvolutionGradient Convolution => new(HasBias, HasInitial, HasSequence, Silu: true);
+
+    private int InputCount => Forward.Convolution.InputCount;
+
+    /// <inheritdoc/>
+    public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
+    {
+        Rules.RequireCount(nameof(MixerConvolutionGradient), inputs, InputCount + 5);
+        TensorType[] results = Forward.Infer(inputs[..InputCount]);
+        for (int i = 0; i < results.Length; i++)
+            ShapeException.ThrowUnless(inputs[InputCount + i] == results[i], nameof(MixerConvolutionGradient), "the last five inputs must be the gradients of the results", inputs);
+        return inputs[..(HasSequence ? InputCount - 1 : InputCount)].ToArray();
+    }
+
+    /// <inheritdoc/>
+    public void Compute(CpuCall call) => call.RunDefinition(this);
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        Shape whole = call.Inputs[0].Shape;
+        if (Forward.Code(call.Inputs) is not { } code)
+            return null;
+        Launch convolution = Convolution.Planned(
+            call.Device, whole[0], whole[1], call.Inputs[1].Shape, code, Forward.Columns(whole), Slot.In(InputCount + 1), Slot.In(InputCount + 2), Slot.In(InputCount + 3));
+        List<Dispatch> dispatches = [.. convolution.Dispatches];
+        foreach ((int to, int count, int input) in Forward.Others(whole))
+        {
+            int perWord = sizeof(uint) / call.Inputs[0].DType.Size();
+            new CopyLaunch { Target = to / perWord }.With(whole.Product(0, 2), count / perWord, whole[2] / perWord).With(count / perWord, 1, 1)
+                .AddTo(dispatches, Slot.In(InputCount + input), Slot.Out(0), call.Device);
+        }
+        return new Launch(dispatches, convolution.ScratchBytes);
+    }
+
+    /// <inheritdoc/>
+    public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
+
+    /// <inheritdoc/>
+    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
+    {
+        ReadOnlySpan<Tensor> results = inputs[InputCount..];
+        Tensor xBC = inputs[0].Slice(2, Inner, Forward.Channels), mixed = TensorOperations.Concatenate(2, results[1], results[2], results[3]);
+        Tensor[] gradients = Tensor.ApplyAll(Convolution, [xBC, .. inputs[1..InputCount], mixed]);
+        return [TensorOperations.Concatenate(2, results[0], gradients[0], results[4]), .. gradients[1..]];
+    }
+}
