@@ -183,6 +183,7 @@ internal sealed record TextTraining
             Model.Backend.Finish();
             one = Stopwatch.GetElapsedTime(start) is var time && time < one ? time : one;
         }
+        Model.Backend.Trim();
         TimeSpan all = one * Accumulation * steps;
         string text = all.TotalDays >= 2 ? $"{all.TotalDays:0.0} days" : all.TotalHours >= 2 ? $"{all.TotalHours:0.0} h" : all.TotalMinutes >= 2 ? $"{all.TotalMinutes:0} min" : $"{all.TotalSeconds:0} s";
         output.WriteLine($"time: about {text} for {steps:#,0} steps");

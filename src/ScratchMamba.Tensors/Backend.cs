@@ -77,6 +77,11 @@ public abstract class Backend : IDisposable
     {
     }
 
+    /// <summary>Gives memory that waits to be reused back to where it came from: for when what follows needs other sizes.</summary>
+    public virtual void Trim()
+    {
+    }
+
     /// <summary>Releases everything that still lives here.</summary>
     public abstract void Dispose();
 
@@ -106,7 +111,7 @@ public abstract class Backend : IDisposable
     }
 
     /// <summary>Prepares captured operations to be run as a whole: here, one after the other.</summary>
-    protected virtual CompiledProgram Compile(IReadOnlyList<CapturedCall> calls) => new Replay(this, calls);
+    protected internal virtual CompiledProgram Compile(IReadOnlyList<CapturedCall> calls) => new Replay(this, calls);
 
     internal void Perform(Call call)
     {

@@ -20,10 +20,8 @@ public static class Place
         _ => $" in the gradient of {current}",
     };
 
-    /// <summary>Is in a part until the result is disposed.</summary>
-    public static Mark Enter(string? name) => new(name, isGradient: false);
-
-    internal static Mark Enter(string? name, bool isGradient) => new(name, isGradient);
+    /// <summary>Is in a part, or in its gradient, until the result is disposed.</summary>
+    public static Mark Enter(string? name, bool isGradient = false) => new(name, isGradient);
 
     /// <summary>Goes back to the part before when disposed.</summary>
     public readonly ref struct Mark

@@ -98,6 +98,13 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     }
 
     /// <inheritdoc/>
+    public override void Trim()
+    {
+        lock (gate)
+            memory.Trim();
+    }
+
+    /// <inheritdoc/>
     public override void Write(Storage storage, ReadOnlySpan<byte> data)
     {
         var target = (VulkanStorage)storage;
@@ -267,7 +274,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     }
 
     /// <inheritdoc/>
-    protected override CompiledProgram Compile(IReadOnlyList<CapturedCall> calls)
+    protected internal override CompiledProgram Compile(IReadOnlyList<CapturedCall> calls)
     {
         if (isExpanding)
             return new Expanded();
@@ -304,7 +311,9 @@ public unsafe class VulkanBackend : Backend, ICommandSink
             Storage[] ended = [.. call.Inputs.Select(input => input.Storage).Where(storage => storage.Released).Distinct()];
             foreach (Storage storage in ended)
                 storage.Released = false;
-            CapturedProgram definition = Capture(() => results = Define(call.Operation, call.Inputs));
+            // By the backend that its tensors belong to, which may be one around this: that is where its operations come.
+            Backend owner = call.Inputs.Length > 0 ? call.Inputs[0].Backend : this;
+            CapturedProgram definition = owner.Capture(() => results = Define(call.Operation, call.Inputs));
             foreach (Storage storage in ended)
                 storage.Released = true;
             definitions.Add(definition);

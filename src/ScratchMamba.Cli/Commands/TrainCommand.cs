@@ -12,8 +12,8 @@ namespace ScratchMamba.Cli.Commands;
 /// <summary>train: trains a model on text.</summary>
 internal static class TrainCommand
 {
-    // A device that is lost again and again will not come back.
-    private const int MostAttempts = 4;
+    // A device that is lost again and again before anything was saved will not come back.
+    private const int MostLosses = 4;
 
     public static Verb Create()
     {
@@ -68,17 +68,24 @@ internal static class TrainCommand
                 parsed = RunArguments.Merged(parsed, verb, target);
             else
                 RunFolder.CheckNew(target);
+            if (resumes && RunFolder.Newest(target) is null)
+            {
+                output.WriteLine("nothing was saved yet; beginning with the first step");
+                resumes = false;
+            }
             if (parsed.GetValue(data) is not { Length: > 0 } files)
                 throw new MisuseException("--data names what to train on; it is left out only where --resume goes on with a training.");
-            for (int attempt = 1; ; attempt++)
+            string? lastNewest = null;
+            for (int losses = 0; ;)
             {
                 try
                 {
                     Train(parsed, files, resumes, output, cancellation);
                     return Task.FromResult(CommandLine.Done);
                 }
-                catch (DeviceLostException lost) when (attempt < MostAttempts && RunFolder.Newest(target) is { } newest)
+                catch (DeviceLostException lost) when (RunFolder.Newest(target) is { } newest && (losses = newest == lastNewest ? losses + 1 : 1) < MostLosses)
                 {
+                    lastNewest = newest;
                     output.WriteLine($"{lost.Message} Going on from {newest}.");
                     resumes = true;
                 }
@@ -103,7 +110,7 @@ internal static class TrainCommand
             model.Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!);
             output.WriteLine($"data: {source.Description}");
             output.WriteLine($"model: {model.ParameterCount:#,0} parameters, {sizes.Layers} layers of width {sizes.Width}, state {sizes.StateSize}");
-            output.WriteLine($"memory: {Memory.Size(needed)} for parameters, moments, gradients and activations");
+            output.WriteLine($"memory: {Memory.Size(needed)} for parameters, moments, gradients and activations{(Memory.IsOnHost(opened) ? $"; about {Memory.Size(Memory.OfProcess(needed))} with the program" : "")}");
             InitialStates? begun = begin.Of(parsed, model, parsed.GetValue(seed), parsed.GetValue(accumulate));
             using var carried = begun as IDisposable;
             var run = new TextTraining

@@ -33,6 +33,9 @@ public abstract class DecoratedBackend(Backend inner) : Backend
     /// <inheritdoc/>
     public override void Finish() => Inner.Finish();
 
+    /// <inheritdoc/>
+    public override void Trim() => Inner.Trim();
+
     /// <summary>Disposes the inner backend.</summary>
     public override void Dispose()
     {

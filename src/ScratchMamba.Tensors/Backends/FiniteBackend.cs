@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Runtime.InteropServices;
 
 namespace ScratchMamba.Tensors.Backends;
@@ -21,23 +20,39 @@ public sealed class FiniteBackend(Backend inner) : DecoratedBackend(inner)
         for (int i = 0; i < call.Outputs.Length; i++)
         {
             Tensor output = call.Outputs[i];
-            if (output.DType == DType.F32)
-                Check<float>(call, i);
-            else if (output.DType == DType.F64)
-                Check<double>(call, i);
+            switch (output.DType)
+            {
+                case DType.F32:
+                    Check<float>(call, i, value => value);
+                    break;
+                case DType.F64:
+                    Check<double>(call, i, value => value);
+                    break;
+                case DType.BF16:
+                    Check<BFloat16>(call, i, value => (float)value);
+                    break;
+                case DType.F16:
+                    Check<Half>(call, i, value => (double)value);
+                    break;
+            }
         }
     }
 
-    private void Check<T>(Call call, int index) where T : unmanaged, IFloatingPoint<T>
+    /// <summary>Operations that are captured while nobody looks run as the inner backend runs them: all at once, if it can.</summary>
+    protected internal override CompiledProgram Compile(IReadOnlyList<CapturedCall> calls) => IsChecking ? base.Compile(calls) : Inner.Compile(calls);
+
+    private void Check<T>(Call call, int index, Func<T, double> number) where T : unmanaged
     {
         Tensor output = call.Outputs[index];
         var values = new T[output.Count];
         Inner.Read(output.Storage, MemoryMarshal.AsBytes(values.AsSpan()));
-        int at = Array.FindIndex(values, value => !T.IsFinite(value));
+        // A constant is what it is meant to be: the bounds of a clamp may be infinite.
+        bool isConstant = call.Inputs.Length == 0;
+        int at = Array.FindIndex(values, value => isConstant ? double.IsNaN(number(value)) : !double.IsFinite(number(value)));
         if (at < 0)
             return;
         var inputs = string.Join(", ", Tensor.TypesOf(call.Inputs));
         throw new NumericalException(
-            $"Step {Step}{Place.Suffix}: {call.Operation.Name} made {values[at]} at element {at} of output {index}, {output.Type}; its inputs were {inputs}.");
+            $"Step {Step}{Place.Suffix}: {call.Operation.Name} made {number(values[at])} at element {at} of output {index}, {output.Type}; its inputs were {inputs}.");
     }
 }

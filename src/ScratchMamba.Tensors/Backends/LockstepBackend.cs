@@ -67,6 +67,13 @@ public sealed class LockstepBackend(Backend reference, Backend tested, double to
         reference.Finish();
     }
 
+    /// <inheritdoc/>
+    public override void Trim()
+    {
+        tested.Trim();
+        reference.Trim();
+    }
+
     /// <summary>Disposes both backends.</summary>
     public override void Dispose()
     {

@@ -56,6 +56,9 @@ public unsafe class CpuBackend : Backend
     }
 
     /// <inheritdoc/>
+    public override void Trim() => memory.Trim();
+
+    /// <inheritdoc/>
     public override void Release(Storage storage) => memory.Return(((CpuStorage)storage).Address);
 
     /// <inheritdoc/>

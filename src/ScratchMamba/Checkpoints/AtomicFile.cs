@@ -4,7 +4,7 @@ namespace ScratchMamba.Checkpoints;
 public static class AtomicFile
 {
     /// <summary>
-    /// Writes to a temporary name in the same folder, flushes it to the disk, then renames it to <paramref name="path"/>.
+    /// Writes to a temporary name in the same folder, flushes it to the disk, renames it to <paramref name="path"/>, and flushes the folder.
     /// After any failure the temporary is gone and a file that was there before is untouched.
     /// </summary>
     /// <param name="path">The file; one that exists is replaced.</param>
@@ -21,6 +21,7 @@ public static class AtomicFile
                 stream.Flush(flushToDisk: true);
             }
             File.Move(partial, path, overwrite: true);
+            FolderFlush.Flush(Path.GetDirectoryName(Path.GetFullPath(path))!);
         }
         catch (Exception error)
         {

@@ -4,7 +4,7 @@ namespace ScratchMamba.Checkpoints;
 public static class AtomicFolder
 {
     /// <summary>
-    /// Fills a temporary sibling <c>PATH.partial-…</c>, flushes its files to the disk, then renames it to <paramref name="path"/>. A folder that was there
+    /// Fills a temporary sibling <c>PATH.partial-…</c>, flushes it to the disk, renames it to <paramref name="path"/>, and flushes the folder around it. A folder that was there
     /// steps aside as <c>PATH.previous-…</c> and is deleted once the new one is in its place. After any failure the temporary is gone and the previous folder is back.
     /// </summary>
     /// <param name="path">The folder; one that exists is replaced whole.</param>
@@ -25,6 +25,8 @@ public static class AtomicFolder
                 using var stream = new FileStream(file, FileMode.Open, FileAccess.Write);
                 stream.Flush(flushToDisk: true);
             }
+            foreach (string folder in Directory.EnumerateDirectories(partial, "*", SearchOption.AllDirectories).Append(partial))
+                FolderFlush.Flush(folder);
             bool replaces = Directory.Exists(path);
             if (replaces)
                 Directory.Move(path, previous);
@@ -37,6 +39,8 @@ public static class AtomicFolder
                 Directory.Move(previous, path);
                 throw;
             }
+            // Before anything older is deleted.
+            FolderFlush.Flush(Path.GetDirectoryName(path)!);
         }
         catch (Exception error)
         {

@@ -124,11 +124,11 @@ public sealed class TokenFileWriter : IDisposable
         tokens.Position = tokens.Length;
     }
 
-    /// <summary>Hands everything so far to the operating system.</summary>
+    /// <summary>Waits until the disk has everything so far.</summary>
     public void Flush()
     {
-        tokens.Flush();
-        ends.Flush();
+        tokens.Flush(flushToDisk: true);
+        ends.Flush(flushToDisk: true);
     }
 
     /// <summary>Writes the header and the ends of documents, and gives the file its name.</summary>
@@ -157,6 +157,7 @@ public sealed class TokenFileWriter : IDisposable
         tokens.Flush(flushToDisk: true);
         Dispose();
         File.Move(PartialOf(path), path, overwrite: true);
+        FolderFlush.Flush(Path.GetDirectoryName(Path.GetFullPath(path))!);
         File.Delete(EndsOf(path));
     }
 

@@ -114,6 +114,7 @@ public sealed class AdamWOptimizer : ITrainingPart
         var squares = new List<Tensor>();
         foreach (Entry entry in entries)
         {
+            using Place.Mark place = Place.Enter(entry.Path, isGradient: true);
             if (gradients.TryGet(entry.Parameter.Value, out Tensor? gradient))
                 squares.Add(SquaredNorm(gradient));
         }

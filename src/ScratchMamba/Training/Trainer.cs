@@ -142,6 +142,13 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
         skippedInARow = state.Value<int>("skipped_in_a_row");
     }
 
+    /// <summary>Gives back the memory that is held from step to step, so that something else may have it; the next step takes it again.</summary>
+    public void Rest()
+    {
+        Forget();
+        model.Backend.Trim();
+    }
+
     /// <summary>Releases what was prepared for steps; the moments live as long as the backend.</summary>
     public void Dispose() => Forget();
 
@@ -272,7 +279,10 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
         {
             using var scope = new Scope();
             var sums = new Sums();
-            Gradient(ref sums);
+            Gradients gradients = Gradient(ref sums);
+            // Finite numbers may have squares that are not.
+            using Differentiation.Mode pause = Differentiation.Pause();
+            Optimizer.SquaredNorms(gradients);
             return " Made again, it was finite: the fault is not in the numbers but in what computes them.";
         }
         catch (NumericalException fault)

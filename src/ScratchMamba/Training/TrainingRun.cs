@@ -195,9 +195,12 @@ public sealed class TrainingRun : ITrainingPart
     {
         if (Evaluate is null)
             return false;
+        // Beside the memory of a step it would need some of its own: a step is what takes the most.
+        Trainer.Rest();
         Evaluation measured = Evaluate(cancellation);
         HeldOut = measured;
         Tell(observer => observer.Evaluated(StepsDone, measured));
+        Trainer.Rest();
         if (!(measured.Loss < bestLoss))
             return false;
         (bestStep, bestLoss) = (StepsDone, measured.Loss);

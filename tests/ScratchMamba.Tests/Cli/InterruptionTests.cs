@@ -2,6 +2,7 @@ using System.Diagnostics;
 using ScratchMamba.Checkpoints;
 using ScratchMamba.Cli;
 using ScratchMamba.Training;
+using ScratchMamba.Vulkan;
 
 namespace ScratchMamba.Tests.Cli;
 
@@ -56,6 +57,30 @@ public sealed class InterruptionTests(SmallModel small) : IClassFixture<SmallMod
         using var output = new WatchingWriter(_ => true, stop.Cancel);
         Run run = Run.Of(stop.Token, output, "generate", "--model", small.Model, "--prompt", "line", "-n", $"{Endless}");
         Assert.Equal((CommandLine.Failed, "stopped\n"), (run.Code, run.Error.ReplaceLineEndings("\n")));
+    }
+
+    [Fact]
+    public void ALostDeviceIsOpenedAgainAndTheTrainingGoesOn()
+    {
+        string[] training = ["train", "--data", small.Text, .. SmallModel.Tiny, "--steps", "12", "--save-every", "5", "--initial-state", "carried", "--segments", "3"];
+        Run.Of([.. training, "--out", folder.File("whole")]).Succeeds();
+        int losses = 0;
+        // The display writes on the training's thread: what it throws ends a step as a device does that is lost.
+        using var output = new WatchingWriter(
+            line => line.StartsWith("step      8", StringComparison.Ordinal) && losses++ < 2, () => throw new DeviceLostException("device 7", "a step"));
+        Run run = Run.Of(CancellationToken.None, output, [.. training, "--out", Out]).Succeeds();
+        Assert.Equal(2, run.Output.Split("device 7 was lost during a step.").Length - 1);
+        Assert.Contains("going on after step 5 of 12", run.Output, StringComparison.Ordinal);
+        foreach (string file in new[] { "model.safetensors", "training.safetensors", "training.json" })
+            Assert.Equal(File.ReadAllBytes(Path.Combine(RunFolder.Newest(folder.File("whole"))!, file)), File.ReadAllBytes(Path.Combine(RunFolder.Newest(Out)!, file)));
+    }
+
+    [Fact]
+    public void ADeviceThatIsAlwaysLostIsTheEnd()
+    {
+        using var output = new WatchingWriter(line => line.StartsWith("step      8", StringComparison.Ordinal), () => throw new DeviceLostException("device 7", "a step"));
+        Run.Of(CancellationToken.None, output, ["train", "--data", small.Text, "--out", Out, .. SmallModel.Tiny, "--save-every", "5", "--steps", "12"]).FailsSaying("device 7 was lost during a step");
+        Assert.Equal(5, RunFolder.CheckpointsIn(Out)[0].Step);
     }
 
     [Theory, InlineData("INT"), InlineData("TERM")]

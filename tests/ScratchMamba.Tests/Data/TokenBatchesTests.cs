@@ -3,6 +3,7 @@ using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Cpu;
+using ScratchMamba.Tensors.Operations;
 using ScratchMamba.Tests.Mamba2;
 using ScratchMamba.Tokenizers;
 using ScratchMamba.Training;
@@ -198,6 +199,48 @@ public sealed class TokenBatchesTests : IDisposable
             Assert.NotEqual(expected.GradientNorm, truncated.GradientNorm, 1e-6);
             foreach (((_, var one), (_, var other)) in whole.Parameters().Zip(parts.Parameters()))
                 Assert.InRange(RelativeError.Of(other.Value.ToDoubles(), one.Value.ToDoubles()), 0, 1e-9);
+        }
+    }
+
+    [Fact]
+    public void GradientsThroughTheStateOfPackedDocumentsAreThoseOfTheWholeRow()
+    {
+        using var cpu = new CpuBackend();
+        using var scope = new Scope();
+        const int Length = 9, Parts = 4;
+        // Documents end inside parts, and one where a part does: the next begins in the empty state.
+        int[] ends = [5, 13, 22, 27], tokens = Samples.Tokens(Parts * Length + 1);
+        int[] documents = [.. Enumerable.Range(0, Parts * Length).Select(i => ends.Count(end => end <= i))];
+        int[] labels = [.. Enumerable.Range(0, Parts * Length).Select(i => ends.Contains(i + 1) || i == Parts * Length - 1 ? -1 : tokens[i + 1])];
+        TokenBatch Part(int start, int length) => new(tokens[start..(start + length)], labels[start..(start + length)])
+        {
+            Documents = [.. documents[start..(start + length)].Select(document => document - documents[start])],
+            Continues = [start > 0 && documents[start] == documents[start - 1]],
+        };
+        foreach (string name in new[] { "plain", "two groups, norm per group" })
+        {
+            Mamba2Model whole = Samples.Model(name, cpu), parts = Samples.Model(name, cpu);
+            (Tensor Losses, Mamba2State Last) Read(Mamba2Model model, TokenBatch batch, Mamba2State? initial)
+            {
+                Shape shape = [1, batch.Inputs.Length];
+                return model.LossesAndState(cpu.Tensor<int>(shape, batch.Inputs), cpu.Tensor<int>(shape, batch.Labels), initial, cpu.Tensor<int>(shape, batch.Documents!));
+            }
+            Gradients expected = Read(whole, Part(0, Parts * Length), null).Losses.Sum().Backward();
+            using var carried = new CarriedStates(parts);
+            Tensor? sum = null;
+            for (int part = 0; part < Parts; part++)
+            {
+                TokenBatch batch = Part(part * Length, Length);
+                (Tensor losses, Mamba2State last) = Read(parts, batch, carried.Before(part, 1, batch.Continues));
+                sum = sum is null ? losses.Sum() : sum + losses.Sum();
+                carried.After(last);
+            }
+            Gradients actual = sum!.Backward();
+            foreach (((string path, var one), (_, var other)) in whole.Parameters().Zip(parts.Parameters()))
+            {
+                Assert.True(expected.TryGet(one.Value, out Tensor? first) & actual.TryGet(other.Value, out Tensor? second), path);
+                Assert.InRange(RelativeError.Of(second!.ToDoubles(), first!.ToDoubles()), 0, 1e-11);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@ using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Cpu;
+using ScratchMamba.Tensors.Operations;
 using ScratchMamba.Training;
 
 namespace ScratchMamba.Tests.Training;
@@ -19,17 +20,18 @@ public class CapturedStepTests
     }
 
     [Theory]
-    [InlineData(false, 0)]
-    [InlineData(true, 2)]
-    public void CapturedStepsHaveTheBitsOfTheOthers(bool documents, int measureEvery)
+    [InlineData(false, 0, MatMulPrecision.Full)]
+    [InlineData(true, 2, MatMulPrecision.Full)]
+    [InlineData(true, 2, MatMulPrecision.Bfloat16)]
+    public void CapturedStepsHaveTheBitsOfTheOthers(bool documents, int measureEvery, MatMulPrecision precision)
     {
         using var cpu = new CpuBackend();
         var schedule = new LearningRateSchedule(1e-2, 6, 2, LearningRateDecay.Cosine);
-        var model = new Mamba2Model(Config, cpu, seed: 3);
+        var model = new Mamba2Model(Config, cpu, seed: 3) { Precision = precision };
         using var trainer = new Trainer(model, step => Batch(step, 24, documents), 24, schedule);
         trainer.Optimizer.MeasureEvery = measureEvery;
 
-        var twin = new Mamba2Model(Config, cpu, seed: 3);
+        var twin = new Mamba2Model(Config, cpu, seed: 3) { Precision = precision };
         var optimizer = new AdamWOptimizer(twin, new AdamWSettings()) { MeasureEvery = measureEvery };
         for (int step = 0; step < schedule.Steps; step++)
         {

@@ -118,6 +118,9 @@ public sealed class SeeingTests : IDisposable
         Assert.Equal(1000, curve.Max(point => point.High));
         Assert.Equal(rows.Average(row => row[MetricsFile.Loss]), curve.Average(point => point.Y), 1e-9);
         Assert.Equal(3, TrainingReport.Curve(rows[..3], MetricsFile.Loss).Length);
+        // So the page of a run of any length has about the same size.
+        int Size(int count) => TrainingReport.Page("run", "", [], rows[..count]).Length;
+        Assert.InRange(Size(10_000) / (double)Size(1_000), 0.8, 1.25);
     }
 
     private static List<byte[]> Records(byte[] file)

@@ -1,6 +1,7 @@
 using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
+using ScratchMamba.Tests.Cli;
 using ScratchMamba.Tests.Training;
 using ScratchMamba.Training;
 using ScratchMamba.Vulkan;
@@ -9,7 +10,7 @@ namespace ScratchMamba.Tests.Vulkan;
 
 /// <summary>Trainings on a device go on exactly, too, even when the device is lost.</summary>
 [Collection(nameof(VulkanCollection))]
-public sealed class TrainingOnVulkanTests(VulkanFixture vulkan) : IDisposable
+public sealed class TrainingOnVulkanTests(VulkanFixture vulkan, SmallModel small) : IClassFixture<SmallModel>, IDisposable
 {
     private readonly TemporaryFolder folder = new();
 
@@ -17,6 +18,16 @@ public sealed class TrainingOnVulkanTests(VulkanFixture vulkan) : IDisposable
 
     [Theory, InlineData("carried"), InlineData("fitted")]
     public void GoingOnIsAsIfTheTrainingHadNotStopped(string beginning) => ResumeTests.AssertResumes(folder, vulkan.Backend, beginning, steps: 4, stop: 2);
+
+    [Fact]
+    public void AProcessThatIsKilledAndStoppedEndsAsIfItHadNotBeen()
+    {
+        _ = vulkan.Backend;
+        // Few, since a driver for the processor compiles all shaders in every process.
+        string device = VulkanFixture.DeviceName is { } name ? $"vulkan:{name}" : "vulkan";
+        ResumeTests.AssertSurvives(
+            small, folder, interruptions: 2, "--device", device, "--steps", "60", "--save-every", "7", "--initial-state", "carried", "--segments", "5", "--reset", "0.2", "--accumulate", "2", "--through", "2");
+    }
 
     [Fact]
     public void ATrainingWhoseDeviceIsLostGoesOnFromItsLastCheckpoint()
