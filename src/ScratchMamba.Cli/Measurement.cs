@@ -15,16 +15,17 @@ internal static class Measurement
     // A sample shorter than this would measure the clock and the wait for the device.
     private const double LeastSample = 0.02;
 
-    // A graphics card that has idled works at a third of its speed at first: an NVIDIA H200 takes up to 0.25 s of work to go from 345 to 1,980 MHz.
+    // A graphics card that has idled works at a third of its speed at first: an NVIDIA H200 takes up to 0.25 s of work to go from 345 to 1,980 MHz. On the CPU the runtime compiles what is called often again.
     private const double WakeUp = 0.6;
 
     /// <summary>
-    /// The time of one run of <paramref name="work"/>: the median over <paramref name="repeats"/> samples, each of as many runs as fill 20 ms, after a warm-up of as long;
-    /// 0.6 s on a device that has to raise its clock first.
+    /// The time of one run of <paramref name="work"/>: the median over <paramref name="repeats"/> samples, each of as many runs as fill 20 ms, after a warm-up of
+    /// at least 0.6 s.
     /// </summary>
     public static Timing Time(Backend backend, int repeats, Action work)
     {
         int runs = 1;
+        long start = Stopwatch.GetTimestamp();
         double warm = Sample(backend, runs, work);
         for (int i = 0; i < 12 && (warm < LeastSample || i < 2); i++)
         {
@@ -32,7 +33,7 @@ internal static class Measurement
                 runs = Math.Max(runs + 1, (int)Math.Min(1e6, runs * Math.Min(8, 1.2 * LeastSample / Math.Max(warm, 1e-7))));
             warm = Sample(backend, runs, work);
         }
-        for (long start = Stopwatch.GetTimestamp(); backend.IsQueued && Stopwatch.GetElapsedTime(start).TotalSeconds < WakeUp;)
+        while (Stopwatch.GetElapsedTime(start).TotalSeconds < WakeUp)
             Sample(backend, runs, work);
         double[] samples = [.. Enumerable.Range(0, repeats).Select(_ => Sample(backend, runs, work) / runs).Order()];
         double median = repeats % 2 == 1 ? samples[repeats / 2] : (samples[repeats / 2 - 1] + samples[repeats / 2]) / 2;

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Numerics;
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Cpu;
@@ -158,6 +159,14 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
             NextConvolution = call.OutputAddress<T>(2),
             NextRecurrent = call.OutputAddress<T>(3),
         };
-        CpuParallel.For(call.Threads, checked(state[0] * state[1]), (long)state[2] * state[3] / 2 + (state[2] + 2L * state[3]) * (body.TapCount + 8), body);
+        T[] convolved = ArrayPool<T>.Shared.Rent(checked(state[0] * body.Channels));
+        fixed (T* first = convolved)
+        {
+            body.Convolved = first;
+            int parts = (body.Channels + MixerStepBody<T>.Together - 1) / MixerStepBody<T>.Together;
+            CpuParallel.For(call.Threads, checked(state[0] * parts), MixerStepBody<T>.Together * (body.TapCount + 8), body with { IsConvolving = true });
+            CpuParallel.For(call.Threads, checked(state[0] * state[1]), (long)state[2] * state[3] / 2, body);
+        }
+        ArrayPool<T>.Shared.Return(convolved);
     }
 }

@@ -4,31 +4,35 @@ using ScratchMamba.Tensors.Cpu;
 namespace ScratchMamba.Tensors.Operations;
 
 /// <summary>
-/// <see cref="MixerStep"/> on the CPU. A part is one head of one sequence, which convolves its own channels of x and its group's B and C; the group's first head carries the
-/// latter's inputs on.
+/// <see cref="MixerStep"/> on the CPU: first all channels are convolved, a part being some of them of one sequence; then each head of each sequence takes its step.
 /// </summary>
 internal unsafe struct MixerStepBody<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
 {
+    /// <summary>The channels of a part.</summary>
+    public const int Together = 128;
+
+    public bool IsConvolving;
     public int Heads, Width, States, Groups, TapCount, SkipsPerHead;
     public T Low, High;
-    public T* Projected, Convolution, Recurrent, Taps, ConvolutionBias, StepBias, DecayLog, Skip, Y, Z, NextConvolution, NextRecurrent;
+    public T* Projected, Convolution, Recurrent, Taps, ConvolutionBias, StepBias, DecayLog, Skip, Y, Z, NextConvolution, NextRecurrent, Convolved;
 
     private readonly int Inner => Heads * Width;
 
-    private readonly int Channels => Inner + 2 * Groups * States;
+    public readonly int Channels => Inner + 2 * Groups * States;
 
     private readonly long ProjectionWidth => Inner + Channels + Heads;
 
     public readonly void Invoke(int index)
     {
-        int batch = index / Heads, head = index % Heads, headsOfGroup = Heads / Groups, group = head / headsOfGroup;
-        T* projected = Projected + batch * ProjectionWidth;
-        var scratch = new CpuScratch();
-        T* x = scratch.Take<T>(Width), b = scratch.Take<T>(States), c = scratch.Take<T>(States);
-        bool isFirst = head % headsOfGroup == 0;
-        Convolve(batch, head * Width, Width, x, carries: true);
-        Convolve(batch, Inner + group * States, States, b, isFirst);
-        Convolve(batch, Inner + (Groups + group) * States, States, c, isFirst);
+        if (IsConvolving)
+        {
+            int parts = (Channels + Together - 1) / Together, channel = index % parts * Together;
+            Convolve(index / parts, channel, Math.Min(Together, Channels - channel));
+            return;
+        }
+        int batch = index / Heads, head = index % Heads, group = head / (Heads / Groups);
+        T* projected = Projected + batch * ProjectionWidth, convolved = Convolved + (long)batch * Channels;
+        T* x = convolved + head * Width, b = convolved + Inner + group * States, c = b + Groups * States;
         new Span<T>(projected + head * Width, Width).CopyTo(new Span<T>(Z + (long)index * Width, Width));
 
         T step = projected[Inner + Channels + head] + StepBias[head];
@@ -62,11 +66,11 @@ internal unsafe struct MixerStepBody<T> : IParallelBody where T : unmanaged, IFl
         return sum;
     }
 
-    /// <summary>Adjacent channels of the convolution with SiLU, and where <paramref name="carries"/> says so the inputs that the next token needs.</summary>
-    private readonly void Convolve(int batch, int channel, int count, T* y, bool carries)
+    /// <summary>Adjacent channels of the convolution with SiLU, and the inputs of theirs that the next token needs.</summary>
+    private readonly void Convolve(int batch, int channel, int count)
     {
         int carried = TapCount - 1;
-        T* current = Projected + batch * ProjectionWidth + Inner + channel;
+        T* current = Projected + batch * ProjectionWidth + Inner + channel, y = Convolved + (long)batch * Channels + channel;
         long state = (long)batch * carried * Channels + channel;
         T* before = Convolution + state, taps = Taps + (long)channel * TapCount;
         for (int i = 0; i < count; i++)
@@ -78,8 +82,6 @@ internal unsafe struct MixerStepBody<T> : IParallelBody where T : unmanaged, IFl
         }
         var values = new Span<T>(y, count);
         VectorMath.Map<Silu, T>(values, values);
-        if (!carries)
-            return;
         for (int k = 0; k < carried; k++)
         {
             T* from = k + 1 < carried ? before + (long)(k + 1) * Channels : current;
