@@ -6,28 +6,20 @@ using ScratchMamba.Studies.Statistics;
 
 namespace ScratchMamba.Studies;
 
-/// <summary>What happens beyond the training length (E1, E2), how it comes with training (E9), and over a million tokens (E13).</summary>
+/// <summary>What happens beyond the training length (E1, E2), and how it comes with training (E9).</summary>
 public sealed class CollapseStudy : Study
 {
     // Enough to see recall fail, not enough to call it failed by chance.
     private const double WellRead = 0.3;
 
-    // The states of long ago are forgotten over some thousand tokens: stretches of a million's half are nearly independent.
-    private const int Stretches = 16;
-
-    private readonly MeasurementJob<LengthProfile>[] profiles, repeated, streams, cured;
+    private readonly MeasurementJob<LengthProfile>[] profiles, repeated;
     private readonly List<(int Step, MeasurementJob<LengthProfile>[] Profiles)> checkpoints = [];
-    private readonly Cure cure;
 
     /// <summary>The study of these models.</summary>
     public CollapseStudy(StudyOptions options, Subject subject) : base(options, subject)
     {
-        cure = options.Cures is [{ } first, ..] ? first : new Cure { Window = subject.TrainingLength };
         profiles = [.. subject.Models.Select(model => Profile(model, subject.Data, Cure.None))];
         repeated = [.. subject.Models.Select(model => Profile(model, subject.Repeated, Cure.None, "repeated prompt"))];
-        bool streamed = options.StreamLength > (long)options.LengthFactor * subject.TrainingLength;
-        streams = streamed ? [.. subject.Models.Select(model => Profile(model, subject.Data, Cure.None, "stream", options.StreamLength, 1, stretches: Stretches))] : [];
-        cured = streamed ? [.. subject.Models.Select(model => Profile(model, subject.Data, cure, $"stream, {cure}", options.StreamLength, 1, stretches: Stretches))] : [];
         if (subject.Models[0].Job is { } training)
         {
             foreach (int step in training.Plan.Checkpoints.Append(training.Plan.Steps))
@@ -39,7 +31,7 @@ public sealed class CollapseStudy : Study
     public override string Name => "collapse";
 
     /// <inheritdoc/>
-    public override IEnumerable<Job> Jobs => [.. profiles, .. repeated, .. streams, .. cured, .. checkpoints.SelectMany(entry => entry.Profiles)];
+    public override IEnumerable<Job> Jobs => [.. profiles, .. repeated, .. checkpoints.SelectMany(entry => entry.Profiles)];
 
     /// <inheritdoc/>
     public override StudyResult Conclude(Store store, string command)
@@ -65,8 +57,6 @@ public sealed class CollapseStudy : Study
         if (checkpoints.Count > 1)
             AddCheckpoints(store, command, findings, figures);
         AddRepeated(store, command, findings, figures);
-        if (streams.Length > 0)
-            AddStream(store, command, findings, figures);
         return new StudyResult(
             Name, "Collapse beyond the training length",
             $"Models trained on {trained} tokens read {found[0].Ends[last]:#,0}. The test of forgetting: nowhere beyond the training length may the mean loss of a bucket exceed twice the largest inside it.",
@@ -160,48 +150,6 @@ public sealed class CollapseStudy : Study
             },
             table, OriginOf(command, store, repeated.Sum(job => job.Seconds(store)), Subject.Repeated.Name)));
     }
-
-    private void AddStream(Store store, string command, List<Finding> findings, List<Figure> figures)
-    {
-        LengthProfile[] plain = Read(streams, store), windowed = Read(cured, store);
-        var table = new Table("collapse-stream", "cure", "position", "loss", "low", "high", "n");
-        Tabulate(table, "none", plain, tally => tally.MeanLoss);
-        Tabulate(table, cure.ToString(), windowed, tally => tally.MeanLoss);
-        string length = $"{plain[0].Ends[^1]:#,0} tokens";
-        Interval[] Each(Func<int, IReadOnlyList<int>, double> statistic) => [.. plain.Select((_, model) => Interval.Bootstrap(Stretches, stretches => statistic(model, stretches)))];
-        double Change(int model, IReadOnlyList<int> stretches) => End(windowed[model], stretches).MeanLoss - End(plain[model], stretches).MeanLoss;
-        findings.Add(Finding.Below(
-            "E13", $"With a cure, {length} can be read without collapse.", $"loss on the last half with {cure}, less that without",
-            Difference(Enumerable.Range(0, plain.Length), model => Change(model, AllStretches)), 0, Each(Change)));
-        // What lies inside is measured on many prompts: one has a few reads there.
-        LengthProfile[] inside = Read(profiles, store);
-        bool hasNear = Subject.Data is Data.StreamingRecall;
-        double Largest(int model) => inside[model].Inside.Max(bucket => LengthProfile.Pool(hasNear ? inside[model].Recent : inside[model].All, bucket).MeanLoss);
-        double Ratio(LengthProfile[] found, int model, IReadOnlyList<int> stretches) => End(found[model], stretches, hasNear).MeanLoss / Largest(model);
-        foreach ((string name, LengthProfile[] found) in new[] { ("without a cure", plain), ($"with {cure}", windowed) })
-        {
-            findings.Add(Finding.Below(
-                "E13", $"Judged by twice the largest loss inside, {name}.", $"loss on the last half of the stream{(hasNear ? " on reads of what was mentioned at most 16 tokens before" : "")}, over the largest inside",
-                Interval.GeometricMean(Enumerable.Range(0, found.Length).Select(model => Ratio(found, model, AllStretches))), LengthRule.Bound, Each((model, stretches) => Ratio(found, model, stretches))));
-        }
-        figures.Add(new Figure(
-            $"A stream of {length}",
-            $"One prompt per model, read in {plain.Max(profile => profile.PeakBytes) / 1e6:0.#} MB of tensors ({windowed.Max(profile => profile.PeakBytes) / 1e6:0.#} MB with {cure}), whatever its length.",
-            new XyChart
-            {
-                Description = "Loss against position over a long stream", X = Positions, Y = new Axis(LossLabel, Min: 0),
-                Series = [.. Curves("no cure", plain, tally => tally.MeanLoss, 0), .. Curves(cure.ToString(), windowed, tally => tally.MeanLoss, 1)],
-                VerticalGuides = [new Guide(Subject.TrainingLength, "training length")],
-                HorizontalGuides = Subject.Data is Data.StreamingRecall ? [new Guide(Subject.Data.ChanceLoss, "guessing")] : [],
-            },
-            table, OriginOf(command, store, streams.Concat(cured).Sum(job => job.Seconds(store)))));
-    }
-
-    private static int[] AllStretches { get; } = [.. Enumerable.Range(0, Stretches)];
-
-    /// <summary>The tally of some of the last stretches of one stream.</summary>
-    private static Tally End(LengthProfile stream, IReadOnlyList<int> stretches, bool recent = false) =>
-        stretches.Aggregate(default(Tally), (sum, stretch) => sum + (recent ? stream.Recent : stream.All)[0][stream.Ends.Length - Stretches + stretch]);
 
     private static Interval Difference<T>(IEnumerable<T> models, Func<T, double> value) => Interval.Mean(models.Select(value));
 

@@ -99,7 +99,7 @@ public sealed class PasskeyStudy : Study
             foreach (int length in new[] { trained, lengths[^1] }.Distinct().Where(lengths.Contains))
             {
                 Finding finding = Finding.Above(
-                    length == trained ? "M4" : "M4+", $"{size.First[0].Config.ParameterCount:#,0} parameters ({size.Name}) recall a passkey at {length:#,0} tokens, {(length == trained ? "as long as the longest of training" : $"{length / trained} times the longest of training")}.",
+                    length == trained ? "M4" : "–", $"{size.First[0].Config.ParameterCount:#,0} parameters ({size.Name}) recall a passkey at {length:#,0} tokens, {(length == trained ? "as long as the longest of training" : $"{length / trained} times the longest of training")}.",
                     "accuracy at all depths", PasskeyFigures.Accuracy(answers, answer => answer.Count(length)), PasskeyFigures.Recalled, PasskeyFigures.Each(answers, answer => answer.Count(length)));
                 findings.Add(finding);
                 if (length == trained && finding.Verdict == Verdict.Holds)
@@ -191,8 +191,10 @@ public sealed class PasskeyStudy : Study
             Tabulate(table, size.Name, found, tally => tally.MeanLoss);
             series.Add(new Series(size.Name, Curve(found, tally => tally.MeanLoss)));
             Interval[] ratios = EachRuleRatio(found);
+            double Largest(IEnumerable<int> buckets) => found.Max(profile => buckets.Max(bucket => LengthProfile.Pool(profile.All, bucket).MeanLoss));
             findings.Add(Finding.Below(
-                "E13", $"{found[0].Ends[^1]:#,0} tokens of prompts, one after another, do not make it collapse ({size.Name}).", $"largest loss on answers outside the training length over largest inside ({Inside(found, tally => tally.MeanLoss)})",
+                "E13", $"{found[0].Ends[^1]:#,0} tokens of prompts, one after another, do not make it collapse ({size.Name}).",
+                $"largest loss on answers outside the training length ({Largest(found[0].Outside):0.0e+0} nats) over largest inside ({Largest(found[0].Inside):0.0e+0}; guessing costs {Math.Log(10):0.0})",
                 RuleRatio(ratios), LengthRule.Bound, ratios));
         }
         long length = sizes[0].Streams[0].Result(store).Ends[^1];

@@ -78,16 +78,13 @@ public abstract class Study(StudyOptions options, Subject subject)
     protected Origin OriginOf(string command, Store store, double seconds, string? data = null) => new(
         command, subject.Model, data ?? subject.Data.Name, subject.Seeds, seconds + subject.Models.Sum(model => model.Job is null ? 0 : model.Job.Plan.WithStarts.Sum(store.Seconds)));
 
-    /// <summary>
-    /// A bucket of several models: the mean over the models with its interval, or, of one model, over its prompts.
-    /// </summary>
+    /// <summary>A bucket: the mean over several models with its interval, or, of one, all its prompts together with the interval of resampling them, since some have little to score there.</summary>
     internal static Interval At(IReadOnlyList<LengthProfile> profiles, int bucket, Func<Tally, double> value, bool recent = false)
     {
         Tally[][] Of(LengthProfile profile) => recent ? profile.Recent : profile.All;
-        if (profiles.Count > 1)
-            return Interval.Mean(profiles.Select(profile => value(LengthProfile.Pool(Of(profile), bucket))));
-        Interval overPrompts = Interval.Mean(Of(profiles[0]).Select(prompt => value(prompt[bucket])));
-        return overPrompts with { Estimate = value(LengthProfile.Pool(Of(profiles[0]), bucket)) };
+        return profiles.Count > 1
+            ? Interval.Mean(profiles.Select(profile => value(LengthProfile.Pool(Of(profile), bucket))))
+            : Interval.Bootstrap(profiles[0].All.Length, prompts => value(LengthProfile.Pool(Of(profiles[0]), bucket, prompts)));
     }
 
     /// <summary>The curve of a quantity against position.</summary>
@@ -104,7 +101,7 @@ public abstract class Study(StudyOptions options, Subject subject)
     /// <summary>A quantity inside the training length: the mean over several models, or over the prompts of one.</summary>
     internal static Interval Inside(IReadOnlyList<LengthProfile> profiles, Func<Tally, double> value) => profiles.Count > 1
         ? Interval.Mean(profiles.Select(profile => value(profile.WholeInside(profile.All))))
-        : Interval.Mean(profiles[0].All.Select(prompt => value(profiles[0].Inside.Aggregate(default(Tally), (sum, bucket) => sum + prompt[bucket]))));
+        : Interval.Bootstrap(profiles[0].All.Length, prompts => value(InsideOf(profiles[0], prompts)));
 
     /// <summary>The ratio of the operational test: the geometric mean over several models, or of one with its interval over prompts.</summary>
     internal static Interval RuleRatio(IReadOnlyList<LengthProfile> profiles, bool recent = false) => RuleRatio(EachRuleRatio(profiles, recent));

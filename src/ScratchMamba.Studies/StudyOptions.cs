@@ -20,7 +20,7 @@ public sealed record StudyOptions
     /// <summary>Minutes on two cores.</summary>
     public static StudyOptions Tiny { get; } = new()
     {
-        Preset = "tiny", Steps = 2500, Prompts = 32, PasskeySamples = 60, StreamLength = 1 << 20,
+        Preset = "tiny", Steps = 2500, Prompts = 32, PasskeySamples = 60, StreamLength = 1 << 17, StreamPrompts = 4,
         CapacityStates = [4, 16], CapacityLengths = [16, 64, 256], CapacityTokens = 1_000_000, CapacitySeeds = 1,
         PasskeyModels = [(64, 2, 16)], PasskeySeeds = 1, PasskeyStages = [new(0, 128, 32, 400, 0.008), new(1024, 1024, 8, 300, 0.005)], PasskeyLongest = 4096,
     };
@@ -28,7 +28,7 @@ public sealed record StudyOptions
     /// <summary>An hour on two cores, or minutes on a graphics card.</summary>
     public static StudyOptions Small { get; } = new()
     {
-        Preset = "small", Steps = 5000, Prompts = 64, PasskeySamples = 100, StreamLength = 1 << 20,
+        Preset = "small", Steps = 5000, Prompts = 64, PasskeySamples = 100, StreamLength = 1 << 20, StreamPrompts = 8,
         CapacityStates = [4, 8, 16, 24, 32, 48], CapacityLengths = [32, 64, 128, 256], CapacityTokens = 3_000_000, CapacitySeeds = 3,
         PasskeyModels = [(64, 2, 16)], PasskeySeeds = 1, PasskeyStages = [new(0, 128, 32, 400, 0.008), new(1024, 1024, 16, 200, 0.005), new(4096, 4096, 8, 200, 0.005), new(16384, 16384, 4, 200, 0.004)],
         PasskeyLongest = 65536,
@@ -39,7 +39,7 @@ public sealed record StudyOptions
     {
         Preset = "gpu", Steps = 5000, Prompts = 128, PasskeySamples = 200, StreamLength = 1 << 20, StreamPrompts = 128,
         CapacityStates = [4, 8, 16, 24, 32, 48, 64], CapacityLengths = [32, 64, 128, 256, 512], CapacityTokens = 4_000_000, CapacitySeeds = 3,
-        PasskeyModels = [(32, 2, 16), (64, 2, 16), (128, 2, 32)], PasskeySeeds = 1,
+        PasskeyModels = [(16, 2, 16), (32, 2, 16), (64, 2, 16), (128, 2, 32)], PasskeySeeds = 1,
         PasskeyStages =
         [
             new(0, 128, 64, 600, 0.008), new(1024, 1024, 64, 300, 0.005), new(4096, 4096, 32, 300, 0.005), new(16384, 16384, 16, 200, 0.004), new(65536, 65536, 8, 150, 0.004), new(262144, 262144, 4, 120, 0.003),
@@ -93,7 +93,7 @@ public sealed record StudyOptions
     /// <summary>Passkey prompts of each length.</summary>
     public required int PasskeySamples { get; init; }
 
-    /// <summary>Tokens of the prompt that is streamed.</summary>
+    /// <summary>Tokens of a prompt that is streamed.</summary>
     public required long StreamLength { get; init; }
 
     /// <summary>The state sizes N of the capacity study.</summary>
@@ -122,7 +122,7 @@ public sealed record StudyOptions
     public required int CapacitySeeds { get; init; }
 
     /// <summary>How many prompts are streamed.</summary>
-    public int StreamPrompts { get; init; } = 1;
+    public required int StreamPrompts { get; init; }
 
     /// <summary>The sizes of the models of the study passkey: the width, the number of blocks, N.</summary>
     public required IReadOnlyList<(int Width, int Layers, int StateSize)> PasskeyModels { get; init; }

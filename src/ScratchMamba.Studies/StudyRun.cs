@@ -15,6 +15,7 @@ public static class StudyRun
         ("forgetting", (options, subject) => new ForgettingStudy(options, subject)),
         ("capacity", (options, subject) => new CapacityStudy(options, subject)),
         ("remembrance", (options, subject) => new RemembranceStudy(options, subject)),
+        ("stream", (options, subject) => new StreamStudy(options, subject)),
         ("passkey", (options, subject) => new PasskeyStudy(options, subject)),
     ];
 

@@ -31,7 +31,7 @@ internal static class StudyCommand
             seeds = Optional("--seeds", "How many models are trained alike."), prompts = Optional("--prompts", "How many prompts each model reads."),
             early = new("--early") { Description = "Updates on short rows with which the models of the study capacity begin; 0 for none. The preset says, if it is left out.", CustomParser = result => CommonOptions.Parse<int>("--early", result, value => value >= 0, "a whole number, or 0") },
             capacitySeeds = Optional("--capacity-seeds", "How many models the study capacity trains alike."), workers = Optional("--workers", "How many trainings and measurements run side by side."),
-            factor = Optional("--factor", "How many times the training length the prompts are long."), stream = Optional("--stream", "Tokens of the prompt that is streamed.");
+            factor = Optional("--factor", "How many times the training length the prompts are long."), stream = Optional("--stream", "Tokens of the prompts that are streamed.");
         Option<long?> capacityTokens = new("--capacity-tokens")
         {
             Description = "Tokens that each model of the study capacity learns from. The preset says, if it is left out.",

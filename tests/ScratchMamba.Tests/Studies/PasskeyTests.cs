@@ -1,0 +1,25 @@
+using ScratchMamba.Checkpoints;
+using ScratchMamba.Mamba2;
+using ScratchMamba.Studies.Data;
+using ScratchMamba.Studies.Laboratory;
+using ScratchMamba.Studies.Measures;
+using ScratchMamba.Tensors.Cpu;
+using ScratchMamba.Tokenizers;
+
+namespace ScratchMamba.Tests.Studies;
+
+/// <summary>A small model that was trained on an H200, to keep a passkey for 256K tokens, keeps it here too.</summary>
+public class PasskeyTests
+{
+    [Theory, InlineData(1024, 20), InlineData(16_384, 6), InlineData(131_072, 2)]
+    public void AModelOfTwentyThousandParametersKeepsAPasskey(int length, int samples)
+    {
+        using var cpu = new CpuBackend();
+        Mamba2Model model = Checkpoint.Load(Golden.File("passkey-2x32"), cpu);
+        Assert.Equal(23_852, model.Config.ParameterCount);
+        PasskeyTable answers = PasskeyTable.Measure(model, new TextPasskey(new ByteTokenizer()), [.. PasskeyTable.Even(length, samples)], 11, new JobContext(cpu, new Store(""), (_, _) => { }, CancellationToken.None));
+        Assert.Equal((samples, samples), answers.Count(length));
+        Assert.Equal((samples, samples), answers.Between(0, length));
+        Assert.Equal((0, 0), answers.Between(length, 2 * length));
+    }
+}
