@@ -157,6 +157,13 @@ public sealed class Session : IDisposable
     /// <summary>Says that the state knows of all tokens, because somebody else has given them to it.</summary>
     internal void MarkRead() => unread.Clear();
 
+    /// <summary>The same of the first tokens that were unread, with the state after them.</summary>
+    internal void MarkRead(int count, Mamba2State after)
+    {
+        State.CopyFrom(after);
+        unread.RemoveRange(0, count);
+    }
+
     /// <summary>What a file says.</summary>
     internal static Session Restore(Mamba2Model model, Mamba2State state, TokenHistory history, long count, long drawn, int[] last, int[] unread)
     {

@@ -44,6 +44,42 @@ public sealed class SessionBatch(Mamba2Model model) : IDisposable
         sessions.Add(session);
     }
 
+    /// <summary>
+    /// Takes several texts in, and reads what they have not read yet together, so that weights are read once for all of them. Their states are those that <see cref="Add"/> gives one by one, up to the
+    /// rounding of products of more rows.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">There is no room for all, or one is empty.</exception>
+    public void AddTogether(params IReadOnlyList<Session> texts)
+    {
+        if (sessions.Count + texts.Count > Capacity)
+            throw new InvalidOperationException($"A batch has room for {Capacity} texts.");
+        using var scope = new Scope();
+        using var pause = Differentiation.Pause();
+        while (model.TakesPadding && texts.Where(text => text.Unread.Count > 1).ToArray() is { Length: > 1 } unread)
+        {
+            // Those that are less than half as long wait for the next round: most of what is computed is of use.
+            int longest = unread.Max(NextPiece);
+            Session[] together = [.. unread.Where(text => 2 * NextPiece(text) > longest)];
+            if (together.Length == 1)
+            {
+                together[0].Advance(longest);
+                continue;
+            }
+            int[] lengths = [.. together.Select(NextPiece)], tokens = new int[together.Length * longest];
+            for (int row = 0; row < together.Length; row++)
+                together[row].Unread.Take(lengths[row]).ToArray().CopyTo(tokens, row * longest);
+            using var inner = new Scope();
+            Mamba2State before = Mamba2State.Stack([.. together.Select(text => text.State)]);
+            Mamba2State after = model.Prefill(model.Backend.Tensor([together.Length, longest], tokens), lengths, before).State;
+            for (int row = 0; row < together.Length; row++)
+                together[row].MarkRead(lengths[row], after.Rows([row]));
+        }
+        foreach (Session text in texts)
+            Add(text);
+        // The last token is left for the step.
+        static int NextPiece(Session text) => Math.Min(Session.Piece, text.Unread.Count - 1);
+    }
+
     /// <summary>Gives a text back.</summary>
     public void Remove(Session session)
     {

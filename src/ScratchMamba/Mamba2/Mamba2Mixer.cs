@@ -74,7 +74,10 @@ public sealed class Mamba2Mixer : Module
     internal bool TracksRetention { get; set; }
 
     /// <summary>Whether a token may pass in one fused operation: nothing is changed, and nobody looks at what is inside.</summary>
-    internal bool StepsAtOnce => Cure is null && Observer is null && !TracksRetention && InAdapter is null && OutAdapter is null;
+    internal bool StepsAtOnce => TakesPadding && InAdapter is null && OutAdapter is null;
+
+    /// <summary>Whether nothing looks at positions, or changes what they do, so that those of a padding do nothing.</summary>
+    internal bool TakesPadding => Cure is null && Observer is null && !TracksRetention;
 
     /// <summary>Adds adapters to the projections.</summary>
     internal void Adapt(LowRankAdaptation how, Initializer init)
@@ -115,15 +118,21 @@ public sealed class Mamba2Mixer : Module
     /// <param name="state">What is carried from the positions before; null at the start of the sequences.</param>
     /// <param name="sequence">The number of the document of each position, I32 [B, L]; nothing crosses from one to the next. Null for one document a row.</param>
     /// <returns>The output, [B, L, D], and what the next positions need.</returns>
-    public (Tensor Output, LayerState State) Forward(Tensor u, LayerState? state = null, Tensor? sequence = null)
+    public (Tensor Output, LayerState State) Forward(Tensor u, LayerState? state = null, Tensor? sequence = null) => ForwardPadded(u, state, sequence, padding: null);
+
+    /// <summary>The same over sequences of different lengths: with Δ = 0 the positions of the padding leave states as they are, and the convolution's last inputs are each row's own.</summary>
+    internal (Tensor Output, LayerState State) ForwardPadded(Tensor u, LayerState? state, Tensor? sequence, Padding? padding)
     {
         int batch = u.Shape[0], length = u.Shape[1], kept = Math.Min(length, config.ConvolutionTaps - 1);
         Tensor projected = Linear(u.Cast(Activations), inWeight, inBias, InAdapter);                            // [B, L, E + (E + 2GN) + H]
         Tensor? before = state?.Convolution.Cast(projected.DType);                                              // [B, K - 1, E + 2GN]
-        Tensor carried = projected.Slice(1, length - kept, kept).Slice(2, config.InnerWidth, config.ConvolutionWidth)
-            .ConvolutionState(config.ConvolutionTaps, before, sequence?.Slice(1, length - kept, kept)).Cast(skip.Value.DType);
+        Tensor carried = padding?.Last(before!, projected.Slice(2, config.InnerWidth, config.ConvolutionWidth)).Cast(skip.Value.DType)
+            ?? projected.Slice(1, length - kept, kept).Slice(2, config.InnerWidth, config.ConvolutionWidth)
+                .ConvolutionState(config.ConvolutionTaps, before, sequence?.Slice(1, length - kept, kept)).Cast(skip.Value.DType);
         (Tensor z, Tensor x, Tensor b, Tensor c, Tensor rawStep) = Convolve(projected, before, sequence);       // [B, L, E] [B, L, H, P] [B, L, G, N] [B, L, G, N] [B, L, H]
         Tensor step = TimeStep(rawStep);                                                                        // [B, L, H]
+        if (padding is not null)
+            step *= padding.Mask;
         (Tensor y, LayerState next) = Recur(new Recurrence(x, step, Decay, b, c), carried, state, sequence);      // [B, L, H, P]
         return (Finish(y.Reshape([batch, length, config.InnerWidth]), z), next);
     }

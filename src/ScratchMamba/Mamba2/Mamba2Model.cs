@@ -28,10 +28,12 @@ public sealed class Mamba2Block : Module
     public override IEnumerable<(string Path, Parameter Parameter)> Parameters() => [("norm.weight", normWeight), .. Under("mixer", Mixer)];
 
     /// <summary>The block over whole sequences, [B, L, D]; see <see cref="Mamba2Mixer.Forward"/>.</summary>
-    public (Tensor Output, LayerState State) Forward(Tensor u, LayerState? state = null, Tensor? sequence = null)
+    public (Tensor Output, LayerState State) Forward(Tensor u, LayerState? state = null, Tensor? sequence = null) => ForwardPadded(u, state, sequence, padding: null);
+
+    internal (Tensor Output, LayerState State) ForwardPadded(Tensor u, LayerState? state, Tensor? sequence, Padding? padding)
     {
         using var scope = Scope.Temporaries();
-        (Tensor mixed, LayerState next) = Mixer.Forward(u.RmsNorm(normWeight.Value, epsilon, Mixer.Activations), state, sequence);
+        (Tensor mixed, LayerState next) = Mixer.ForwardPadded(u.RmsNorm(normWeight.Value, epsilon, Mixer.Activations), state, sequence, padding);
         return (scope.Keep(u + mixed), Keep(scope, next));
     }
 
@@ -253,6 +255,23 @@ public sealed class Mamba2Model : Module
         return (Logits(last), next);
     }
 
+    /// <summary>The logits of the token after each sequence's last, [B, vocabulary], and the states there, of sequences of different lengths.</summary>
+    /// <param name="tokens">Token ids, I32 [B, L]; those behind a sequence's end are read, but change nothing.</param>
+    /// <param name="lengths">How many tokens each sequence has, 1 … L.</param>
+    /// <param name="state">What is carried from the tokens before; null at the start.</param>
+    /// <exception cref="ArgumentException">There is not one such length for each sequence.</exception>
+    /// <exception cref="InvalidOperationException">A cure or an observer wants to know what is at every position.</exception>
+    public (Tensor Logits, Mamba2State State) Prefill(Tensor tokens, int[] lengths, Mamba2State? state = null)
+    {
+        if (tokens.Shape.Rank != 2 || lengths.Length != tokens.Shape[0] || lengths.Any(length => length < 1 || length > tokens.Shape[1]))
+            throw new ArgumentException($"There must be a length from 1 to L for each sequence of tokens [B, L]; there are [{string.Join(", ", lengths)}] for {tokens.Type}.");
+        if (!TakesPadding)
+            throw new InvalidOperationException("Sequences of different lengths are read together only where no cure and no observer counts positions.");
+        var padding = new Padding(Backend, DType, lengths, tokens.Shape[1]);
+        (Tensor hidden, Mamba2State next) = Hidden(tokens, state ?? EmptyState(lengths.Length), null, padding);
+        return (Logits(hidden.Reshape([checked((int)tokens.Count), Config.Width]).Gather(padding.Ends)), next);
+    }
+
     /// <summary>The logits of the next token, [B, vocabulary], from one token of each sequence, I32 [B].</summary>
     public (Tensor Logits, Mamba2State State) Step(Tensor token, Mamba2State? state = null)
     {
@@ -290,7 +309,10 @@ public sealed class Mamba2Model : Module
     /// <summary>Whether a step is the same operations for every token, so that it can be captured.</summary>
     internal bool StepsAlike => Observer is null && blocks.All(block => block.Mixer.Cure?.IsStateless ?? true);
 
-    private (Tensor Hidden, Mamba2State State) Hidden(Tensor tokens, Mamba2State? state, Tensor? sequence)
+    /// <summary>Whether sequences of different lengths can be read together.</summary>
+    internal bool TakesPadding => blocks.All(block => block.Mixer.TakesPadding);
+
+    private (Tensor Hidden, Mamba2State State) Hidden(Tensor tokens, Mamba2State? state, Tensor? sequence, Padding? padding = null)
     {
         if (tokens.Shape.Rank != 2 || tokens.Count == 0)
             throw new ShapeException($"{nameof(Mamba2Model)}: tokens must be [batch, length], not empty; got {tokens.Type}");
@@ -299,7 +321,7 @@ public sealed class Mamba2Model : Module
         for (int i = 0; i < blocks.Length; i++)
         {
             using Place.Mark place = Place.Enter(places[i]);
-            (u, next[i]) = Block(blocks[i], u, state?.Layers[i], sequence);
+            (u, next[i]) = padding is null ? Block(blocks[i], u, state?.Layers[i], sequence) : blocks[i].ForwardPadded(u, state?.Layers[i], sequence, padding);
         }
         return (u, new Mamba2State(next));
     }

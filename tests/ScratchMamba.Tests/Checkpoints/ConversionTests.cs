@@ -114,6 +114,16 @@ public sealed class ConversionTests : IDisposable
         Assert.All(file.ReadFloats("blk.0.ssm_a"), decay => Assert.InRange(decay, -20, 0));
     }
 
+    [Theory, InlineData("hf", "model.safetensors"), InlineData("mamba_ssm", "pytorch_model.bin"), InlineData("gguf", "")]
+    public void ALargeDamagedFileTakesNoMoreMemoryThanTwiceItsSize(string form, string weights)
+    {
+        using var cpu = new CpuBackend();
+        Checkpoint.Save(new Mamba2Model(new Mamba2Config { VocabularySize = 6000, Width = 128, Layers = 4, StateSize = 16, HeadSize = 32 }, cpu, seed: 1), folder.File("large"));
+        Run.Of("convert", "--in", folder.File("large"), "--out", folder.File("whole.gguf"), "--to", form).Succeeds();
+        byte[] whole = File.ReadAllBytes(Path.Combine(folder.File("whole.gguf"), weights));
+        Corruption.Check(whole, folder.File("damaged"), 100, 2L * whole.Length, Corruption.ReadAll);
+    }
+
     public static TheoryData<string> Samples => [.. Tests.Mamba2.Samples.All.Keys];
 
     [Theory, MemberData(nameof(Samples))]

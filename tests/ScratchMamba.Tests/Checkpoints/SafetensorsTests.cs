@@ -275,41 +275,8 @@ public sealed class SafetensorsTests : IDisposable
     });
 
     [Fact]
-    public void DamageIsNeverMoreThanACheckpointException()
-    {
-        Save(
-            new Dictionary<string, string> { ["format"] = "pt" },
-            WeightToSave.Of<float>("layer.weight", [3, 2], new float[6]),
-            WeightToSave.Of<int>("ids", [2], new int[2])).Dispose();
-        byte[] whole = File.ReadAllBytes(folder.File("model.safetensors"));
-        string path = folder.File("damaged.safetensors");
-        Properties.ForAll(300, (choices, seed) =>
-        {
-            var random = new Random(seed);
-            byte[] damaged = [.. whole];
-            foreach (int choice in choices)
-                damaged[random.Next(damaged.Length)] ^= (byte)(1 << (choice & 7));
-            if ((seed & 1) != 0)
-                damaged = damaged[..random.Next(damaged.Length + 1)];
-            File.WriteAllBytes(path, damaged);
-            try
-            {
-                using var file = new SafetensorsFile(path);
-                foreach (string name in file.Names)
-                {
-                    if (file.Entry(name).Type is StoredType.I32 or StoredType.I64)
-                        file.ReadInts(name);
-                    else
-                        file.ReadDoubles(name);
-                }
-            }
-            catch (CheckpointException error)
-            {
-                Assert.StartsWith(path, error.Message, StringComparison.Ordinal);
-                Assert.DoesNotContain('\n', error.Message);
-            }
-        });
-    }
+    public void DamageIsNeverMoreThanACheckpointException() =>
+        Corruption.Check(File.ReadAllBytes(Golden.File("hf-tiny/model.safetensors")), folder.File("damaged.safetensors"), 1000, Corruption.ReadAll);
 
     [Fact]
     public void GoldenFilesAreRead()

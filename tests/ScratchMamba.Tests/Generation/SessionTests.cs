@@ -126,6 +126,47 @@ public sealed class SessionTests : IDisposable
         Assert.All(expected.Index(), entry => Assert.Equal(entry.Item, done[entry.Index]));
     }
 
+    [Theory, InlineData("plain"), InlineData("a learned initial state"), InlineData("two groups, norm per group"), InlineData("one tap")]
+    public void PromptsOfDifferentLengthsAreReadTogetherAsTheyAreAlone(string name)
+    {
+        Mamba2Model model = Samples.Model(name, cpu, DType.F64);
+        int[] lengths = [300, 1, 200, 2, 151, 700, 5];
+        using var scope = new Scope();
+        using var batch = new SessionBatch(model);
+        using Session other = Begun(model, 9);
+        batch.Add(other);
+        other.Take(Sampler.Greedy, batch.Step()[0]);
+        batch.AddTogether([.. lengths.Select(length => Begun(model, length))]);
+        double[][] together = batch.Step();
+        foreach ((int index, int length) in lengths.Index())
+        {
+            using Session alone = Begun(model, length);
+            Assert.InRange(RelativeError.Of(together[index + 1], alone.Logits().ToDoubles()), 0, 1e-12);
+            Session member = batch.Sessions[1];
+            batch.Remove(member);
+            Assert.InRange(RelativeError.Of(States(member), States(alone)), 0, 1e-12);
+            Assert.Equal(alone.Count, member.Count);
+            member.Dispose();
+        }
+    }
+
+    [Fact]
+    public void WhatCannotBeReadTogetherIsRefused()
+    {
+        Mamba2Model model = Samples.Model("plain", cpu, DType.F32);
+        using var scope = new Scope();
+        Tensor tokens = cpu.Tensor<int>([2, 3], 1, 2, 3, 4, 5, 6);
+        foreach (int[] lengths in (int[][])[[3], [3, 4], [0, 3], [1, 2, 3]])
+            Assert.Contains("length from 1 to L", Assert.Throws<ArgumentException>(() => model.Prefill(tokens, lengths)).Message, StringComparison.Ordinal);
+        model.Cure = Cure.Parse("retention=0.97");
+        Assert.Throws<InvalidOperationException>(() => model.Prefill(tokens, [2, 3]));
+        // A batch reads them one by one then.
+        using var batch = new SessionBatch(model);
+        batch.AddTogether(Begun(model, 4), Begun(model, 30));
+        using Session alone = Begun(model, 30);
+        Assert.InRange(RelativeError.Of(batch.Step()[1], alone.Logits().ToDoubles()), 0, 1e-5);
+    }
+
     [Fact]
     public void ATextThatLeavesABatchGoesOnAlone()
     {
