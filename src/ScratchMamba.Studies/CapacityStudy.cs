@@ -88,6 +88,8 @@ public sealed class CapacityStudy : Study
         figures.Add(Ratios(passed, " after state passing", Copy(table, "capacity-passing"), origin));
         Threshold(passed, "E14", "T_forget", "the training length from which on the loss stays within twice its largest value inside", group => TForget(group), linear: true);
         Threshold(passed, "E14", "T_recall", "the length up to which more than 95 % of the passkeys are recalled, over the best training length", group => group.Max(found => found.Recall), linear: false);
+        static double Recalling(Found[] models) => models.Max(found => found.Recall);
+        figures.Add(PublishedThresholds.Beside([("T_forget", Each(plain, TForget)), ("T_recall", Each(plain, Recalling)), ("T_recall, state passing", Each(passed, Recalling))], origin));
         if (traces.Length > 0)
             figures.Add(MeanRetention(store, findings, origin));
         return new StudyResult(
@@ -96,6 +98,9 @@ public sealed class CapacityStudy : Study
             + $"what is near (loss inside above half of what guessing costs) are left out of the tests of forgetting, which they would pass for nothing. "
             + (HasNear ? "These tests look at reads of what was mentioned at most 16 tokens before: others become harder with the distance, forgetting or not." : ""),
             findings, figures);
+
+        IEnumerable<(double, double)> Each(Found[] group, Func<Found[], double> value) =>
+            group.GroupBy(found => (found.Cell.State, found.Cell.Seed)).Select(models => ((double)SizeOf(models.Key.State), value([.. models.OrderBy(found => found.Cell.Length)])));
 
         void Threshold(Found[] group, string experiment, string symbol, string meaning, Func<Found[], double> value, bool linear)
         {

@@ -148,7 +148,7 @@ public sealed class PasskeyStudy : Study
     private Figure OnTheWay(Store store, string command)
     {
         var table = new Table("passkey-stages", "size", "stage", "longest", "row", "rows", "segments", "steps", "tokens", "seconds", "tokens_per_second", "peak_bytes", "length", "accuracy", "low", "high", "n");
-        Size shown = sizes[^1];
+        Size shown = Shown(store);
         var series = new List<Series>();
         foreach (Size size in sizes)
         {
@@ -221,18 +221,24 @@ public sealed class PasskeyStudy : Study
                     table.Add(size.Name, head.Layer, head.Head, trace.Positions[i], Math.Exp(head.LogRetention[i]), head.Variance[i], head.MeanDecay);
             }
         }
-        StateTrace shown = sizes[^1].Trace.Result(store);
+        Size chosen = Shown(store);
+        StateTrace shown = chosen.Trace.Result(store);
         HeadTrace[] heads = [.. shown.Heads.OrderByDescending(head => head.MeanDecay).Take(MostHeads).OrderBy(head => head.Layer).ThenBy(head => head.Head)];
         return new Figure(
-            $"The states of the heads over a stream: {sizes[^1].Name}", $"The head that retains most loses {1 - shown.Heads.Max(head => head.MeanDecay):0.0e+0} of its state with a token, on average.",
+            $"The states of the heads over a stream: {chosen.Name}", $"The head that retains most loses {1 - shown.Heads.Max(head => head.MeanDecay):0.0e+0} of its state with a token, on average.",
             new XyChart
             {
                 Description = "Variance of the heads' states", X = new Axis("position, tokens", Scale.Log2), Y = new Axis("variance of the state's entries", Scale.Log10),
                 Series = [.. heads.Select(head => new Series($"layer {head.Layer}, head {head.Head}", [.. head.Variance.Select((value, i) => new Datum(shown.Positions[i], value))]))],
                 VerticalGuides = [new Guide(trained, "longest of training")],
             },
-            table, OriginOf(sizes[^1], store, command));
+            table, OriginOf(chosen, store, command));
     }
+
+    /// <summary>The size that single models are shown of: the smallest that recalls, or the largest.</summary>
+    private Size Shown(Store store) => sizes.OrderBy(size => size.First[0].Config.ParameterCount).FirstOrDefault(size => Recalls(size.Answers(store)).Estimate > PasskeyFigures.Recalled) ?? sizes[^1];
+
+    private Interval Recalls(PasskeyTable[] answers) => PasskeyFigures.Accuracy(answers, answer => answer.Count(lengths.Last(length => length <= trained)));
 
     private MeasurementJob<PasskeyTable> Asking(ModelSource model, IEnumerable<int> asked, int samples, string what) =>
         Ask(model, [.. asked.SelectMany(length => PasskeyTable.Even(length, samples))], Cure.None, what, new TextPasskey(new Tokenizers.ByteTokenizer()));

@@ -41,7 +41,9 @@ public static class StudyRun
         Study[] studies = [.. names.Select(name => Known.Single(study => study.Name == name).Make(options, subject))];
         scheduler.Run(studies.SelectMany(study => study.Jobs), store, cancellation);
         StudyResult[] results = [.. studies.Select(study => study.Conclude(store, string.Format(null, command, study.Name)))];
-        string lead = $"{subject.Model}; {subject.Data.Name}; {subject.Seeds}. Intervals cover 95 %: over models where there are several, over prompts where there is one. Made {DateTime.Now:yyyy-MM-dd HH:mm}.";
+        // These say with each figure what models they have.
+        string models = names.All(name => name is "capacity" or "passkey") ? "" : $"{subject.Model}; {subject.Data.Name}; {subject.Seeds}. ";
+        string lead = $"{models}Intervals cover 95 %: over models where there are several, over prompts where there is one. Made {DateTime.Now:yyyy-MM-dd HH:mm}.";
         return (results, Report.Write(folder, "Beyond the training length", lead, results));
     }
 }
