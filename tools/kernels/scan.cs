@@ -29,7 +29,7 @@ using (var cpu = new CpuBackend())
 {
     Tensor xs = cpu.Tensor(new Shape(1, L, H, P), x), steps = cpu.Tensor(new Shape(1, L, H), dt), a = cpu.Tensor(new Shape(H), rates);
     Tensor bs = cpu.Tensor(new Shape(1, L, 1, N), b), cs = cpu.Tensor(new Shape(1, L, 1, N), c);
-    Try("by chunks of 64, as attention inside and by states between them: matrix products, linear in the length; all states go through memory three times", () =>
+    Try("by chunks of 64, as attention inside and by states between them: matrix products, linear in the length, but every intermediate of all chunks goes through memory", () =>
     {
         using var scope = new Scope();
         (Tensor states, _) = xs.ChunkState(steps, a, bs, null, Q).StatePassing(steps.ChunkRetention(a, null, Q));

@@ -1,5 +1,3 @@
-using System.Numerics;
-using System.Numerics.Tensors;
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Cpu;
 
@@ -48,9 +46,6 @@ public static partial class TensorOperations
 /// <param name="Precision">How exactly matrices are multiplied.</param>
 public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequence, MatMulPrecision Precision = MatMulPrecision.Full) : IPrimitive
 {
-    /// <summary>Heads of a group that share one C·Bᵀ; fewer would compute it more often, more would leave too few parts.</summary>
-    private const int HeadsPerPart = 8;
-
     internal int InputCount => 6 + (HasSkip ? 1 : 0) + (HasSequence ? 1 : 0);
 
     /// <inheritdoc/>
@@ -64,13 +59,8 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
     }
 
     /// <inheritdoc/>
-    public void Compute(CpuCall call)
-    {
-        if (call.DType == DType.F64)
-            Compute<double>(call);
-        else
-            Compute<float>(call);
-    }
+    // On the host StateSpaceScan does the work; this is what devices are compared with.
+    public void Compute(CpuCall call) => call.RunDefinition(this);
 
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
@@ -136,88 +126,4 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
 
     /// <summary>How the shaders are told of D: 0 for none, 1 for one per head, 2 for one per channel.</summary>
     internal uint Skips(ReadOnlySpan<TensorType> inputs) => HasSkip ? (uint)inputs[6].Shape.Rank : 0;
-
-    private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
-    {
-        ScanShape shape = ShapeOf(call.InputTypes());
-        var body = new Body<T>
-        {
-            Matrix = new SmallMatrix(call.VectorBits),
-            Shape = shape,
-            BlocksPerGroup = (shape.HeadsPerGroup + HeadsPerPart - 1) / HeadsPerPart,
-            X = call.InputAddress<T>(0),
-            Dt = call.InputAddress<T>(1),
-            A = call.InputAddress<T>(2),
-            B = call.InputAddress<T>(3),
-            C = call.InputAddress<T>(4),
-            States = call.InputAddress<T>(5),
-            D = HasSkip ? call.InputAddress<T>(6) : null,
-            SkipsPerHead = HasSkip && call.InputType(6).Shape.Rank == 2 ? shape.P : 1,
-            Sequence = HasSequence ? call.InputAddress<int>(InputCount - 1) : null,
-            Y = call.OutputAddress<T>(0),
-        };
-        long q = shape.LongestChunk;
-        CpuParallel.For(
-            call.Threads, checked(shape.B * shape.Chunks * shape.G * body.BlocksPerGroup), q * (q + shape.N) / 8 * shape.P * Math.Min(HeadsPerPart, shape.HeadsPerGroup), body);
-    }
-
-    /// <summary>
-    /// A part is one chunk of up to eight heads of a group. C·Bᵀ is computed once for them. Then each head makes its M = C·Bᵀ ∘ decay ∘ dt, with D on the diagonal, and
-    /// y = M·x + exp(a)·(C·hᵀ) is two small products: the first skips what lies above the diagonal, the second scales its rows as it adds them.
-    /// All that a head touches (2·Q² + Q·(N + 2·P) + N·P elements) fits the second-level cache. Its rows of x lie H·P elements apart, which no prefetcher foresees: so they are asked for
-    /// while the head before is computed. At P 64, N 128 this runs at half of the FMA peak on one thread, packing h and x being most of the rest.
-    /// </summary>
-    private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
-    {
-        public SmallMatrix Matrix;
-        public ScanShape Shape;
-        public int BlocksPerGroup, SkipsPerHead;
-        public T* X, Dt, A, B, C, States, D, Y;
-        public int* Sequence;
-
-        public readonly void Invoke(int index)
-        {
-            (int L, int H, int P, int G, int N) = (Shape.L, Shape.H, Shape.P, Shape.G, Shape.N);
-            int block = index % BlocksPerGroup, group = index / BlocksPerGroup % G, part = index / BlocksPerGroup / G;
-            int chunk = part % Shape.Chunks, batch = part / Shape.Chunks, start = chunk * Shape.Q, length = Shape.Length(chunk), pitch = ChunkTile.Pitch(length);
-            long row = (long)batch * L + start;
-            CpuScratch scratch = default;
-            T* high = scratch.Take<T>(pitch), low = scratch.Take<T>(pitch), steps = scratch.Take<T>(pitch), carried = scratch.Take<T>(pitch);
-            T* cb = scratch.Take<T>((long)length * pitch), m = scratch.Take<T>((long)length * pitch);
-            T* panels = scratch.Take<T>(Math.Max(Matrix.PackedSize<T>(N, Math.Max(P, length)), Matrix.PackedSize<T>(length, P)));
-            int* first = scratch.Take<int>(length);
-            T* c = C + (row * G + group) * N;
-
-            ChunkTile.FirstOfDocument(length, Sequence is null ? null : Sequence + (long)batch * L, start, first);
-            Matrix.Pack(N, length, B + (row * G + group) * N, 1, G * N, panels);
-            Matrix.Multiply(length, length, N, c, G * N, 1, panels, cb, pitch, triangle: Triangle.LowerResult);
-
-            int end = group * Shape.HeadsPerGroup + Math.Min(Shape.HeadsPerGroup, (block + 1) * HeadsPerPart);
-            for (int head = group * Shape.HeadsPerGroup + block * HeadsPerPart; head < end; head++)
-            {
-                T* x = X + (row * H + head) * P, y = Y + (row * H + head) * P, h = States + ((long)part * H + head) * P * N;
-                ChunkTile.Gather(length, Dt + row * H + head, H, steps);
-                ChunkTile.Decay(length, steps, A[head], high, low);
-                bool perChannel = SkipsPerHead == P && P > 1;
-                ChunkTile.Mix(length, pitch, cb, high, low, steps, first, D is null || perChannel ? T.Zero : D[head], m);
-                if (perChannel)
-                    Skip(length, P, x, H * P, D + (long)head * P, y);
-                Matrix.Pack(length, P, x, H * P, 1, panels);
-                ChunkTile.PrefetchRows(length, P, x + P, H * P);
-                Matrix.Multiply(length, P, length, m, pitch, 1, panels, y, H * P, add: perChannel, triangle: Triangle.LowerLeft);
-                if (ChunkTile.IsZero(h, P * N))
-                    continue;
-                ChunkTile.Carried(length, high, first, carried);
-                Matrix.Pack(N, P, h, 1, N, panels);
-                Matrix.Multiply(length, P, N, c, G * N, 1, panels, y, H * P, add: true, scale: carried);
-            }
-        }
-
-        /// <summary>y = D ∘ x, row by row.</summary>
-        private static void Skip(int length, int width, T* x, nint row, T* skip, T* y)
-        {
-            for (int s = 0; s < length; s++)
-                TensorPrimitives.Multiply(new ReadOnlySpan<T>(x + s * row, width), new ReadOnlySpan<T>(skip, width), new Span<T>(y + s * row, width));
-        }
-    }
 }

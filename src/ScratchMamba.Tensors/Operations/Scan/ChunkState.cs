@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Numerics;
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Cpu;
@@ -166,13 +165,8 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence, Ma
     }
 
     /// <inheritdoc/>
-    public void Compute(CpuCall call)
-    {
-        if (call.DType == DType.F64)
-            Compute<double>(call);
-        else
-            Compute<float>(call);
-    }
+    // On the host StateSpaceScan does the work; this is what devices are compared with.
+    public void Compute(CpuCall call) => call.RunDefinition(this);
 
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
@@ -192,117 +186,4 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence, Ma
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) => Differentiation.DefinitionOfGradient(Forward, inputs[..^1], inputs[^1..], 4);
-
-    private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
-    {
-        ScanShape shape = Forward.ShapeOf(call.InputTypes()[..^1]);
-        int chunks = checked(shape.B * shape.Chunks);
-        T[] partial = ArrayPool<T>.Shared.Rent(checked(chunks * shape.H));
-        fixed (T* rates = partial)
-        {
-            var body = new Body<T>
-            {
-                Matrix = new SmallMatrix(call.VectorBits),
-                Shape = shape,
-                X = call.InputAddress<T>(0),
-                Dt = call.InputAddress<T>(1),
-                A = call.InputAddress<T>(2),
-                B = call.InputAddress<T>(3),
-                Sequence = HasSequence ? call.InputAddress<int>(4) : null,
-                DS = call.InputAddress<T>(HasSequence ? 5 : 4),
-                DX = call.OutputAddress<T>(0),
-                DDt = call.OutputAddress<T>(1),
-                DB = call.OutputAddress<T>(3),
-                DA = rates,
-            };
-            CpuParallel.For(call.Threads, chunks * shape.G, (long)shape.LongestChunk * shape.P * shape.N / 4 * shape.HeadsPerGroup, body);
-            ChunkTile.SumRows(chunks, shape.H, rates, call.Output<T>(2));
-        }
-        ArrayPool<T>.Shared.Return(partial);
-    }
-
-    /// <summary>
-    /// A part is one chunk of one group, so that the heads' contributions to dB add up in place and in order. With w_s = exp(a_last − a_s):
-    /// U = B·dSᵀ gives dx_s = w_s dt_s U_s and everything for dt; dB = Σ over heads (w dt x)·dS. Both are small products on dense tiles.
-    /// a_last − a_s is the sum of dt·A over the positions after s, so position t gets Σ_{s&lt;t} w_s dt_s (x_s·U_s).
-    /// </summary>
-    private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
-    {
-        public SmallMatrix Matrix;
-        public ScanShape Shape;
-        public T* X, Dt, A, B, DS, DX, DDt, DA, DB;
-        public int* Sequence;
-
-        public readonly void Invoke(int index)
-        {
-            (int L, int H, int P, int G, int N) = (Shape.L, Shape.H, Shape.P, Shape.G, Shape.N);
-            int group = index % G, part = index / G, chunk = part % Shape.Chunks, batch = part / Shape.Chunks;
-            int start = chunk * Shape.Q, length = Shape.Length(chunk), pitch = ChunkTile.Pitch(length);
-            long row = (long)batch * L + start;
-            CpuScratch scratch = default;
-            T* high = scratch.Take<T>(pitch), low = scratch.Take<T>(pitch), steps = scratch.Take<T>(pitch), weight = scratch.Take<T>(pitch), stepped = scratch.Take<T>(pitch);
-            T* tile = scratch.Take<T>((long)length * P), u = scratch.Take<T>((long)length * P);
-            T* panels = scratch.Take<T>(Math.Max(Matrix.PackedSize<T>(N, P), Matrix.PackedSize<T>(P, N)));
-            int* first = scratch.Take<int>(length);
-            T* b = B + (row * G + group) * N, db = DB + (row * G + group) * N;
-
-            for (int s = 0; s < length; s++)
-                new Span<T>(db + (long)s * G * N, N).Clear();
-            for (int head = group * Shape.HeadsPerGroup; head < (group + 1) * Shape.HeadsPerGroup; head++)
-            {
-                T* x = X + (row * H + head) * P, dx = DX + (row * H + head) * P, ddt = DDt + row * H + head, ds = DS + ((long)part * H + head) * P * N;
-                if (ChunkTile.IsZero(ds, P * N))
-                {
-                    for (int s = 0; s < length; s++)
-                    {
-                        new Span<T>(dx + (long)s * H * P, P).Clear();
-                        ddt[(long)s * H] = T.Zero;
-                    }
-                    DA[(long)part * H + head] = T.Zero;
-                    continue;
-                }
-                ChunkTile.Gather(length, Dt + row * H + head, H, steps);
-                ChunkTile.Weights(length, steps, A[head], Sequence is null ? null : Sequence + (long)batch * L, start, high, low, weight, first);
-                for (int s = 0; s < length; s++)
-                    stepped[s] = weight[s] * steps[s];
-
-                Matrix.Pack(N, P, ds, 1, N, panels);
-                Matrix.Multiply(length, P, N, b, G * N, 1, panels, u, P);
-                ChunkTile.ScaleRows(length, P, x, (long)H * P, stepped, tile);
-                Matrix.Pack(P, N, ds, N, 1, panels);
-                Matrix.Multiply(length, N, P, tile, P, 1, panels, db, G * N, add: true);
-
-                double rate = double.CreateTruncating(A[head]), before = 0, sum = 0;
-                for (int s = 0; s < length; s++)
-                {
-                    T dot = ScaleAndDot(P, stepped[s], u + (long)s * P, x + (long)s * H * P, dx + (long)s * H * P);
-                    double direct = double.CreateTruncating(weight[s] * dot), step = double.CreateTruncating(steps[s]);
-                    ddt[(long)s * H] = T.CreateTruncating(direct + before * rate);
-                    sum += before * step;
-                    before += direct * step;
-                }
-                DA[(long)part * H + head] = T.CreateTruncating(sum);
-            }
-        }
-
-        /// <summary>One row: dx = factor · u; returns u·x.</summary>
-        private static T ScaleAndDot(int width, T factor, T* u, T* x, T* dx)
-        {
-            Vector<T> dots = default;
-            int p = 0;
-            for (; p + Vector<T>.Count <= width; p += Vector<T>.Count)
-            {
-                Vector<T> us = Vector.Load(u + p);
-                Vector.Store(us * factor, dx + p);
-                dots = VectorMath.MultiplyAdd(us, Vector.Load(x + p), dots);
-            }
-            T dot = Vector.Sum(dots);
-            for (; p < width; p++)
-            {
-                dx[p] = u[p] * factor;
-                dot += u[p] * x[p];
-            }
-            return dot;
-        }
-    }
 }
