@@ -32,14 +32,18 @@ void main() {
 
     vec2 x[TIME + TAPS - 1], weight[TAPS];
     int document[TIME + TAPS - 1];
+    // Read from wherever there is an input and left out afterwards: loads behind branches would wait for each other.
     [[unroll]] for (int j = 0; j < int(TIME) + BEFORE; j++) {
         int t = first - BEFORE + j;
-        x[j] = vec2(0);
-        if (t >= 0 && t < length_)
-            x[j] = readPair(push.x, (row + t) * push.pitch + push.offset + channel, both);
-        else if (HAS_INITIAL && t < 0)
+        if (HAS_INITIAL && t < 0)
             x[j] = readPair(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, both);
+        else
+            x[j] = readPair(push.x, (row + clamp(t, 0, length_ - 1)) * push.pitch + push.offset + channel, both);
         document[j] = HAS_SEQUENCE ? push.sequence.at[row + clamp(t, 0, length_ - 1)] : 0;
+    }
+    [[unroll]] for (int j = 0; j < int(TIME) + BEFORE; j++) {
+        int t = first - BEFORE + j;
+        x[j] = t < length_ && (HAS_INITIAL || t >= 0) ? x[j] : vec2(0);
     }
     [[unroll]] for (int k = 0; k < int(TAPS); k++)
         weight[k] = vec2(push.weight.at[channel * TAPS + k], both ? push.weight.at[(channel + 1) * TAPS + k] : 0);

@@ -39,30 +39,36 @@ vec2 weight[TAPS], bias;
 vec2 x[REACH], dp[TIME + TAPS - 1];
 int document[REACH];
 
+// Inputs are read from wherever there is one and left out afterwards: loads behind branches would wait for each other.
 void readInput(int j) {
-    int t = start - BEFORE + j;
-    x[j] = vec2(0);
-    if (t >= 0 && t < int(push.length_))
-        x[j] = readPair(push.x, (row + t) * push.pitch + push.offset + channel, both);
-    else if (HAS_INITIAL && t < 0)
+    int t = start - BEFORE + j, last = int(push.length_) - 1;
+    if (HAS_INITIAL && t < 0)
         x[j] = readPair(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, both);
+    else if (last >= 0)
+        x[j] = readPair(push.x, (row + clamp(t, 0, last)) * push.pitch + push.offset + channel, both);
     document[j] = 0;
-    if (HAS_SEQUENCE && push.length_ > 0)
-        document[j] = push.sequence.at[row + clamp(t, 0, int(push.length_) - 1)];
+    if (HAS_SEQUENCE && last >= 0)
+        document[j] = push.sequence.at[row + clamp(t, 0, last)];
+}
+
+void leaveOut(int j) {
+    int t = start - BEFORE + j;
+    x[j] = t < int(push.length_) && (HAS_INITIAL || t >= 0) ? x[j] : vec2(0);
 }
 
 void readGradient(int j) {
-    dp[j] = vec2(0);
-    if (start + j < int(push.length_)) {
-        dp[j] = readPair(place.of, (row + start + j) * place.width + place.channel, both);
-        if (SILU) {
-            vec2 p = bias;
-            [[unroll]] for (int k = 0; k < int(TAPS); k++)
-                if (!HAS_SEQUENCE || document[j + k] == document[j + BEFORE])
-                    p = fma(weight[k], x[j + k], p);
-            dp[j] *= siluDerivative(vec4(p, 0, 0), CHANNELS).xy;
-        }
+    if (push.length_ > 0)
+        dp[j] = readPair(place.of, (row + min(start + j, int(push.length_) - 1)) * place.width + place.channel, both);
+}
+
+void throughSilu(int j) {
+    if (SILU) {
+        vec2 p = bias;
+        [[unroll]] for (int k = 0; k < int(TAPS); k++)
+            p = fma(!HAS_SEQUENCE || document[j + k] == document[j + BEFORE] ? weight[k] : vec2(0), x[j + k], p);
+        dp[j] *= siluDerivative(vec4(p, 0, 0), CHANNELS).xy;
     }
+    dp[j] = start + j < int(push.length_) ? dp[j] : vec2(0);
 }
 
 void leave(uint at, vec2 sum) {
@@ -93,6 +99,10 @@ void main() {
         readInput(j);
     [[unroll]] for (int j = 0; j < BEFORE; j++)
         readGradient(j);
+    [[unroll]] for (int j = 0; j < 2 * BEFORE; j++)
+        leaveOut(j);
+    [[unroll]] for (int j = 0; j < BEFORE; j++)
+        throughSilu(j);
 
     // Once even where there is no position: the gradients of the initial inputs are zero then. As often for all: a driver for processors loses what invocations that leave a loop
     // before their neighbours have summed up in it.
@@ -102,6 +112,10 @@ void main() {
             readInput(j);
         [[unroll]] for (int j = BEFORE; j < int(TIME) + BEFORE; j++)
             readGradient(j);
+        [[unroll]] for (int j = 2 * BEFORE; j < REACH; j++)
+            leaveOut(j);
+        [[unroll]] for (int j = BEFORE; j < int(TIME) + BEFORE; j++)
+            throughSilu(j);
         [[unroll]] for (int j = 0; j < int(TIME); j++) {
             vec2 dx = vec2(0);
             [[unroll]] for (int q = 0; q < int(TAPS); q++)

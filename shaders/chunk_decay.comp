@@ -41,6 +41,15 @@ vec2 plus(vec2 x, vec2 y) {
     return vec2(high, low);
 }
 
+// Steps that are fetched at once, those past the end from the last: one at a time, each would be waited for. A stretch is a multiple of them.
+const uint AHEAD = 4;
+float next[AHEAD];
+
+void fetch(uint s) {
+    [[unroll]] for (uint i = 0; i < AHEAD; i++)
+        next[i] = push.dt.at[DT_AT(min(s + i, positions - 1))];
+}
+
 bool begins(uint s) {
     return HAS_SEQUENCE != 0 && (part % push.chunks != 0 || s != 0) && push.sequence.at[firstRow + s] != push.sequence.at[firstRow + s - 1];
 }
@@ -61,8 +70,11 @@ void main() {
         lastStart = -1;
     }
     vec2 sum = vec2(0);
-    for (uint s = from; there && s < to; s++)
-        sum = plus(sum, vec2(push.dt.at[DT_AT(s)] * rate, 0));
+    for (uint s = from; there && s < to; s += AHEAD) {
+        fetch(s);
+        [[unroll]] for (uint i = 0; i < AHEAD; i++)
+            sum = plus(sum, vec2(s + i < to ? next[i] * rate : 0, 0));
+    }
     totals[stretch * HEADS + lane] = sum;
     barrier();
     for (uint s = gl_LocalInvocationID.x; s < positions; s += gl_WorkGroupSize.x) {
@@ -94,17 +106,25 @@ void main() {
             push.first.at[part * push.heads + head] = lastStart >= 0 ? 0 : accurateExp(total.x);
         return;
     }
-    for (uint s = from; s < min(from + steps, padded); s++) {
-        float step = s < positions ? push.dt.at[DT_AT(s)] : 0;
-        sum = plus(sum, vec2(step * rate, 0));
-        if (MODE == 1) {
-            float weight = s < positions && int(s) >= lastStart ? accurateExp(min((total.x - sum.x) + (total.y - sum.y), 0)) : 0;
-            push.first.at[DECAY_AT(s)] = weight;
-            push.second.at[DECAY_AT(s)] = weight * step;
-        } else {
-            push.first.at[DECAY_AT(s)] = sum.x;
-            push.second.at[DECAY_AT(s)] = sum.y;
-            push.third.at[DECAY_AT(s)] = s < firstStart ? accurateExp(sum.x) : 0;
+    for (uint s = from; s < min(from + steps, padded); s += AHEAD) {
+        fetch(s);
+        vec4 first, second, third;
+        [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+            float step = s + i < positions ? next[i] : 0;
+            sum = plus(sum, vec2(step * rate, 0));
+            if (MODE == 1) {
+                float weight = s + i < positions && int(s + i) >= lastStart ? accurateExp(min((total.x - sum.x) + (total.y - sum.y), 0)) : 0;
+                first[i] = weight;
+                second[i] = weight * step;
+            } else {
+                first[i] = sum.x;
+                second[i] = sum.y;
+                third[i] = s + i < firstStart ? accurateExp(sum.x) : 0;
+            }
         }
+        Vectors(uint64_t(push.first)).at[DECAY_AT(s) / 4] = first;
+        Vectors(uint64_t(push.second)).at[DECAY_AT(s) / 4] = second;
+        if (MODE != 1)
+            Vectors(uint64_t(push.third)).at[DECAY_AT(s) / 4] = third;
     }
 }

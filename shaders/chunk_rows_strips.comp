@@ -58,11 +58,11 @@ void main() {
         [[unroll]] for (uint k = 0; k < WIDTH / 16; k += 2) {
             [[unroll]] for (uint z = 0; z < 2; z++)
                 scratch[packedAt(z)] = roundedEight(scale * lowFour(x[k + z]), scale * highFour(x[k + z]));
-            subgroupBarrier();
+            meet();
             LEFT_BLOCK left[2];
             coopMatLoad(left[0], scratch, slot(), SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor);
             coopMatLoad(left[1], scratch, slot() + 2, SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor);
-            subgroupBarrier();
+            meet();
             [[unroll]] for (uint z = 0; z < 2; z++) {
                 [[unroll]] for (uint n = 0; n < STATES / 16; n++) {
                     RIGHT_BLOCK right;

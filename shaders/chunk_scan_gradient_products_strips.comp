@@ -78,10 +78,10 @@ void main() {
         [[unroll]] for (uint k = 0; k < WIDTH / 16; k += 2) {
             scratch[packedAt(0)] = onlyIf(m < positions, nextG[k]);
             scratch[packedAt(1)] = onlyIf(m < positions, nextG[k + 1]);
-            subgroupBarrier();
+            meet();
             coopMatLoad(left[k], scratch, slot(), SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor);
             coopMatLoad(left[k + 1], scratch, slot() + 2, SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor);
-            subgroupBarrier();
+            meet();
         }
         head = min(h + 1, endHead - 1);
         fetch();
@@ -130,7 +130,7 @@ void main() {
                 }
             }
         }
-        subgroupBarrier();
+        meet();
         float carry = 0;
         for (uint j = 0; j < strip(); j++) {
             float sum = before[strip()][j * 16 + lane() % 16];

@@ -84,11 +84,11 @@ void main() {
                     }
                     scratch[packedAt(z)] = roundedEight(four[0], four[1]);
                 }
-                subgroupBarrier();
+                meet();
                 LEFT_BLOCK left[2];
                 coopMatLoad(left[0], scratch, slot(), SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor);
                 coopMatLoad(left[1], scratch, slot() + 2, SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor);
-                subgroupBarrier();
+                meet();
                 [[unroll]] for (uint z = 0; z < 2; z++) {
                     if (pair * 2 + z >= strip()) {
                         [[unroll]] for (uint j = 0; j < WIDTH / 16; j++) {

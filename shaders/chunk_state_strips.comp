@@ -31,9 +31,9 @@ void main() {
         [[unroll]] for (uint k = 0; k < ROWS / 16; k++) {
             uint s = k * 16 + lane() / 2;
             rows[packedAt(0)] = onlyIf(s < positions, eightAt(push.b, B_AT(clampedRow(s)) + n + half_() * 8));
-            subgroupBarrier();
+            meet();
             coopMatLoad(b[k], rows, slot(), SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor);
-            subgroupBarrier();
+            meet();
         }
         head = firstHead;
         fetch();

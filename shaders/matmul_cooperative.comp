@@ -184,13 +184,13 @@ void main() {
     [[unroll]] for (uint i = 0; i < ROWS; i++) {
         [[unroll]] for (uint j = 0; j < COLUMNS; j++)
             coopMatStore(sums[i][j], slices, place + j * SIDE / 4, ROW_C, gl_CooperativeMatrixLayoutRowMajor);
-        subgroupBarrier();
+        controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
         [[unroll]] for (uint e = gl_SubgroupInvocationID; e < SIDE * WN / 8; e += SUBGROUP) {
             uint line = e / (WN / 8), pack = e % (WN / 8);
             vec4 low = uintBitsToFloat(slices[place + line * ROW_C + pack * 2]), high = uintBitsToFloat(slices[place + line * ROW_C + pack * 2 + 1]);
             c.at[((m0 + row + i * SIDE + line) * push.n + n0 + column + pack * 8) / 8] =
                 uvec4(narrowPair(RESULT, low.xy), narrowPair(RESULT, low.zw), narrowPair(RESULT, high.xy), narrowPair(RESULT, high.zw));
         }
-        subgroupBarrier();
+        controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
     }
 }

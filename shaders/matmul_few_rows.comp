@@ -40,13 +40,13 @@ void main() {
                 scales[f] = packScale(TYPE, push.b, uint64_t(push.n) * push.packs, pack);
             }
             [[unroll]] for (uint f = 0; f < FLIGHT; f++) {
-                uint at = v + f * gl_SubgroupSize;
-                if (at >= push.packs)
-                    continue;
+                // Past the end the last pack counts nothing: loads behind a branch would wait for each other.
+                uint at = min(v + f * gl_SubgroupSize, push.packs - 1);
+                float there = v + f * gl_SubgroupSize < push.packs ? 1 : 0;
                 [[unroll]] for (uint chunk = 0; chunk < CHUNKS; chunk++) {
                     vec4 b[COLUMNS];
                     [[unroll]] for (uint j = 0; j < COLUMNS; j++)
-                        b[j] = scales[f * COLUMNS + j] * numbers(TYPE, packs[f * COLUMNS + j], chunk);
+                        b[j] = there * scales[f * COLUMNS + j] * numbers(TYPE, packs[f * COLUMNS + j], chunk);
                     [[unroll]] for (uint row = 0; row < ROWS; row++) {
                         vec4 a = push.a.at[batch * push.batchA + row * pitch + at * CHUNKS + chunk];
                         [[unroll]] for (uint j = 0; j < COLUMNS; j++)

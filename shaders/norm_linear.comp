@@ -45,16 +45,16 @@ void main() {
             scales[f] = packScale(TYPE, push.weight, uint64_t(push.n) * push.packs, pack);
         }
         [[unroll]] for (uint f = 0; f < FLIGHT; f++) {
-            uint at = v + f * gl_SubgroupSize;
-            if (at >= push.packs)
-                continue;
+            // Past the end the last pack counts nothing: loads behind a branch would wait for each other.
+            uint at = min(v + f * gl_SubgroupSize, push.packs - 1);
+            float there = v + f * gl_SubgroupSize < push.packs ? 1 : 0;
             [[unroll]] for (uint chunk = 0; chunk < CHUNKS; chunk++) {
                 uint k = at * CHUNKS + chunk;
                 vec4 norm = push.norm.at[k], weight[COLUMNS];
                 [[unroll]] for (uint j = 0; j < COLUMNS; j++)
                     weight[j] = scales[f * COLUMNS + j] * norm * numbers(TYPE, packs[f * COLUMNS + j], chunk);
                 [[unroll]] for (uint row = 0; row < ROWS; row++) {
-                    vec4 value = push.x.at[row * pitch + k];
+                    vec4 value = there * push.x.at[row * pitch + k];
                     if (GATED != 0) {
                         vec4 gate = push.gate.at[row * pitch + k];
                         value *= vec4(silu(gate.x), silu(gate.y), silu(gate.z), silu(gate.w));

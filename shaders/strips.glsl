@@ -22,6 +22,9 @@ const uint STATE_SHARE = (WIDTH * STATES / 8 + INVOCATIONS - 1) / INVOCATIONS; /
 
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Eights { uvec4 at[]; };
 
+// Lanes of a subgroup see what the others left in shared memory. Not subgroupBarrier, which orders accesses of buffers, too, and so waits for all that are under way.
+void meet() { controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease); }
+
 uint lane() { return gl_SubgroupInvocationID; }
 
 // The subgroup's strip. The further down the diagonal, the longer its rows are: subgroups that a multiprocessor's schedulers share get the shortest with the longest.
@@ -95,18 +98,18 @@ uvec4 nextState[STATE_SHARE];
 #define LOAD_GROUP_STRIP(BLOCKS, SCRATCH, FROM) \
     [[unroll]] for (uint k = 0; k < STATES / 16; k++) { \
         SCRATCH[packedAt(0)] = onlyIf(row() < positions, eightAt(FROM, B_AT(clampedRow(row())) + k * 16 + half_() * 8)); \
-        subgroupBarrier(); \
+        meet(); \
         coopMatLoad(BLOCKS[k], SCRATCH, slot(), SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor); \
-        subgroupBarrier(); \
+        meet(); \
     }
 
 // The lane's part of a block of sums.
 #define SUMS_TO_LANE(SUMS, SCRATCH, LOW, HIGH) \
     coopMatStore(SUMS, SCRATCH, slot(), SLOT_PITCH, gl_CooperativeMatrixLayoutRowMajor); \
-    subgroupBarrier(); \
+    meet(); \
     LOW = uintBitsToFloat(SCRATCH[floatsAt()]); \
     HIGH = uintBitsToFloat(SCRATCH[floatsAt() + 1]); \
-    subgroupBarrier();
+    meet();
 
 // What the decay needs of one position s for every head: the sum of dt·A in two parts, and dt.
 uint decayPlace() { return min(gl_LocalInvocationID.x, ROWS - 1); }

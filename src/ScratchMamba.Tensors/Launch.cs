@@ -50,11 +50,17 @@ public enum SlotKind
 /// <summary>A buffer of a dispatch: its address is one field of the push constant block.</summary>
 public readonly record struct Slot(SlotKind Kind, int Index, bool Writes)
 {
+    /// <summary>Whether other dispatches of the launch that say so, too, may run beside this one.</summary>
+    public bool IsApart { get; init; }
+
     /// <summary>Input number <paramref name="index"/>, read.</summary>
     public static Slot In(int index) => new(SlotKind.Input, index, Writes: false);
 
     /// <summary>Output number <paramref name="index"/>, written.</summary>
     public static Slot Out(int index) => new(SlotKind.Output, index, Writes: true);
+
+    /// <summary>A part of output number <paramref name="index"/>, written; other dispatches of the launch write other parts of it.</summary>
+    public static Slot OutPart(int index) => Out(index) with { IsApart = true };
 
     /// <summary>Output number <paramref name="index"/> of an earlier dispatch of the same launch, read.</summary>
     public static Slot OutRead(int index) => new(SlotKind.Output, index, Writes: false);

@@ -1,7 +1,11 @@
 namespace ScratchMamba.Vulkan;
 
 /// <summary>A range of device addresses that a command reads or writes.</summary>
-internal readonly record struct Access(ulong Begin, ulong End, bool Writes);
+/// <param name="Begin">Its first address.</param>
+/// <param name="End">The address behind it.</param>
+/// <param name="Writes">Whether it is written.</param>
+/// <param name="IsApart">Whether it is known not to meet accesses since the last barrier: another part of the range was accessed before, with the barrier that this one needs.</param>
+internal readonly record struct Access(ulong Begin, ulong End, bool Writes, bool IsApart = false);
 
 /// <summary>
 /// Remembers what was accessed since the last barrier, and says when the next command needs one: when it reads what was written, or writes what was
@@ -20,6 +24,8 @@ internal sealed class HazardTracker
             return accesses.Count > 0;
         foreach (Access access in next)
         {
+            if (access.IsApart)
+                continue;
             foreach (Access before in accesses)
             {
                 if ((access.Writes || before.Writes) && access.Begin < before.End && before.Begin < access.End)

@@ -29,6 +29,7 @@ internal static class LaunchWriter
             scratch[i] = sink.RentScratch(launch.ScratchBytes[i], operation.Name);
         Span<byte> push = stackalloc byte[Dispatch.MaxPushBytes];
         Span<Access> accesses = stackalloc Access[Dispatch.MaxPushBytes / sizeof(ulong)];
+        VulkanStorage? parted = null;
         foreach (Dispatch dispatch in launch.Dispatches)
         {
             int count = dispatch.Buffers.Count;
@@ -38,7 +39,9 @@ internal static class LaunchWriter
                 VulkanStorage storage = Resolve(slot, inputs, outputs, scratch);
                 ulong address = storage.Address;
                 MemoryMarshal.Write(push[(8 * i)..], in address);
-                accesses[i] = storage.Access(slot.Writes);
+                accesses[i] = storage.Access(slot.Writes) with { IsApart = slot.IsApart && storage == parted };
+                if (slot.IsApart)
+                    parted = storage;
             }
             dispatch.Scalars.Span.CopyTo(push[(8 * count)..]);
             sink.Dispatch(dispatch, push[..(8 * count + dispatch.Scalars.Length)], accesses[..count]);

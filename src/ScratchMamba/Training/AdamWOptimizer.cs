@@ -111,14 +111,15 @@ public sealed class AdamWOptimizer : ITrainingPart
     internal Tensor SquaredNorms(Gradients gradients)
     {
         using var scope = new Scope();
-        var squares = new List<Tensor>();
+        // All squares first: a sum after each would wait for it, and the next square for the sum.
+        List<Tensor> squares = [];
         foreach (Entry entry in entries)
         {
             using Place.Mark place = Place.Enter(entry.Path, isGradient: true);
             if (gradients.TryGet(entry.Parameter.Value, out Tensor? gradient))
-                squares.Add(SquaredNorm(gradient));
+                squares.Add(gradient.Square());
         }
-        return scope.Keep(Vector(squares));
+        return scope.Keep(Vector([.. squares.Select(square => square.Sum())]));
     }
 
     /// <summary>The root of a sum.</summary>

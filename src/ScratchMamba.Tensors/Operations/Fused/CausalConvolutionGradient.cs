@@ -42,11 +42,11 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
         if (x[2] == 0)
             return Tensors.Launch.Nothing;
         Slot dy = Slot.In(forward.InputCount);
-        return Planned(call.Device, x[0], x[1], call.Inputs[1].Shape, code, ConvolutionColumns.All(x[2]), dy, dy, dy);
+        return Planned(call.Device, x[0], x[1], call.Inputs[1].Shape, code, ConvolutionColumns.All(x[2]), dy, dy, dy, Slot.Out(0));
     }
 
     /// <summary>The launch, from three parts of dy to columns of the first output.</summary>
-    internal Launch Planned(DeviceTraits device, int batches, int length, Shape weight, uint code, ConvolutionColumns columns, Slot first, Slot second, Slot third)
+    internal Launch Planned(DeviceTraits device, int batches, int length, Shape weight, uint code, ConvolutionColumns columns, Slot first, Slot second, Slot third, Slot dx)
     {
         // Positions that share one partial sum of dw: few enough that the sums are small beside x, and that the invocations are many.
         const int run = 8 * CausalConvolution.PositionsOfInvocation;
@@ -59,7 +59,7 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
         {
             dispatches.Add(Dispatch.Linear(
                 "causal_convolution_gradient", (parts * ((channels + 1) / 2) + CausalConvolution.Workgroup - 1) / CausalConvolution.Workgroup,
-                [.. forward.InputSlots(), first, second, third, Slot.Out(0), Slot.Out(HasInitial ? forward.InitialIndex : 0), Slot.ScratchOut(0)],
+                [.. forward.InputSlots(), first, second, third, dx, Slot.Out(HasInitial ? forward.InitialIndex : 0), Slot.ScratchOut(0)],
                 new Scalars((uint)batches, (uint)length, (uint)channels, (uint)runs, run, columns), forward.Constants(taps, code)));
         }
         dispatches.Add(RowLaunch.ColumnSums(device, Slot.ScratchIn(0), Slot.Out(1), parts, sums, 0, (long)taps * channels, channels));

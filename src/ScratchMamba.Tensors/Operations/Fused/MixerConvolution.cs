@@ -132,15 +132,15 @@ public readonly record struct MixerConvolutionGradient(int Inner, int GroupWidth
         if (Forward.Code(call.Inputs) is not { } code)
             return null;
         Launch convolution = Convolution.Planned(
-            call.Device, whole[0], whole[1], call.Inputs[1].Shape, code, Forward.Columns(whole), Slot.In(InputCount + 1), Slot.In(InputCount + 2), Slot.In(InputCount + 3));
-        List<Dispatch> dispatches = [.. convolution.Dispatches];
+            call.Device, whole[0], whole[1], call.Inputs[1].Shape, code, Forward.Columns(whole), Slot.In(InputCount + 1), Slot.In(InputCount + 2), Slot.In(InputCount + 3), Slot.OutPart(0));
+        List<Dispatch> dispatches = [];
         foreach ((int to, int count, int input) in Forward.Others(whole))
         {
             int perWord = sizeof(uint) / call.Inputs[0].DType.Size();
             new CopyLaunch { Target = to / perWord }.With(whole.Product(0, 2), count / perWord, whole[2] / perWord).With(count / perWord, 1, 1)
-                .AddTo(dispatches, Slot.In(InputCount + input), Slot.Out(0), call.Device);
+                .AddTo(dispatches, Slot.In(InputCount + input), Slot.OutPart(0), call.Device);
         }
-        return new Launch(dispatches, convolution.ScratchBytes);
+        return new Launch([.. dispatches, .. convolution.Dispatches], convolution.ScratchBytes);
     }
 
     /// <inheritdoc/>

@@ -66,7 +66,7 @@ public readonly record struct Concatenate(int Axis) : IPrimitive
         {
             long length = lengths[i] / perWord;
             new CopyLaunch { Target = target }.With(shape.Product(0, Axis), length, shape[Axis] * inner / perWord).With(length, 1, 1)
-                .AddTo(dispatches, Slot.In(i), Slot.Out(0), call.Device);
+                .AddTo(dispatches, Slot.In(i), Slot.OutPart(0), call.Device);
             target += length;
         }
         return new Launch(dispatches);
