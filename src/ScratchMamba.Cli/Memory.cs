@@ -21,8 +21,9 @@ internal sealed record StepShape(int Batch, int Length, int Accumulation = 1, bo
 /// <summary>How much memory a training takes, found out without taking it.</summary>
 internal static class Memory
 {
-    // Memory that is lent again is up to twice what is asked for: measured 2 to 30 % over a step.
+    // Memory that is lent again is up to twice what is asked for: measured 2 to 30 % over a step. What the runtime compiles and keeps during the first steps: measured 15 to 30 MB.
     private const double PoolSlack = 1.1;
+    private const long RuntimeGrowth = 20 << 20;
 
     /// <summary>The bytes that one step needs at most at a time in float32: parameters, moments, gradients and activations.</summary>
     /// <param name="make">Makes the model, with or without its weights.</param>
@@ -50,7 +51,7 @@ internal static class Memory
     public static bool IsOnHost(Backend backend) => backend is not VulkanBackend vulkan || vulkan.Device.SharesMemory;
 
     /// <summary>The bytes that this process will have of the host's memory when <paramref name="tensors"/> bytes of tensors live there, which are not there yet.</summary>
-    public static long OfProcess(long tensors) => (long)(PoolSlack * tensors) + Environment.WorkingSet;
+    public static long OfProcess(long tensors) => (long)(PoolSlack * tensors) + RuntimeGrowth + Environment.WorkingSet;
 
     /// <summary>The bytes that a training may take: of a device its own memory, and otherwise what the host has free.</summary>
     public static long Available(Backend backend)

@@ -12,6 +12,13 @@ public sealed record TokenBatch(int[] Inputs, int[] Labels)
 
     /// <summary>Whether each row goes on where that row of the batch before ended, in the same document. Null where batches have nothing to do with each other.</summary>
     public bool[]? Continues { get; init; }
+
+    /// <summary>The batch as tensors [rows, <paramref name="length"/>] on a backend.</summary>
+    internal (Tensor Inputs, Tensor Labels, Tensor? Documents) On(Backend backend, int length)
+    {
+        Shape shape = [Inputs.Length / length, length];
+        return (backend.Tensor<int>(shape, Inputs), backend.Tensor<int>(shape, Labels), Documents is null ? null : backend.Tensor<int>(shape, Documents));
+    }
 }
 
 /// <summary>

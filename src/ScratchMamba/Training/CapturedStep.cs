@@ -32,10 +32,7 @@ internal sealed class CapturedStep : IDisposable
     {
         (this.model, this.optimizer, precision) = (model, optimizer, model.Precision);
         Backend backend = model.Backend;
-        Shape shape = [batch.Inputs.Length / length, length];
-        inputs = backend.Tensor<int>(shape, batch.Inputs);
-        labels = backend.Tensor<int>(shape, batch.Labels);
-        documents = batch.Documents is null ? null : backend.Tensor<int>(shape, batch.Documents);
+        (inputs, labels, documents) = batch.On(backend, length);
         settings = optimizer.NewSettings();
         home.Own([inputs, labels, .. documents is null ? (Tensor[])[] : [documents], .. settings.Values]);
         parameters = [.. model.Parameters().Select(entry => (entry.Parameter, entry.Parameter.Value))];

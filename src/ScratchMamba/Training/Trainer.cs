@@ -302,9 +302,7 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
 
     private (Tensor Mean, Tensor? Penalty, Mamba2State Last) Read(TokenBatch batch, Mamba2State? initial)
     {
-        Shape shape = [batch.Inputs.Length / length, length];
-        Tensor inputs = model.Backend.Tensor<int>(shape, batch.Inputs), labels = model.Backend.Tensor<int>(shape, batch.Labels);
-        Tensor? sequence = batch.Documents is null ? null : model.Backend.Tensor<int>(shape, batch.Documents);
+        (Tensor inputs, Tensor labels, Tensor? sequence) = batch.On(model.Backend, length);
         if (Penalty is not null)
             return sequence is null ? Penalty.Read(model, inputs, labels, initial) : throw new InvalidOperationException("A forgetting penalty is one of whole rows: it cannot be had with several documents in a row.");
         (Tensor losses, Mamba2State last) = model.LossesAndState(inputs, labels, initial, sequence);
@@ -314,9 +312,7 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     /// <summary>The mean loss of a batch, as a scalar to differentiate: cross entropy of each token given those before it, in nats.</summary>
     public static Tensor Loss(Mamba2Model model, TokenBatch batch, int length)
     {
-        Shape shape = [batch.Inputs.Length / length, length];
-        Tensor labels = model.Backend.Tensor<int>(shape, batch.Labels);
-        Tensor? sequence = batch.Documents is null ? null : model.Backend.Tensor<int>(shape, batch.Documents);
-        return model.Losses(model.Backend.Tensor<int>(shape, batch.Inputs), labels, sequence: sequence).MeanOverLabels(labels);
+        (Tensor inputs, Tensor labels, Tensor? sequence) = batch.On(model.Backend, length);
+        return model.Losses(inputs, labels, sequence: sequence).MeanOverLabels(labels);
     }
 }

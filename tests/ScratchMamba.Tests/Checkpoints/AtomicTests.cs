@@ -71,6 +71,14 @@ public sealed class AtomicTests : IDisposable
         Assert.Throws<CheckpointException>(() => AtomicFile.Write(folder.File("none/file"), stream => stream.WriteByte(1)));
     }
 
+    [Fact]
+    public void AFolderThatCannotBeFlushedIsReported()
+    {
+        FolderFlush.Flush(folder.Path);
+        if (!OperatingSystem.IsWindows())
+            Assert.Contains("power failure", Assert.Throws<CheckpointException>(() => FolderFlush.Flush(folder.File("nothing"))).Message, StringComparison.Ordinal);
+    }
+
     private static void Fill(string path, params string[] names)
     {
         foreach (string name in names)

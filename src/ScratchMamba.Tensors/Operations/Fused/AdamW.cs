@@ -36,12 +36,23 @@ public readonly record struct AdamW(double Beta1 = 0.9, double Beta2 = 0.999, do
     /// The settings of step number <paramref name="step"/>, from 1 on: the learning rate η, the bias corrections c₁ = 1 − β₁ᵗ and c₂ = 1 − β₂ᵗ,
     /// and the factor s that gradients are multiplied with first (to clip them).
     /// </summary>
-    public double[] Settings(long step, double learningRate, double gradientScale = 1) =>
-        [learningRate, 1 - Math.Pow(Beta1, step), 1 - Math.Pow(Beta2, step), gradientScale];
+    public double[] Settings(long step, double learningRate, double gradientScale = 1)
+    {
+        var values = new double[4];
+        Fill(values, step, learningRate, gradientScale);
+        return values;
+    }
 
     /// <summary>Writes those settings to a tensor of four elements.</summary>
-    public void Write(Tensor settings, long step, double learningRate, double gradientScale = 1) =>
-        settings.WriteDoubles([learningRate, 1 - Math.Pow(Beta1, step), 1 - Math.Pow(Beta2, step), gradientScale]);
+    public void Write(Tensor settings, long step, double learningRate, double gradientScale = 1)
+    {
+        Span<double> values = stackalloc double[4];
+        Fill(values, step, learningRate, gradientScale);
+        settings.WriteDoubles(values);
+    }
+
+    private void Fill(Span<double> settings, long step, double learningRate, double gradientScale) =>
+        (settings[0], settings[1], settings[2], settings[3]) = (learningRate, 1 - Math.Pow(Beta1, step), 1 - Math.Pow(Beta2, step), gradientScale);
 
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
