@@ -41,20 +41,28 @@ void main() {
         dw[j] = vec4(0);
     for (uint row = first; row < last; row++) {
         uint from = (row * push.groups + group) * push.width;
-        float squares = 0, products = 0;
-        for (uint j = 0; j < SPAN && columnOf(j) < push.width; j++) {
+        vec2 sums = vec2(0); // of squares, and of products
+        vec4 xs[SPAN], gates[SPAN], dys[SPAN];
+        [[unroll]] for (uint j = 0; j < SPAN; j++) {
+            if (columnOf(j) >= push.width)
+                break;
             uint i = columnOf(j);
             int count = int(push.width - i);
-            vec4 x = readFour(push.x, from + i, count, X), gated = x * silu(readFour(push.gate, from + i, count, GATE), GATE), v = NORM_BEFORE_GATE ? x : gated;
-            squares += dot(v, v);
-            products += dot(readFour(push.weight, column + i, count, WEIGHT) * readFour(push.dy, from + i, count, DY), gated);
+            vec4 x = readFour(push.x, from + i, count, X), gate = readFour(push.gate, from + i, count, GATE), dy = readFour(push.dy, from + i, count, DY);
+            vec4 gated = x * silu(gate, GATE), v = NORM_BEFORE_GATE ? x : gated;
+            xs[j] = x;
+            gates[j] = gate;
+            dys[j] = dy;
+            sums += vec2(dot(v, v), dot(readFour(push.weight, column + i, count, WEIGHT) * dy, gated));
         }
-        float scale = 1.0 / sqrt(sumOverWorkgroup(squares) / float(push.width) + push.epsilon);
-        float along = scale * scale * scale * (sumOverWorkgroup(products) / float(push.width));
-        for (uint j = 0; j < SPAN && columnOf(j) < push.width; j++) {
+        sums = sumOverWorkgroup(sums);
+        float scale = 1.0 / sqrt(sums.x / float(push.width) + push.epsilon), along = scale * scale * scale * (sums.y / float(push.width));
+        [[unroll]] for (uint j = 0; j < SPAN; j++) {
+            if (columnOf(j) >= push.width)
+                break;
             uint i = columnOf(j);
             int count = int(push.width - i);
-            vec4 x = readFour(push.x, from + i, count, X), gate = readFour(push.gate, from + i, count, GATE), dy = scale * readFour(push.dy, from + i, count, DY);
+            vec4 x = xs[j], gate = gates[j], dy = scale * dys[j];
             vec4 g = readFour(push.weight, column + i, count, WEIGHT) * dy, s = silu(gate, GATE), slope = siluDerivative(gate, GATE), dv = NORM_BEFORE_GATE ? g * s - along * x : g - along * x * s;
             dw[j] += dy * x * s;
             writeFour(push.dx, from + i, count, X, NORM_BEFORE_GATE ? dv : dv * s);

@@ -9,6 +9,7 @@
 layout(constant_id = 1) const uint ROWS = 1;
 layout(constant_id = 2) const uint COLUMNS = 1;
 layout(constant_id = 3) const uint TYPE = F32;
+layout(constant_id = 4) const uint FLIGHT = 1; // loads of a row under way at once
 
 layout(push_constant, scalar) uniform Push {
     Vectors a; // [batches, ROWS, k]
@@ -21,7 +22,7 @@ layout(push_constant, scalar) uniform Push {
     uint batchB;
 } push;
 
-const uint FLIGHT = COLUMNS < 4 ? 4 / COLUMNS : 1, CHUNKS = PACK_LENGTH(TYPE) / 4;
+const uint CHUNKS = PACK_LENGTH(TYPE) / 4;
 
 void main() {
     uint step = gl_NumWorkGroups.x * gl_NumWorkGroups.y * gl_NumSubgroups, columnGroups = (push.n + COLUMNS - 1) / COLUMNS;

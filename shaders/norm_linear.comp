@@ -12,6 +12,7 @@ layout(constant_id = 2) const uint GATED = 0;
 layout(constant_id = 3) const uint RESIDUAL = 0;
 layout(constant_id = 4) const uint COLUMNS = 1;
 layout(constant_id = 5) const uint TYPE = F32;
+layout(constant_id = 6) const uint FLIGHT = 1; // loads of a row under way at once
 
 layout(push_constant, scalar) uniform Push {
     Vectors x; // [ROWS, k]
@@ -25,7 +26,7 @@ layout(push_constant, scalar) uniform Push {
     float epsilon;
 } push;
 
-const uint FLIGHT = COLUMNS < 4 ? 4 / COLUMNS : 1, CHUNKS = PACK_LENGTH(TYPE) / 4;
+const uint CHUNKS = PACK_LENGTH(TYPE) / 4;
 
 void main() {
     uint column = (groupNumber() * gl_NumSubgroups + gl_SubgroupID) * COLUMNS, pitch = push.packs * CHUNKS;

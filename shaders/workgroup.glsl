@@ -19,6 +19,22 @@ float sumOverWorkgroup(float x) {
     return sum;
 }
 
+shared vec2 pairOfSubgroup[WORKGROUP];
+
+vec2 sumOverWorkgroup(vec2 x) {
+    vec2 sum = subgroupAdd(x);
+    if (gl_NumSubgroups > 1) {
+        if (subgroupElect())
+            pairOfSubgroup[gl_SubgroupID] = sum;
+        barrier();
+        sum = pairOfSubgroup[0];
+        for (uint i = 1; i < gl_NumSubgroups; i++)
+            sum += pairOfSubgroup[i];
+        barrier();
+    }
+    return sum;
+}
+
 float maxOverWorkgroup(float x) {
     float largest = subgroupMax(x);
     if (gl_NumSubgroups > 1) {

@@ -173,11 +173,18 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         long subgroups = (N + columns - 1) / columns * Batches, each = workgroup / (uint)device.SubgroupSize;
         return Dispatch.Linear(
             "matmul_few_rows", (subgroups + each - 1) / each, [a, b, Slot.Out(0)],
-            new FewRows((uint)N, packs, (uint)Batches, BatchA / 4, SharesB ? 0 : (uint)N * packs), workgroup, (uint)M, columns, TypeB.ShaderCode());
+            new FewRows((uint)N, packs, (uint)Batches, BatchA / 4, SharesB ? 0 : (uint)N * packs), workgroup, (uint)M, columns, TypeB.ShaderCode(), Flight(packs, columns, device));
     }
 
     /// <summary>How many rows of the weights a subgroup takes at once: with several rows beside them, what it reads of those counts.</summary>
     public static uint ColumnsTogether(uint rows) => rows >= 4 ? 2u : 1;
+
+    /// <summary>How many loads of each of those rows a subgroup has under way at once: up to four together, so many that the last time is not much emptier than the others.</summary>
+    public static uint Flight(uint packs, uint columns, DeviceTraits device)
+    {
+        uint most = Math.Max(1, 4 / columns), loads = Math.Max(1, (packs + (uint)device.SubgroupSize - 1) / (uint)device.SubgroupSize), times = (loads + most - 1) / most;
+        return (loads + times - 1) / times;
+    }
 
     /// <summary>The numbers of 16 bytes.</summary>
     public static int PackLength(DType type) => type switch

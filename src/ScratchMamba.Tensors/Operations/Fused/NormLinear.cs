@@ -83,7 +83,8 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
         return Dispatch.Linear(
             "norm_linear", ((uint)y.Columns + each - 1) / each,
             [Slot.In(0), Slot.In(HasGate ? 3 : 0), Slot.In(1), Slot.In(2), Slot.In(HasResidual ? Residual : 0), Slot.Out(0)],
-            new Scalars((uint)y.Columns, (uint)(x.Columns / pack), (float)Epsilon), workgroup, (uint)x.Rows, HasGate ? 1u : 0, HasResidual ? 1u : 0, columns, call.Inputs[2].DType.ShaderCode());
+            new Scalars((uint)y.Columns, (uint)(x.Columns / pack), (float)Epsilon), workgroup, (uint)x.Rows, HasGate ? 1u : 0, HasResidual ? 1u : 0, columns, call.Inputs[2].DType.ShaderCode(),
+            MatMulLaunch.Flight((uint)(x.Columns / pack), columns, call.Device));
     }
 
     /// <inheritdoc/>
