@@ -162,9 +162,9 @@ public sealed class MetricsFile : IDisposable
             foreach (JsonProperty property in json.RootElement.EnumerateObject())
             {
                 if (property.Value.ValueKind == JsonValueKind.Number)
-                    values[property.Name] = property.Value.GetDouble();
+                    values[string.Intern(property.Name)] = property.Value.GetDouble();
                 else if (property.Value.ValueKind == JsonValueKind.String)
-                    texts[property.Name] = property.Value.GetString()!;
+                    texts[string.Intern(property.Name)] = property.Value.GetString()!;
             }
             return values.Remove("step", out double step) ? new MetricsRow((long)step) { Values = values, Texts = texts } : null;
         }
