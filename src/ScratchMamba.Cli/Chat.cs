@@ -44,6 +44,7 @@ internal sealed class Chat : IDisposable
 
     public Chat(Mamba2Model model, Tokenizer tokenizer, Sampler sampler, string[] stops, int most, string path, TextWriter output)
     {
+        sampler.CheckBiases(model.Config.VocabularySize);
         (this.model, this.tokenizer, this.sampler, this.stops, this.most, this.output) = (model, tokenizer, sampler, stops, most, output);
         try
         {

@@ -11,6 +11,9 @@ namespace ScratchMamba.Cli.Commands;
 /// <summary>generate: continues a text.</summary>
 internal static class GenerateCommand
 {
+    // Each holds a state and the logits of every token; more find nothing that these do not.
+    private const int MostBeams = 1024;
+
     public static Verb Create()
     {
         var reader = new ModelOptions();
@@ -38,12 +41,15 @@ internal static class GenerateCommand
             CheckPrompt(text ?? "");
             if (parsed.GetValue(beams) > 1 && sampling.All.Append(save).Append(load).Any(option => parsed.GetResult(option) is { Implicit: false }))
                 throw new MisuseException("--beams searches for the most probable text; it does not go with options of sampling and states.");
+            if (parsed.GetValue(beams) > MostBeams)
+                throw new MisuseException($"--beams must be at most {MostBeams}; it is {parsed.GetValue(beams)}.");
             if (saved is not null)
                 AtomicFile.CheckWritable(saved);
             TextWriter output = parsed.InvocationConfiguration.Output;
             using Backend opened = reader.OpenDevice(parsed);
             using var traced = new Trace(opened, parsed.GetValue(trace), output);
             (Mamba2Model model, Tokenizer tokenizer) = reader.Load(parsed, traced.Backend);
+            sampler.CheckBiases(model.Config.VocabularySize);
             var shown = new ShownText(tokenizer, stops, parsed.GetValue(ignoreEnd));
             int most = parsed.GetValue(count);
             int[] tokens = text is null ? [] : tokenizer.Encode(Encoding.UTF8.GetBytes(text));

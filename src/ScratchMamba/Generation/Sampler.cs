@@ -119,15 +119,23 @@ public sealed record Sampler
         return candidates.Draw(new Philox(Seed, (ulong)position << 16 | (uint)row).NextDouble());
     }
 
+    /// <summary>Throws unless all tokens that have a bias are of the vocabulary.</summary>
+    /// <exception cref="ArgumentException">One is not.</exception>
+    public void CheckBiases(int vocabularySize)
+    {
+        foreach (int token in LogitBias.Keys)
+        {
+            if (token >= vocabularySize)
+                throw new ArgumentException($"There is a bias for token {token}; the vocabulary has {vocabularySize}.");
+        }
+    }
+
     private double[] Adjusted(ReadOnlySpan<double> logits, TokenHistory? history)
     {
         double[] adjusted = logits.ToArray();
+        CheckBiases(adjusted.Length);
         foreach ((int token, double bias) in LogitBias)
-        {
-            if (token >= adjusted.Length)
-                throw new ArgumentException($"There is a bias for token {token}; the vocabulary has {adjusted.Length}.");
             adjusted[token] += bias;
-        }
         if (history is null)
             return adjusted;
         if (RepetitionPenalty != 1)

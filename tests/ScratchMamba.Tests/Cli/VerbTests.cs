@@ -140,6 +140,11 @@ public sealed partial class VerbTests(SmallModel small) : IClassFixture<SmallMod
         string[] search = [.. generate[..^2], "--beams", "3"];
         Assert.Equal(Run.Of(search).Succeeds().Output, Run.Of(search).Output);
         Run.Of([.. search, "--seed", "3"]).IsMisuseSaying("--beams");
+        Run.Of([.. generate[..^2], "--beams", "1025"]).IsMisuseSaying("at most 1024");
+        Run biased = Run.Of([.. generate, "--logit-bias", "1000000=1"]);
+        Assert.Equal(1, biased.Code);
+        Assert.Contains("bias for token 1000000", biased.Error, StringComparison.Ordinal);
+        Assert.Empty(biased.Output);
         Run.Of([.. generate, "--stop", ""]).IsMisuseSaying("--stop is empty");
         Run.Of([.. generate, "--logit-bias", "x"]).IsMisuseSaying("--logit-bias", "'x'");
         Run.Of([.. generate, "--logit-bias", "999=1"]).FailsSaying("token 999", "256");
