@@ -163,7 +163,17 @@ public abstract class Backend : IDisposable
         public override void Run()
         {
             foreach (CapturedCall call in calls)
-                backend.Execute(new Call(call.Operation, call.Inputs, call.Outputs));
+            {
+                ulong revived = call.Revive();
+                try
+                {
+                    backend.Execute(new Call(call.Operation, call.Inputs, call.Outputs));
+                }
+                finally
+                {
+                    call.Release(revived);
+                }
+            }
         }
     }
 }

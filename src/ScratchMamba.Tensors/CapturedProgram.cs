@@ -4,7 +4,31 @@ namespace ScratchMamba.Tensors;
 /// <param name="Operation">What it is.</param>
 /// <param name="Inputs">What it reads.</param>
 /// <param name="Outputs">What it writes.</param>
-public sealed record CapturedCall(IPrimitive Operation, Tensor[] Inputs, Tensor[] Outputs);
+public sealed record CapturedCall(IPrimitive Operation, Tensor[] Inputs, Tensor[] Outputs)
+{
+    /// <summary>
+    /// Lets a definition read the inputs although scopes have ended since they were captured: their memory is the program's, and holds what it did.
+    /// Returns which of them were released, for <see cref="Release"/>.
+    /// </summary>
+    internal ulong Revive()
+    {
+        ulong revived = 0;
+        for (int i = 0; i < Inputs.Length; i++)
+        {
+            if (!Inputs[i].Storage.Released)
+                continue;
+            Inputs[i].Storage.Released = false;
+            revived |= 1UL << i;
+        }
+        return revived;
+    }
+
+    internal void Release(ulong revived)
+    {
+        for (int i = 0; i < Inputs.Length; i++)
+            Inputs[i].Storage.Released |= (revived >> i & 1) != 0;
+    }
+}
 
 /// <summary>Captured operations as a backend has prepared them.</summary>
 public abstract class CompiledProgram : IDisposable

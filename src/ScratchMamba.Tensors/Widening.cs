@@ -14,9 +14,8 @@ internal static class Widening
     {
         TensorType[] outputs = operation.Infer(Tensor.TypesOf(inputs));
         var widened = new Tensor[inputs.Length];
-        // Not by Cast, which refuses what was released: when a captured program runs again, the scopes of its inputs have ended, and their memory is its own.
         for (int i = 0; i < widened.Length; i++)
-            widened[i] = inputs[i].DType.IsNarrow() ? Tensor.Run(new Cast(DType.F32), inputs[i].Backend, [inputs[i]])[0] : inputs[i];
+            widened[i] = inputs[i].DType.IsNarrow() ? inputs[i].Cast(DType.F32) : inputs[i];
         Tensor[] results = Tensor.Run(wide, inputs[0].Backend, widened);
         for (int i = 0; i < results.Length; i++)
             results[i] = results[i].Cast(outputs[i].DType);

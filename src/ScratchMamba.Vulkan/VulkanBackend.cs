@@ -307,15 +307,11 @@ public unsafe class VulkanBackend : Backend, ICommandSink
                 continue;
             }
             Tensor[] results = [];
-            // Scopes have ended since it was captured; the memory of its inputs is the program's, and holds what it did.
-            Storage[] ended = [.. call.Inputs.Select(input => input.Storage).Where(storage => storage.Released).Distinct()];
-            foreach (Storage storage in ended)
-                storage.Released = false;
+            ulong revived = call.Revive();
             // By the backend that its tensors belong to, which may be one around this: that is where its operations come.
             Backend owner = call.Inputs.Length > 0 ? call.Inputs[0].Backend : this;
             CapturedProgram definition = owner.Capture(() => results = Define(call.Operation, call.Inputs));
-            foreach (Storage storage in ended)
-                storage.Released = true;
+            call.Release(revived);
             definitions.Add(definition);
             Expand(definition.Calls, flat, definitions);
             for (int i = 0; i < results.Length; i++)

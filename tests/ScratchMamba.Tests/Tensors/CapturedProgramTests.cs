@@ -55,6 +55,27 @@ public class CapturedProgramTests
     }
 
     [Fact]
+    public void OperationsWithoutAKernelRunByTheirDefinitionAgain()
+    {
+        using var cpu = new CpuBackend();
+        Tensor x = cpu.Uniform([1, 5, 2, 4], 1), step = cpu.Uniform([1, 5, 2], 2), decay = cpu.Tensor<float>([2], -1, -2), b = cpu.Uniform([1, 5, 1, 3], 3);
+        Tensor states = cpu.Uniform([1, 2, 2, 4, 3], 4), result = cpu.Zeros([1, 5, 2, 4]);
+        Tensor Scan()
+        {
+            using var scope = new Scope();
+            Tensor twice = x * 2;
+            return scope.Keep(twice.ChunkScan(step, decay, b, b * 3, states, chunk: 4));
+        }
+        using CapturedProgram program = cpu.Capture(() => Tensor.Overwrite(new Affine(1, 0), [Scan()], result));
+        for (int run = 0; run < 2; run++)
+        {
+            x.Write<float>(Enumerable.Range(run, 40).Select(i => i / 40f).ToArray());
+            program.Run();
+            Assert.Equal(Scan().ToArray<float>(), result.ToArray<float>());
+        }
+    }
+
+    [Fact]
     public void TheHostCannotLookInsideACapture()
     {
         using var cpu = new CpuBackend();
