@@ -148,7 +148,7 @@ public static class Report
 
     private static XElement FindingsTable(IReadOnlyList<StudyResult> studies) => new(
         "table",
-        new XElement("thead", new XElement("tr", new XElement("th"), new XElement("th", "The paper says"), new XElement("th", "We found"), new XElement("th"))),
+        new XElement("thead", new XElement("tr", new XElement("th"), new XElement("th", "Claim"), new XElement("th", "We found"), new XElement("th"))),
         new XElement("tbody", studies.SelectMany(study => study.Findings).Select(finding => new XElement(
             "tr",
             new XElement("td", finding.Experiment),
