@@ -62,6 +62,13 @@ internal static class Rules
             ShapeException.ThrowUnless(type.DType.IsFloating() && type.DType == x[0].DType, operation, "tensors must be of one floating-point type", x);
     }
 
+    /// <summary>D of a scan has a number for each head, or for each channel of each.</summary>
+    public static void RequireSkip(string operation, ReadOnlySpan<TensorType> x, int index, int heads, int width)
+    {
+        Shape skip = x[index].Shape;
+        ShapeException.ThrowUnless(skip == [heads] || skip == [heads, width], operation, "D must be [heads] or [heads, width]", x);
+    }
+
     /// <summary>All inputs are floating-point and of one element type, or of F32 and 16 bits, as mixed precision has it.</summary>
     public static void RequireMixed(string operation, ReadOnlySpan<TensorType> x)
     {

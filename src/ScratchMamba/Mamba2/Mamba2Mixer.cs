@@ -215,7 +215,7 @@ public sealed class Mamba2Mixer : Module
         Tensor token = xBC.Reshape([batch, 1, config.ConvolutionWidth]);
         Tensor carried = token.ConvolutionState(config.ConvolutionTaps, state.Convolution);
         Tensor mixed = token.CausalConvolution(Taps, convolutionBias?.Value, state.Convolution, silu: true);
-        (Tensor x, Tensor b, Tensor c) = SplitHeads(mixed, [batch]);                                            // [B, H, P] [B, G, N] [B, G, N]
+        (Tensor x, Tensor b, Tensor c) = SplitHeads(mixed, batch);                                              // [B, H, P] [B, G, N] [B, G, N]
         (Tensor y, LayerState next) = RecurOnce(new Recurrence(x, TimeStep(rawStep), Decay, b, c), carried, state);
         return (Finish(y.Reshape([batch, config.InnerWidth]), z), next);
     }
@@ -252,25 +252,17 @@ public sealed class Mamba2Mixer : Module
 
     private (Tensor Z, Tensor X, Tensor B, Tensor C, Tensor RawStep) Convolve(Tensor projected, Tensor? before, Tensor? sequence)
     {
-        var inputs = new List<Tensor> { projected, Taps };
-        foreach (Tensor? optional in (ReadOnlySpan<Tensor?>)[convolutionBias?.Value, before, sequence])
-        {
-            if (optional is not null)
-                inputs.Add(optional);
-        }
-        var operation = new MixerConvolution(config.InnerWidth, config.Groups * config.StateSize, convolutionBias is not null, before is not null, sequence is not null);
-        // Where all is float32, processors among them, one by one.
-        Tensor[] parts = projected.DType.IsNarrow() ? Tensor.ApplyAll(operation, [.. inputs]) : operation.Definition([.. inputs]);
+        Tensor[] parts = projected.MixerConvolution(config.InnerWidth, config.Groups * config.StateSize, Taps, convolutionBias?.Value, before, sequence);
         Shape heads = [projected.Shape[0], projected.Shape[1], config.Heads, config.HeadSize], group = [projected.Shape[0], projected.Shape[1], config.Groups, config.StateSize];
         return (parts[0], parts[1].Reshape(heads), parts[2].Reshape(group), parts[3].Reshape(group), parts[4]);
     }
 
-    private (Tensor X, Tensor B, Tensor C) SplitHeads(Tensor mixed, ReadOnlySpan<int> leading)
+    private (Tensor X, Tensor B, Tensor C) SplitHeads(Tensor mixed, int batch)
     {
         int groupWidth = config.Groups * config.StateSize;
         Tensor[] parts = mixed.Split(-1, config.InnerWidth, groupWidth, groupWidth);
-        Shape group = [.. leading, config.Groups, config.StateSize];
-        return (parts[0].Reshape([.. leading, config.Heads, config.HeadSize]), parts[1].Reshape(group), parts[2].Reshape(group));
+        Shape group = [batch, config.Groups, config.StateSize];
+        return (parts[0].Reshape([batch, config.Heads, config.HeadSize]), parts[1].Reshape(group), parts[2].Reshape(group));
     }
 
     /// <summary>Δ = clamp(softplus(Δ̂ + b)).</summary>

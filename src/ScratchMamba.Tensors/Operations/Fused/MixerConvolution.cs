@@ -2,6 +2,30 @@ using ScratchMamba.Tensors.Cpu;
 
 namespace ScratchMamba.Tensors.Operations;
 
+public static partial class TensorOperations
+{
+    /// <summary>
+    /// What a mixer makes of its projection before the scan: z, then x, B and C after causal convolution and SiLU, then Δ̂. In one operation where activations are of 16 bits,
+    /// else, on processors among others, in those of its definition.
+    /// </summary>
+    /// <param name="projected">[B, L, E + (E + 2GN) + H].</param>
+    /// <param name="inner">E.</param>
+    /// <param name="groupWidth">GN.</param>
+    /// <param name="weight">[E + 2GN, K].</param>
+    /// <param name="bias">[E + 2GN]; null for none.</param>
+    /// <param name="initial">The convolution's inputs before position 0, [B, K − 1, E + 2GN]; null for zeros.</param>
+    /// <param name="sequence">The document that each position belongs to, I32 [B, L]; null for a single one.</param>
+    /// <returns>z [B, L, E], x [B, L, E], B and C [B, L, GN] and Δ̂ [B, L, H].</returns>
+    /// <exception cref="ShapeException">The shapes are not as above.</exception>
+    public static Tensor[] MixerConvolution(
+        this Tensor projected, int inner, int groupWidth, Tensor weight, Tensor? bias = null, Tensor? initial = null, Tensor? sequence = null)
+    {
+        Tensor[] inputs = [projected, weight, .. new[] { bias, initial, sequence }.OfType<Tensor>()];
+        var operation = new MixerConvolution(inner, groupWidth, bias is not null, initial is not null, sequence is not null);
+        return projected.DType.IsNarrow() ? Tensor.ApplyAll(operation, inputs) : operation.Definition(inputs);
+    }
+}
+
 /// <summary>
 /// What a mixer makes of its projection before the scan: the columns z, xBC and Δ̂; xBC after causal convolution and SiLU; x, B and C. In one pass, so that the columns
 /// are not copied to be convolved and the results not to be parted. Inputs the projection [B, L, E + (E + 2GN) + H], w [E + 2GN, K], then those of bias [E + 2GN],

@@ -117,10 +117,7 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
         var shape = ScanShape.Check(nameof(ChunkScan), inputs, InputCount, Chunk, hasC: true, sequence: HasSequence ? InputCount - 1 : -1);
         ShapeException.ThrowUnless(inputs[5].Shape == shape.States, nameof(ChunkScan), "the states must be [batch, chunks, heads, width, state]", inputs);
         if (HasSkip)
-        {
-            Shape skip = inputs[6].Shape;
-            ShapeException.ThrowUnless(skip == [shape.H] || skip == [shape.H, shape.P], nameof(ChunkScan), "D must be [heads] or [heads, width]", inputs);
-        }
+            Rules.RequireSkip(nameof(ChunkScan), inputs, 6, shape.H, shape.P);
         return shape;
     }
 

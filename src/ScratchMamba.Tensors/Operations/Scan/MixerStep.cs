@@ -55,7 +55,7 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
     {
         Rules.RequireCount(nameof(MixerStep), inputs, Skip + 1);
         Rules.RequireFloating(nameof(MixerStep), inputs);
-        Shape state = inputs[Recurrent].Shape, taps = inputs[Taps].Shape, skip = inputs[Skip].Shape;
+        Shape state = inputs[Recurrent].Shape, taps = inputs[Taps].Shape;
         ShapeException.ThrowUnless(state.Rank == 4, nameof(MixerStep), "the recurrent state must be [batch, heads, width, state]", inputs);
         (int batch, int heads, int width) = (state[0], state[1], state[2]);
         ShapeException.ThrowUnless(heads > 0 && Groups > 0 && heads % Groups == 0, nameof(MixerStep), $"the {Groups} groups must divide the heads", inputs);
@@ -70,7 +70,7 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
         ShapeException.ThrowUnless(!HasConvolutionBias || inputs[ConvolutionBias].Shape == [channels], nameof(MixerStep), "the convolution's bias must be [channels]", inputs);
         ShapeException.ThrowUnless(inputs[StepBias].Shape == [heads], nameof(MixerStep), "dt_bias must be [heads]", inputs);
         ShapeException.ThrowUnless(inputs[DecayLog].Shape == [heads], nameof(MixerStep), "A_log must be [heads]", inputs);
-        ShapeException.ThrowUnless(skip == [heads] || skip == [heads, width], nameof(MixerStep), "D must be [heads] or [heads, width]", inputs);
+        Rules.RequireSkip(nameof(MixerStep), inputs, Skip, heads, width);
         var y = new TensorType(inputs[0].DType, [batch, inner]);
         return [y, y, inputs[Convolution], inputs[Recurrent]];
     }

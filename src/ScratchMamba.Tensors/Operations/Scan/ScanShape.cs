@@ -15,6 +15,13 @@ internal readonly record struct ScanShape(int B, int L, int H, int P, int G, int
     /// <summary>[B, chunks, H, P, N].</summary>
     public Shape States => [B, Chunks, H, P, N];
 
+    /// <summary>Which heads, [Begin, End), of which sequence and group are in part <paramref name="index"/>, where the heads of a group are in <paramref name="blocks"/> blocks of <paramref name="heads"/>.</summary>
+    public (int Batch, int Group, int Block, int Begin, int End) HeadsOf(int index, int blocks, int heads)
+    {
+        int block = index % blocks, group = index / blocks % G, first = group * HeadsPerGroup, begin = first + block * heads;
+        return (index / blocks / G, group, block, begin, Math.Min(first + HeadsPerGroup, begin + heads));
+    }
+
     /// <summary>The length of chunk <paramref name="chunk"/>.</summary>
     public int Length(int chunk) => Math.Min(Q, L - chunk * Q);
 

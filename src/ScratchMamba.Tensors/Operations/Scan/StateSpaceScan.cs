@@ -128,10 +128,7 @@ public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasIn
     {
         var shape = ScanShape.Check(nameof(StateSpaceScan), inputs, InputCount, Chunk, hasC: true, Sequence);
         if (HasSkip)
-        {
-            Shape skip = inputs[5].Shape;
-            ShapeException.ThrowUnless(skip == [shape.H] || skip == [shape.H, shape.P], nameof(StateSpaceScan), "D must be [heads] or [heads, width]", inputs);
-        }
+            Rules.RequireSkip(nameof(StateSpaceScan), inputs, 5, shape.H, shape.P);
         if (HasInitial)
             ShapeException.ThrowUnless(inputs[Initial].Shape == shape.States.Without(1), nameof(StateSpaceScan), "the initial state must be [batch, heads, width, state]", inputs);
         return shape;
@@ -199,8 +196,8 @@ public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasIn
         public readonly void Invoke(int index)
         {
             (int L, int H, int P, int G, int N, int Q) = (Shape.L, Shape.H, Shape.P, Shape.G, Shape.N, Shape.LongestChunk);
-            int block = index % Blocks, group = index / Blocks % G, batch = index / Blocks / G, pitch = ChunkTile.Pitch(Q);
-            int begin = group * Shape.HeadsPerGroup + block * Heads, end = Math.Min((group + 1) * Shape.HeadsPerGroup, begin + Heads), state = P * N, packed = Matrix.PackedSize<T>(N, P);
+            (int batch, int group, _, int begin, int end) = Shape.HeadsOf(index, Blocks, Heads);
+            int pitch = ChunkTile.Pitch(Q), state = P * N, packed = Matrix.PackedSize<T>(N, P);
             CpuScratch scratch = default;
             T* high = scratch.Take<T>(pitch), low = scratch.Take<T>(pitch), steps = scratch.Take<T>(pitch), carried = scratch.Take<T>(pitch), weight = scratch.Take<T>(pitch);
             T* m = scratch.Take<T>((long)Q * pitch), xPanels = scratch.Take<T>(Matrix.PackedSize<T>(Q, P)), held = scratch.Take<T>((long)Heads * packed);

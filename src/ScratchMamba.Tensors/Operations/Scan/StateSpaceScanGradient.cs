@@ -165,8 +165,8 @@ public readonly record struct StateSpaceScanGradient(int Chunk, bool HasSkip, bo
         public readonly void Invoke(int index)
         {
             (int L, int H, int P, int G, int N, int Q) = (Shape.L, Shape.H, Shape.P, Shape.G, Shape.N, Shape.LongestChunk);
-            int block = index % Blocks, group = index / Blocks % G, batch = index / Blocks / G, pitch = ChunkTile.Pitch(Q);
-            int begin = group * Shape.HeadsPerGroup + block * Heads, end = Math.Min((group + 1) * Shape.HeadsPerGroup, begin + Heads), state = P * N, packed = Matrix.PackedSize<T>(N, P);
+            (int batch, int group, int block, int begin, int end) = Shape.HeadsOf(index, Blocks, Heads);
+            int pitch = ChunkTile.Pitch(Q), state = P * N, packed = Matrix.PackedSize<T>(N, P);
             long square = (long)Q * pitch, wide = (long)Q * P, partial = (long)block * Shape.B * L * G * N;
             CpuScratch scratch = default;
             T* high = scratch.Take<T>(pitch), low = scratch.Take<T>(pitch), steps = scratch.Take<T>(pitch), carried = scratch.Take<T>(pitch), weight = scratch.Take<T>(pitch);

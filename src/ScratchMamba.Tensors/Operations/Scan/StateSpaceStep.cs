@@ -49,10 +49,7 @@ public readonly record struct StateSpaceStep(bool HasSkip) : IPrimitive
         ShapeException.ThrowUnless(inputs[4].Shape == b, nameof(StateSpaceStep), "C must have the shape of B", inputs);
         ShapeException.ThrowUnless(state == [x[0], x[1], x[2], b[2]], nameof(StateSpaceStep), "the state must be [batch, heads, width, state]", inputs);
         if (HasSkip)
-        {
-            Shape skip = inputs[6].Shape;
-            ShapeException.ThrowUnless(skip == [x[1]] || skip == [x[1], x[2]], nameof(StateSpaceStep), "D must be [heads] or [heads, width]", inputs);
-        }
+            Rules.RequireSkip(nameof(StateSpaceStep), inputs, 6, x[1], x[2]);
         return [inputs[0], inputs[5]];
     }
 
