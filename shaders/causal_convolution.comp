@@ -16,8 +16,7 @@ layout(push_constant, scalar) uniform Push {
     uint length_;
     uint channels;
     uint runs;   // of TIME positions
-    uint pitch;  // of rows of x, and where the channels begin there
-    uint offset;
+    uint pitch;  // of rows of x
     uint first;  // channels of the first and the second part
     uint second;
 } push;
@@ -38,7 +37,7 @@ void main() {
         if (HAS_INITIAL && t < 0)
             x[j] = readPair(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, both);
         else
-            x[j] = readPair(push.x, (row + clamp(t, 0, length_ - 1)) * push.pitch + push.offset + channel, both);
+            x[j] = readPair(push.x, (row + clamp(t, 0, length_ - 1)) * push.pitch + channel, both);
         document[j] = HAS_SEQUENCE ? push.sequence.at[row + clamp(t, 0, length_ - 1)] : 0;
     }
     [[unroll]] for (int j = 0; j < int(TIME) + BEFORE; j++) {

@@ -22,8 +22,7 @@ layout(push_constant, scalar) uniform Push {
     uint channels;
     uint runs;
     uint run;    // positions of a run, a multiple of TIME
-    uint pitch;  // of rows of x and dx, and where the channels begin there
-    uint offset;
+    uint pitch;  // of rows of x and dx
     uint first;  // channels of the first and the second part
     uint second;
 } push;
@@ -45,7 +44,7 @@ void readInput(int j) {
     if (HAS_INITIAL && t < 0)
         x[j] = readPair(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, both);
     else if (last >= 0)
-        x[j] = readPair(push.x, (row + clamp(t, 0, last)) * push.pitch + push.offset + channel, both);
+        x[j] = readPair(push.x, (row + clamp(t, 0, last)) * push.pitch + channel, both);
     document[j] = 0;
     if (HAS_SEQUENCE && last >= 0)
         document[j] = push.sequence.at[row + clamp(t, 0, last)];
@@ -122,7 +121,7 @@ void main() {
                 if (!HAS_SEQUENCE || document[j + BEFORE] == document[j + BEFORE + q])
                     dx = fma(weight[BEFORE - q], dp[j + q], dx);
             if (start + j < end)
-                writePair(push.dx, (row + start + j) * push.pitch + push.offset + channel, both, dx);
+                writePair(push.dx, (row + start + j) * push.pitch + channel, both, dx);
             vec2 own = start + j < end ? dp[j] : vec2(0);
             [[unroll]] for (int k = 0; k < int(TAPS); k++)
                 if (!HAS_SEQUENCE || document[j + k] == document[j + BEFORE])

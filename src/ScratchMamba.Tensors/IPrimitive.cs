@@ -32,6 +32,12 @@ public interface IPrimitive
     Saved Saves => Saved.Nothing;
 
     /// <summary>
+    /// Whether a backward pass computes the outputs again rather than have them kept for it, where their scope ends before: for operations that cost little more than reading their
+    /// inputs, all of which they save, and whose outputs are large.
+    /// </summary>
+    bool IsRepeated(ReadOnlySpan<TensorType> outputs) => false;
+
+    /// <summary>
     /// The gradients of the inputs, from those of the outputs, in terms of other operations: one for each input,
     /// null where an input has none.
     /// </summary>

@@ -47,8 +47,8 @@ public static partial class Catalog
                 (MixerConvolution operation, List<Input> inputs) = ConvolveProjection(draw);
                 return new Case(operation, [.. inputs]);
             },
-            new Misuse(new MixerConvolution(4, 2, false, false, false), "the projection must be", F32([1, 2, 12]), F32([8, 4])),
-            new Misuse(new MixerConvolution(4, 2, false, false, false), "[channels, taps]", F32([1, 2, 14]), F32([7, 4]))),
+            new Misuse(new MixerConvolution(4, 2, false, false, false), "the projection must be", F32([1, 2, 8]), F32([8, 4])),
+            new Misuse(new MixerConvolution(4, 2, false, false, false), "[channels, taps]", F32([1, 2, 10]), F32([7, 4]))),
         Row<MixerConvolutionGradient>(
             draw =>
             {
@@ -59,7 +59,7 @@ public static partial class Catalog
             },
             new Misuse(
                 new MixerConvolutionGradient(4, 2, false, false, false), "gradients of the results",
-                F32([1, 2, 14]), F32([8, 4]), F32([1, 2, 4]), F32([1, 2, 4]), F32([1, 2, 2]), F32([1, 2, 3]), F32([1, 2, 2])))
+                F32([1, 2, 10]), F32([8, 4]), F32([1, 2, 4]), F32([1, 2, 2]), F32([1, 2, 3]), F32([1, 2, 2])))
         with
         {
             IsDifferentiable = false,
@@ -70,7 +70,7 @@ public static partial class Catalog
     {
         int taps = draw.OneOf(1, 2, 4), batch = draw.OneOf(1, 2), length = draw.Extent(70), inner = draw.OneOf(2, 6, 8, 64), state = draw.OneOf(2, 4, 5, 16), channels = inner + 2 * state;
         bool bias = draw.Choice(2) == 1, initial = draw.Choice(2) == 1, sequence = draw.Choice(2) == 1;
-        var inputs = new List<Input> { draw.Normal([batch, length, inner + channels + draw.OneOf(2, 1, 4)]), draw.Normal([channels, taps], 1 / Math.Sqrt(taps)) };
+        var inputs = new List<Input> { draw.Normal([batch, length, channels + draw.OneOf(2, 1, 4)]), draw.Normal([channels, taps], 1 / Math.Sqrt(taps)) };
         if (bias)
             inputs.Add(draw.Normal([channels]));
         if (initial)

@@ -7,17 +7,18 @@ public readonly ref struct BackwardCall
 {
     private readonly IPrimitive operation;
     private readonly Saved saves;
-    private readonly Tensor[] inputs;
+    private readonly Tensor[] inputs, data;
     private readonly Tensor?[] outputs;
     private readonly TensorType[] outputTypes;
     private readonly Tensor?[] gradients;
     private readonly bool retains;
 
-    internal BackwardCall(IPrimitive operation, Saved saves, Tensor[] inputs, Tensor?[] outputs, TensorType[] outputTypes, Tensor?[] gradients, BackwardPass pass)
+    internal BackwardCall(IPrimitive operation, Saved saves, Tensor[] inputs, Tensor[] data, Tensor?[] outputs, TensorType[] outputTypes, Tensor?[] gradients, BackwardPass pass)
     {
         this.operation = operation;
         this.saves = saves;
         this.inputs = inputs;
+        this.data = data;
         this.outputs = outputs;
         this.outputTypes = outputTypes;
         this.gradients = gradients;
@@ -39,8 +40,8 @@ public readonly ref struct BackwardCall
     {
         if (!saves.HasInput(index))
             throw new InvalidOperationException($"{operation.Name} reads input {index} in its derivative but does not save it.");
-        inputs[index].ThrowIfReleased();
-        return inputs[index];
+        data[index].ThrowIfReleased();
+        return data[index];
     }
 
     /// <summary>
@@ -77,5 +78,5 @@ public readonly ref struct BackwardCall
     /// The gradients of the inputs by differentiating the operation's <see cref="IPrimitive.Definition"/>. All inputs must be saved.
     /// For fused operations whose derivative is not worth a kernel of its own, and the oracle for those whose is.
     /// </summary>
-    public Tensor?[] ThroughDefinition() => Differentiation.ThroughDefinition(operation, inputs, gradients);
+    public Tensor?[] ThroughDefinition() => Differentiation.ThroughDefinition(operation, data, gradients);
 }

@@ -14,6 +14,9 @@ internal sealed class Node
     private readonly Storage[] made;
     private readonly Tensor?[] savedOutputs;
     private readonly List<(Tensor Tensor, int Version)> pinned = [];
+    private readonly List<(int Input, int Version)> repeatable = [];
+    private readonly bool isRepeated;
+    private Tensor[]? repeated;
 
     private Node(IPrimitive? operation, Func<Tensor[], Tensor[]>? recompute, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> outputs, Saved saves)
     {
@@ -25,10 +28,16 @@ internal sealed class Node
         outputTypes = Tensor.TypesOf(outputs);
         savedOutputs = new Tensor?[outputs.Length];
         made = [.. outputs.ToArray().Select(output => output.Storage).Except(inputs.ToArray().Select(input => input.Storage))];
+        isRepeated = operation?.IsRepeated(outputTypes) ?? false;
         for (int i = 0; i < inputs.Length; i++)
         {
-            if (saves.HasInput(i))
+            if (!saves.HasInput(i))
+                continue;
+            // A function that runs again is recorded from its inputs on, which must be those that it was given.
+            if (recompute is not null || Maker(inputs[i]) is null)
                 Pin(inputs[i]);
+            else
+                repeatable.Add((i, inputs[i].Storage.Version));
         }
         for (int i = 0; i < outputs.Length; i++)
         {
@@ -74,7 +83,7 @@ internal sealed class Node
         }
         using Place.Mark mark = Place.Enter(place, isGradient: true);
         if (recompute is null)
-            return operation!.Backward(new BackwardCall(operation, operation.Saves, inputs, savedOutputs, outputTypes, gradients, pass));
+            return operation!.Backward(new BackwardCall(operation, operation.Saves, inputs, Data(), savedOutputs, outputTypes, gradients, pass));
 
         // The function runs again on the very same inputs, recorded this time. Its nodes have higher numbers than any that wait,
         // so the pass goes through them next and arrives at the inputs by itself.
@@ -97,11 +106,54 @@ internal sealed class Node
         foreach ((Tensor tensor, _) in pinned)
             tensor.Storage.Pins--;
         pinned.Clear();
-        foreach (Storage storage in made)
+        foreach (Tensor tensor in repeated ?? [])
+            tensor.Storage.Pins--;
+        foreach (Storage storage in made.Concat(repeated?.Select(tensor => tensor.Storage) ?? []))
         {
             if (storage.Pins == 0 && !storage.Kept)
                 storage.Release();
         }
+        repeated = null;
+    }
+
+    /// <summary>The inputs with their data: what was not kept because it can be computed again is, where it is gone.</summary>
+    private Tensor[] Data()
+    {
+        Tensor[] data = inputs;
+        foreach ((int index, int version) in repeatable)
+        {
+            Tensor input = inputs[index];
+            if (!input.Storage.Released && input.Storage.Version == version)
+                continue;
+            if (data == inputs)
+                data = [.. inputs];
+            data[index] = new Tensor(input.Type, Maker(input)!.Repeated()[Source(input).OutputIndex].Storage);
+        }
+        return data;
+    }
+
+    /// <summary>The outputs, computed again; they stay until this node has had its turn.</summary>
+    private Tensor[] Repeated()
+    {
+        if (repeated is null || Array.Exists(repeated, tensor => tensor.Storage.Released))
+        {
+            using Place.Mark mark = Place.Enter(place);
+            repeated = Tensor.Run(operation!, inputs[0].Backend, Data());
+            foreach (Tensor tensor in repeated)
+                tensor.Storage.Pins++;
+        }
+        return repeated;
+    }
+
+    /// <summary>The node that can compute a tensor again, which need not be kept then; null where none does.</summary>
+    private static Node? Maker(Tensor tensor) => Source(tensor).Node is { isRepeated: true } node ? node : null;
+
+    /// <summary>What a tensor is a view of.</summary>
+    private static Tensor Source(Tensor tensor)
+    {
+        while (tensor.Node is { operation: IViewPrimitive } view)
+            tensor = view.inputs[0];
+        return tensor;
     }
 
     private static bool AnyRequiresGradient(ReadOnlySpan<Tensor> tensors)

@@ -124,17 +124,17 @@ public sealed class Mamba2Mixer : Module
     internal (Tensor Output, LayerState State) ForwardPadded(Tensor u, LayerState? state, Tensor? sequence, Padding? padding)
     {
         int batch = u.Shape[0], length = u.Shape[1], kept = Math.Min(length, config.ConvolutionTaps - 1);
-        Tensor projected = Linear(u.Cast(Activations), inWeight, inBias, InAdapter);                            // [B, L, E + (E + 2GN) + H]
-        Tensor? before = state?.Convolution.Cast(projected.DType);                                              // [B, K - 1, E + 2GN]
-        Tensor carried = padding?.Last(before!, projected.Slice(2, config.InnerWidth, config.ConvolutionWidth)).Cast(skip.Value.DType)
-            ?? projected.Slice(1, length - kept, kept).Slice(2, config.InnerWidth, config.ConvolutionWidth)
+        Tensor[] projected = Project(u.Cast(Activations));                                                      // [B, L, E] [B, L, E + 2GN] [B, L, H]
+        Tensor? before = state?.Convolution.Cast(projected[1].DType);                                           // [B, K - 1, E + 2GN]
+        Tensor carried = padding?.Last(before!, projected[1].Slice(2, 0, config.ConvolutionWidth)).Cast(skip.Value.DType)
+            ?? projected[1].Slice(1, length - kept, kept).Slice(2, 0, config.ConvolutionWidth)
                 .ConvolutionState(config.ConvolutionTaps, before, sequence?.Slice(1, length - kept, kept)).Cast(skip.Value.DType);
-        (Tensor z, Tensor x, Tensor b, Tensor c, Tensor rawStep) = Convolve(projected, before, sequence);       // [B, L, E] [B, L, H, P] [B, L, G, N] [B, L, G, N] [B, L, H]
+        (Tensor x, Tensor b, Tensor c, Tensor rawStep) = Convolve(projected, before, sequence);                 // [B, L, H, P] [B, L, G, N] [B, L, G, N] [B, L, H]
         Tensor step = TimeStep(rawStep);                                                                        // [B, L, H]
         if (padding is not null)
             step *= padding.Mask;
         (Tensor y, LayerState next) = Recur(new Recurrence(x, step, Decay, b, c), carried, state, sequence);      // [B, L, H, P]
-        return (Finish(y.Reshape([batch, length, config.InnerWidth]), z), next);
+        return (Finish(y.Reshape([batch, length, config.InnerWidth]), projected[0]), next);
     }
 
     /// <summary>The layer for one token of each sequence: the same computation as <see cref="Forward"/> over sequences of length 1.</summary>
@@ -156,10 +156,10 @@ public sealed class Mamba2Mixer : Module
     /// <returns>The output, [B, D], and the convolution's next state, which is the caller's to copy.</returns>
     internal (Tensor Output, Tensor Convolution) StepInPlace(Tensor u, Tensor norm, LayerState state)
     {
-        Tensor projected = Biased(u.NormLinear(norm, inWeight.Value, config.NormEpsilon), inBias);
+        Tensor projected = Biased(u.NormLinear(norm, inWeight.Value, config.NormEpsilon), inBias?.Value);
         (Tensor y, Tensor z, Tensor convolution) = Middle.InPlace(MiddleInputs(projected, state));
         bool isFused = normWeight is not null && !config.NormBeforeGate && (config.Groups == 1 || !config.NormPerGroup);
-        return (isFused ? Biased(y.NormLinear(normWeight!.Value, outWeight.Value, config.NormEpsilon, z, u), outBias) : u + Finish(y, z), convolution);
+        return (isFused ? Biased(y.NormLinear(normWeight!.Value, outWeight.Value, config.NormEpsilon, z, u), outBias?.Value) : u + Finish(y, z), convolution);
     }
 
     /// <summary>The layer's state before the first token.</summary>
@@ -211,13 +211,13 @@ public sealed class Mamba2Mixer : Module
     private (Tensor Output, LayerState State) StepByStep(Tensor u, LayerState state)
     {
         int batch = u.Shape[0];
-        (Tensor z, Tensor xBC, Tensor rawStep) = Project(u);                                                     // [B, E] [B, E + 2GN] [B, H]
-        Tensor token = xBC.Reshape([batch, 1, config.ConvolutionWidth]);
+        Tensor[] projected = Project(u);                                                                        // [B, E] [B, E + 2GN] [B, H]
+        Tensor token = projected[1].Reshape([batch, 1, config.ConvolutionWidth]);
         Tensor carried = token.ConvolutionState(config.ConvolutionTaps, state.Convolution);
         Tensor mixed = token.CausalConvolution(Taps, convolutionBias?.Value, state.Convolution, silu: true);
         (Tensor x, Tensor b, Tensor c) = SplitHeads(mixed, batch);                                              // [B, H, P] [B, G, N] [B, G, N]
-        (Tensor y, LayerState next) = RecurOnce(new Recurrence(x, TimeStep(rawStep), Decay, b, c), carried, state);
-        return (Finish(y.Reshape([batch, config.InnerWidth]), z), next);
+        (Tensor y, LayerState next) = RecurOnce(new Recurrence(x, TimeStep(projected[2]), Decay, b, c), carried, state);
+        return (Finish(y.Reshape([batch, config.InnerWidth]), projected[0]), next);
     }
 
     // Matrix units make the longer product inside a chunk faster than memory takes and gives the states between twice as many.
@@ -243,18 +243,25 @@ public sealed class Mamba2Mixer : Module
 
     private Tensor? InitialState(int batch) => initialState?.Value.Broadcast([batch, config.Heads, config.HeadSize, config.StateSize]);
 
-    private (Tensor Z, Tensor XBC, Tensor RawStep) Project(Tensor u)
+    /// <summary>z, xBC and Δ̂. In 16 bits z has a product of its own, so that it need not be copied nor kept twice, and Δ̂ stays beside xBC.</summary>
+    private Tensor[] Project(Tensor u)
     {
-        Tensor projected = Linear(u, inWeight, inBias, InAdapter);
-        Tensor[] parts = projected.Split(-1, config.InnerWidth, config.ConvolutionWidth, config.Heads);
-        return (parts[0], parts[1], parts[2]);
+        if (!u.DType.IsNarrow())
+            return Linear(u, inWeight, inBias, InAdapter).Split(-1, config.InnerWidth, config.ConvolutionWidth, config.Heads);
+        int[] rows = [config.InnerWidth, config.ConvolutionWidth + config.Heads];
+        Tensor[]? biases = inBias?.Value.Split(0, rows);
+        return [.. inWeight.Value.Cast(u.DType).Split(0, rows).Select((weight, part) => Biased(u.MatMul(weight, transposeB: true, precision: Precision), biases?[part]))];
     }
 
-    private (Tensor Z, Tensor X, Tensor B, Tensor C, Tensor RawStep) Convolve(Tensor projected, Tensor? before, Tensor? sequence)
+    private (Tensor X, Tensor B, Tensor C, Tensor RawStep) Convolve(Tensor[] projected, Tensor? before, Tensor? sequence)
     {
-        Tensor[] parts = projected.MixerConvolution(config.InnerWidth, config.Groups * config.StateSize, Taps, convolutionBias?.Value, before, sequence);
-        Shape heads = [projected.Shape[0], projected.Shape[1], config.Heads, config.HeadSize], group = [projected.Shape[0], projected.Shape[1], config.Groups, config.StateSize];
-        return (parts[0], parts[1].Reshape(heads), parts[2].Reshape(group), parts[3].Reshape(group), parts[4]);
+        int groupWidth = config.Groups * config.StateSize;
+        Tensor xBC = projected[1];
+        Tensor[] parts = projected.Length == 2
+            ? xBC.MixerConvolution(config.InnerWidth, groupWidth, Taps, convolutionBias?.Value, before, sequence)
+            : [.. xBC.CausalConvolution(Taps, convolutionBias?.Value, before, sequence, silu: true).Split(-1, config.InnerWidth, groupWidth, groupWidth), projected[2]];
+        Shape heads = [xBC.Shape[0], xBC.Shape[1], config.Heads, config.HeadSize], group = [xBC.Shape[0], xBC.Shape[1], config.Groups, config.StateSize];
+        return (parts[0].Reshape(heads), parts[1].Reshape(group), parts[2].Reshape(group), parts[3]);
     }
 
     private (Tensor X, Tensor B, Tensor C) SplitHeads(Tensor mixed, int batch)
@@ -285,11 +292,11 @@ public sealed class Mamba2Mixer : Module
 
     private Tensor Linear(Tensor x, Parameter weight, Parameter? bias, LowRankAdapter? adapter)
     {
-        Tensor y = Biased(x.MatMul(x.DType.IsNarrow() ? weight.Value.Cast(x.DType) : weight.Value, transposeB: true, precision: Precision), bias);
+        Tensor y = Biased(x.MatMul(x.DType.IsNarrow() ? weight.Value.Cast(x.DType) : weight.Value, transposeB: true, precision: Precision), bias?.Value);
         return adapter is null ? y : y + adapter.Apply(x, Precision);
     }
 
-    private static Tensor Biased(Tensor y, Parameter? bias) => bias is null ? y : (y.Cast(bias.Value.DType) + bias.Value).Cast(y.DType);
+    private static Tensor Biased(Tensor y, Tensor? bias) => bias is null ? y : (y.Cast(bias.DType) + bias).Cast(y.DType);
 
     /// <summary>Log-uniform between the limits, but no smaller than the floor.</summary>
     private static double DrawTimeStep(Mamba2Config config, Philox random)

@@ -203,9 +203,9 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
     }
 }
 
-/// <summary>Where the channels of a convolution lie: from column <paramref name="Offset"/> of rows of <paramref name="Pitch"/>; and how many belong to the first and the second part of its results.</summary>
-internal readonly record struct ConvolutionColumns(uint Pitch, uint Offset, uint First, uint Second)
+/// <summary>Where the channels of a convolution lie: first in rows of <paramref name="Pitch"/>; and how many belong to the first and the second part of its results.</summary>
+internal readonly record struct ConvolutionColumns(uint Pitch, uint First, uint Second)
 {
     /// <summary>Rows of nothing else, results in one part.</summary>
-    public static ConvolutionColumns All(int channels) => new((uint)channels, 0, (uint)channels, 0);
+    public static ConvolutionColumns All(int channels) => new((uint)channels, (uint)channels, 0);
 }

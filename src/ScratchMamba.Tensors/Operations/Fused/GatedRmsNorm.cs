@@ -32,6 +32,9 @@ public readonly record struct GatedRmsNorm(double Epsilon, int Groups, bool Norm
     public Saved Saves => Saved.AllInputs;
 
     /// <inheritdoc/>
+    public bool IsRepeated(ReadOnlySpan<TensorType> outputs) => outputs[0].DType.IsNarrow();
+
+    /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(GatedRmsNorm), inputs, 3);

@@ -5,31 +5,29 @@ namespace ScratchMamba.Tensors.Operations;
 public static partial class TensorOperations
 {
     /// <summary>
-    /// What a mixer makes of its projection before the scan: z, then x, B and C after causal convolution and SiLU, then Δ̂. In one operation where activations are of 16 bits,
-    /// else, on processors among others, in those of its definition.
+    /// What a mixer makes of its projection beside z before the scan: x, B and C after causal convolution and SiLU, then Δ̂.
     /// </summary>
-    /// <param name="projected">[B, L, E + (E + 2GN) + H].</param>
+    /// <param name="projected">[B, L, (E + 2GN) + H].</param>
     /// <param name="inner">E.</param>
     /// <param name="groupWidth">GN.</param>
     /// <param name="weight">[E + 2GN, K].</param>
     /// <param name="bias">[E + 2GN]; null for none.</param>
     /// <param name="initial">The convolution's inputs before position 0, [B, K − 1, E + 2GN]; null for zeros.</param>
     /// <param name="sequence">The document that each position belongs to, I32 [B, L]; null for a single one.</param>
-    /// <returns>z [B, L, E], x [B, L, E], B and C [B, L, GN] and Δ̂ [B, L, H].</returns>
+    /// <returns>x [B, L, E], B and C [B, L, GN] and Δ̂ [B, L, H].</returns>
     /// <exception cref="ShapeException">The shapes are not as above.</exception>
     public static Tensor[] MixerConvolution(
         this Tensor projected, int inner, int groupWidth, Tensor weight, Tensor? bias = null, Tensor? initial = null, Tensor? sequence = null)
     {
         Tensor[] inputs = [projected, weight, .. new[] { bias, initial, sequence }.OfType<Tensor>()];
-        var operation = new MixerConvolution(inner, groupWidth, bias is not null, initial is not null, sequence is not null);
-        return projected.DType.IsNarrow() ? Tensor.ApplyAll(operation, inputs) : operation.Definition(inputs);
+        return Tensor.ApplyAll(new MixerConvolution(inner, groupWidth, bias is not null, initial is not null, sequence is not null), inputs);
     }
 }
 
 /// <summary>
-/// What a mixer makes of its projection before the scan: the columns z, xBC and Δ̂; xBC after causal convolution and SiLU; x, B and C. In one pass, so that the columns
-/// are not copied to be convolved and the results not to be parted. Inputs the projection [B, L, E + (E + 2GN) + H], w [E + 2GN, K], then those of bias [E + 2GN],
-/// initial [B, K − 1, E + 2GN] and sequence I32 [B, L] that are present. Outputs z [B, L, E], x [B, L, E], B and C [B, L, GN] and Δ̂ [B, L, H].
+/// What a mixer makes of its projection beside z before the scan: the columns xBC and Δ̂; xBC after causal convolution and SiLU; x, B and C. In one pass, so that the columns
+/// are not copied to be convolved and the results not to be parted. Inputs the projection [B, L, (E + 2GN) + H], w [E + 2GN, K], then those of bias [E + 2GN],
+/// initial [B, K − 1, E + 2GN] and sequence I32 [B, L] that are present. Outputs x [B, L, E], B and C [B, L, GN] and Δ̂ [B, L, H].
 /// </summary>
 /// <param name="Inner">E.</param>
 /// <param name="GroupWidth">GN.</param>
@@ -42,7 +40,7 @@ public readonly record struct MixerConvolution(int Inner, int GroupWidth, bool H
 
     internal int Channels => Inner + 2 * GroupWidth;
 
-    internal int[] Mixed => [Inner, GroupWidth, GroupWidth];
+    internal const int Results = 4;
 
     /// <inheritdoc/>
     public Saved Saves => Saved.AllInputs;
@@ -53,10 +51,10 @@ public readonly record struct MixerConvolution(int Inner, int GroupWidth, bool H
         Rules.RequireCount(nameof(MixerConvolution), inputs, Convolution.InputCount);
         TensorType whole = inputs[0];
         ShapeException.ThrowUnless(
-            whole.Shape.Rank == 3 && whole.Shape[2] > Inner + Channels, nameof(MixerConvolution), $"the projection must be [batch, length, {Inner} + {Channels} + heads]", inputs);
+            whole.Shape.Rank == 3 && whole.Shape[2] > Channels, nameof(MixerConvolution), $"the projection must be [batch, length, {Channels} + heads]", inputs);
         Convolution.Check(nameof(MixerConvolution), Convolved(inputs));
         TensorType Columns(int count) => whole with { Shape = whole.Shape.With(2, count) };
-        return [Columns(Inner), Columns(Inner), Columns(GroupWidth), Columns(GroupWidth), Columns(whole.Shape[2] - Inner - Channels)];
+        return [Columns(Inner), Columns(GroupWidth), Columns(GroupWidth), Columns(whole.Shape[2] - Channels)];
     }
 
     /// <inheritdoc/>
@@ -70,13 +68,9 @@ public readonly record struct MixerConvolution(int Inner, int GroupWidth, bool H
             return null;
         if (whole.Count == 0)
             return Tensors.Launch.Nothing;
-        List<Dispatch> dispatches = [Convolution.Dispatched(whole[0], whole[1], call.Inputs[1].Shape, code, Columns(whole), Slot.Out(1), Slot.Out(2), Slot.Out(3))];
-        foreach ((int from, int count, int output) in Others(whole))
-        {
-            int perWord = sizeof(uint) / call.Inputs[0].DType.Size();
-            new CopyLaunch { Source = from / perWord }.With(whole.Product(0, 2), whole[2] / perWord, count / perWord).With(count / perWord, 1, 1)
-                .AddTo(dispatches, Slot.In(0), Slot.Out(output), call.Device);
-        }
+        List<Dispatch> dispatches = [Convolution.Dispatched(whole[0], whole[1], call.Inputs[1].Shape, code, Columns(whole), Slot.Out(0), Slot.Out(1), Slot.Out(2))];
+        int perWord = sizeof(uint) / call.Inputs[0].DType.Size(), steps = (whole[2] - Channels) / perWord;
+        new CopyLaunch { Source = Channels / perWord }.With(whole.Product(0, 2), whole[2] / perWord, steps).With(steps, 1, 1).AddTo(dispatches, Slot.In(0), Slot.Out(3), call.Device);
         return new Launch(dispatches);
     }
 
@@ -87,10 +81,10 @@ public readonly record struct MixerConvolution(int Inner, int GroupWidth, bool H
     public Tensor?[] Backward(BackwardCall call)
     {
         int count = Convolution.InputCount;
-        var inputs = new Tensor[count + 5];
+        var inputs = new Tensor[count + Results];
         for (int i = 0; i < count; i++)
             inputs[i] = call.Input(i);
-        for (int i = 0; i < 5; i++)
+        for (int i = 0; i < Results; i++)
             inputs[count + i] = call.Gradient(i);
         Tensor?[] gradients = Tensor.ApplyAll(new MixerConvolutionGradient(Inner, GroupWidth, HasBias, HasInitial, HasSequence), inputs);
         if (HasSequence)
@@ -101,18 +95,14 @@ public readonly record struct MixerConvolution(int Inner, int GroupWidth, bool H
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
     {
-        Tensor[] parts = inputs[0].Split(2, Inner, Channels, inputs[0].Shape[2] - Inner - Channels);
-        Tensor[] mixed = Tensor.Apply(Convolution, [parts[1], .. inputs[1..]]).Split(2, Mixed);
-        return [parts[0], .. mixed, parts[2]];
+        Tensor[] parts = inputs[0].Split(2, Channels, inputs[0].Shape[2] - Channels);
+        return [.. Tensor.Apply(Convolution, [parts[0], .. inputs[1..]]).Split(2, Inner, GroupWidth, GroupWidth), parts[1]];
     }
 
     /// <summary>The inputs of the convolution.</summary>
     internal TensorType[] Convolved(ReadOnlySpan<TensorType> inputs) => [inputs[0] with { Shape = inputs[0].Shape.With(2, Channels) }, .. inputs[1..Convolution.InputCount]];
 
-    internal ConvolutionColumns Columns(Shape whole) => new((uint)whole[2], (uint)Inner, (uint)Inner, (uint)GroupWidth);
-
-    /// <summary>The columns that are not convolved: where they begin, how many there are, and which output they are.</summary>
-    internal (int From, int Count, int Output)[] Others(Shape whole) => [(0, Inner, 0), (Inner + Channels, whole[2] - Inner - Channels, 4)];
+    internal ConvolutionColumns Columns(Shape whole) => new((uint)whole[2], (uint)Inner, (uint)GroupWidth);
 
     /// <summary>How the shaders are told of the inputs' type; null where they do not read them: pairs of columns stay together.</summary>
     internal uint? Code(ReadOnlySpan<TensorType> inputs)
@@ -122,7 +112,7 @@ public readonly record struct MixerConvolution(int Inner, int GroupWidth, bool H
     }
 }
 
-/// <summary>The gradients of <see cref="MixerConvolution"/> for the projection, w and, if said so, bias and initial inputs. Inputs those of MixerConvolution, then the gradients of its five results.</summary>
+/// <summary>The gradients of <see cref="MixerConvolution"/> for the projection, w and, if said so, bias and initial inputs. Inputs those of MixerConvolution, then the gradients of its four results.</summary>
 /// <param name="Inner">E.</param>
 /// <param name="GroupWidth">GN.</param>
 /// <param name="HasBias">Whether there is a bias.</param>
@@ -139,10 +129,10 @@ public readonly record struct MixerConvolutionGradient(int Inner, int GroupWidth
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
-        Rules.RequireCount(nameof(MixerConvolutionGradient), inputs, InputCount + 5);
+        Rules.RequireCount(nameof(MixerConvolutionGradient), inputs, InputCount + MixerConvolution.Results);
         TensorType[] results = Forward.Infer(inputs[..InputCount]);
         for (int i = 0; i < results.Length; i++)
-            ShapeException.ThrowUnless(inputs[InputCount + i] == results[i], nameof(MixerConvolutionGradient), "the last five inputs must be the gradients of the results", inputs);
+            ShapeException.ThrowUnless(inputs[InputCount + i] == results[i], nameof(MixerConvolutionGradient), "the last four inputs must be the gradients of the results", inputs);
         return inputs[..(HasSequence ? InputCount - 1 : InputCount)].ToArray();
     }
 
@@ -156,14 +146,11 @@ public readonly record struct MixerConvolutionGradient(int Inner, int GroupWidth
         if (Forward.Code(call.Inputs) is not { } code)
             return null;
         Launch convolution = Convolution.Planned(
-            call.Device, whole[0], whole[1], call.Inputs[1].Shape, code, Forward.Columns(whole), Slot.In(InputCount + 1), Slot.In(InputCount + 2), Slot.In(InputCount + 3), Slot.OutPart(0));
+            call.Device, whole[0], whole[1], call.Inputs[1].Shape, code, Forward.Columns(whole), Slot.In(InputCount), Slot.In(InputCount + 1), Slot.In(InputCount + 2), Slot.OutPart(0));
         List<Dispatch> dispatches = [];
-        foreach ((int to, int count, int input) in Forward.Others(whole))
-        {
-            int perWord = sizeof(uint) / call.Inputs[0].DType.Size();
-            new CopyLaunch { Target = to / perWord }.With(whole.Product(0, 2), count / perWord, whole[2] / perWord).With(count / perWord, 1, 1)
-                .AddTo(dispatches, Slot.In(InputCount + input), Slot.OutPart(0), call.Device);
-        }
+        int perWord = sizeof(uint) / call.Inputs[0].DType.Size(), steps = (whole[2] - Forward.Channels) / perWord;
+        new CopyLaunch { Target = Forward.Channels / perWord }.With(whole.Product(0, 2), steps, whole[2] / perWord).With(steps, 1, 1)
+            .AddTo(dispatches, Slot.In(InputCount + 3), Slot.OutPart(0), call.Device);
         return new Launch([.. dispatches, .. convolution.Dispatches], convolution.ScratchBytes);
     }
 
@@ -174,8 +161,8 @@ public readonly record struct MixerConvolutionGradient(int Inner, int GroupWidth
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
     {
         ReadOnlySpan<Tensor> results = inputs[InputCount..];
-        Tensor xBC = inputs[0].Slice(2, Inner, Forward.Channels), mixed = TensorOperations.Concatenate(2, results[1], results[2], results[3]);
+        Tensor xBC = inputs[0].Slice(2, 0, Forward.Channels), mixed = TensorOperations.Concatenate(2, results[0], results[1], results[2]);
         Tensor[] gradients = Tensor.ApplyAll(Convolution, [xBC, .. inputs[1..InputCount], mixed]);
-        return [TensorOperations.Concatenate(2, results[0], gradients[0], results[4]), .. gradients[1..]];
+        return [TensorOperations.Concatenate(2, gradients[0], results[3]), .. gradients[1..]];
     }
 }

@@ -23,6 +23,9 @@ public readonly record struct RmsNorm(double Epsilon, DType? Result = null) : IP
     public Saved Saves => Saved.AllInputs;
 
     /// <inheritdoc/>
+    public bool IsRepeated(ReadOnlySpan<TensorType> outputs) => outputs[0].DType.IsNarrow();
+
+    /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(RmsNorm), inputs, 2);
