@@ -27,8 +27,10 @@ public static partial class Catalog
             draw =>
             {
                 Shape shape = draw.Shape(minRank: 1);
-                return new Case(new RmsNormGradient(Epsilon), draw.Normal(shape), draw.Normal([shape.Columns]), draw.Normal(shape));
+                bool past = draw.Choice(2) == 1;
+                return new Case(new RmsNormGradient(Epsilon, past), [draw.Normal(shape), draw.Normal([shape.Columns]), draw.Normal(shape), .. past ? (Input[])[draw.Normal(shape)] : []]);
             },
+            new Misuse(new RmsNormGradient(Epsilon, true), "type of x", F32([2, 3]), F32([3]), F32([2, 3]), F32([3, 2])),
             new Misuse(new RmsNormGradient(Epsilon), "shape of x", F32([2, 3]), F32([3]), F32([3, 2])))
         with
         {

@@ -11,7 +11,7 @@ public readonly ref struct BackwardCall
     private readonly Tensor?[] outputs;
     private readonly TensorType[] outputTypes;
     private readonly Tensor?[] gradients;
-    private readonly bool retains;
+    private readonly BackwardPass pass;
 
     internal BackwardCall(IPrimitive operation, Saved saves, Tensor[] inputs, Tensor[] data, Tensor?[] outputs, TensorType[] outputTypes, Tensor?[] gradients, BackwardPass pass)
     {
@@ -22,12 +22,11 @@ public readonly ref struct BackwardCall
         this.outputs = outputs;
         this.outputTypes = outputTypes;
         this.gradients = gradients;
-        retains = pass.Retains;
-        Backend = pass.Backend;
+        this.pass = pass;
     }
 
     /// <summary>The backend that the gradients live on.</summary>
-    public Backend Backend { get; }
+    public Backend Backend => pass.Backend;
 
     /// <summary>The number of inputs.</summary>
     public int InputCount => inputs.Length;
@@ -48,7 +47,7 @@ public readonly ref struct BackwardCall
     /// Whether the gradient of input <paramref name="index"/> may take its memory: it was made on the way, and nothing else needs it. Without this a vocabulary's logits would be there twice.
     /// </summary>
     public bool MayOverwrite(int index) =>
-        !retains && saves.HasInput(index) && inputs[index] is { Node: not null, Storage: { Kept: false, Pins: 1 } };
+        !pass.Retains && saves.HasInput(index) && inputs[index] is { Node: not null, Storage: { Kept: false, Pins: 1 } };
 
     /// <summary>Output <paramref name="index"/>, which the operation must have named in <see cref="IPrimitive.Saves"/>.</summary>
     public Tensor Output(int index)
@@ -60,6 +59,12 @@ public readonly ref struct BackwardCall
 
     /// <summary>Whether the gradient of input <paramref name="index"/> will be used.</summary>
     public bool Needs(int index) => inputs[index].RequiresGradient;
+
+    /// <summary>
+    /// What other operations have said of the gradient of input <paramref name="index"/> so far; null for nothing. It must be added to the gradient that is returned: the pass has given it up.
+    /// For operations that can add it where they write theirs.
+    /// </summary>
+    public Tensor? TakeArrived(int index) => pass.Take(inputs[index]);
 
     /// <summary>Whether any gradient arrived at output <paramref name="index"/>.</summary>
     public bool HasGradient(int index) => gradients[index] is not null;

@@ -8,6 +8,7 @@ internal sealed class BackwardPass(Backend backend, bool retain)
     private readonly PriorityQueue<Node, long> waiting = new();
     private readonly Dictionary<Node, Tensor?[]> gradients = [];
     private readonly Dictionary<Tensor, Tensor> leaves = [];
+    private readonly List<Tensor> taken = [];
 
     public Backend Backend => backend;
 
@@ -32,6 +33,16 @@ internal sealed class BackwardPass(Backend backend, bool retain)
         {
             leaves[target] = Sum(leaves.GetValueOrDefault(target), gradient.Cast(target.DType));
         }
+    }
+
+    /// <summary>The sum of the gradients that have arrived for a tensor on the way, which is no longer there then: whoever takes it gives it back as a part of its own. Null for none.</summary>
+    public Tensor? Take(Tensor target)
+    {
+        if (target.Node is not { } node || !gradients.TryGetValue(node, out Tensor?[]? slots) || slots[target.OutputIndex] is not { } gradient)
+            return null;
+        slots[target.OutputIndex] = null;
+        taken.Add(gradient);
+        return gradient;
     }
 
     public Gradients Run()
@@ -60,15 +71,21 @@ internal sealed class BackwardPass(Backend backend, bool retain)
         }
         foreach (Tensor? gradient in slots!)
         {
-            if (gradient is null)
-                continue;
-            gradient.Storage.Pins--;
-            // A gradient made on the way is spent now. One that came in from outside, or that is also a leaf's, is kept or pinned.
-            if (gradient.Storage.Pins == 0 && !gradient.Storage.Kept)
-                gradient.Storage.Release();
+            if (gradient is not null)
+                Spend(gradient);
         }
+        taken.ForEach(Spend);
+        taken.Clear();
         if (!retain)
             node.Consume();
+    }
+
+    /// <summary>A gradient made on the way is spent with its use. One that came in from outside, or that is also a leaf's, is kept or pinned.</summary>
+    private static void Spend(Tensor gradient)
+    {
+        gradient.Storage.Pins--;
+        if (gradient.Storage.Pins == 0 && !gradient.Storage.Kept)
+            gradient.Storage.Release();
     }
 
     private static Tensor Sum(Tensor? left, Tensor right)
@@ -80,9 +97,7 @@ internal sealed class BackwardPass(Backend backend, bool retain)
         }
         Tensor sum = left + right;
         sum.Storage.Pins++;
-        left.Storage.Pins--;
-        if (left.Storage.Pins == 0 && !left.Storage.Kept)
-            left.Storage.Release();
+        Spend(left);
         return sum;
     }
 }

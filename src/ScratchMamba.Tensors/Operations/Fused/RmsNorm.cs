@@ -57,8 +57,14 @@ public readonly record struct RmsNorm(double Epsilon, DType? Result = null) : IP
     public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) || Result is not null ? this with { Result = null } : null;
 
     /// <inheritdoc/>
-    public Tensor?[] Backward(BackwardCall call) =>
-        Tensor.ApplyAll(new RmsNormGradient(Epsilon), call.Input(0), call.Input(1), call.Gradient(0));
+    public Tensor?[] Backward(BackwardCall call)
+    {
+        // Of a residual stream, what went past the norm.
+        Tensor? past = call.TakeArrived(0);
+        bool isAlike = past?.Type == call.InputType(0);
+        Tensor[] gradients = Tensor.ApplyAll(new RmsNormGradient(Epsilon, isAlike), [call.Input(0), call.Input(1), call.Gradient(0), .. isAlike ? (Tensor[])[past!] : []]);
+        return [past is null || isAlike ? gradients[0] : past + gradients[0], gradients[1]];
+    }
 
     /// <inheritdoc/>
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
@@ -123,18 +129,21 @@ public readonly record struct RmsNorm(double Epsilon, DType? Result = null) : IP
 
 /// <summary>
 /// The derivative of <see cref="RmsNorm"/>: with r = 1 / √(mean(x²) + ε) and g = w · dy,
-/// <c>dx = r · g − x · r³ · mean(g · x)</c> and <c>dw = Σ dy · x · r</c> over the rows. Inputs x, w, dy; outputs dx, dw.
+/// <c>dx = r · g − x · r³ · mean(g · x) + past</c> and <c>dw = Σ dy · x · r</c> over the rows. Inputs x, w, dy and, if said so, past; outputs dx, dw.
 /// </summary>
-public readonly record struct RmsNormGradient(double Epsilon) : IPrimitive
+/// <param name="Epsilon">ε.</param>
+/// <param name="HasPast">Whether there is something to be added to dx: of a residual stream, the gradient of what went past the norm.</param>
+public readonly record struct RmsNormGradient(double Epsilon, bool HasPast = false) : IPrimitive
 {
     private readonly record struct Scalars(uint Rows, uint Columns, float Epsilon, uint Run);
 
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
-        Rules.RequireCount(nameof(RmsNormGradient), inputs, 3);
+        Rules.RequireCount(nameof(RmsNormGradient), inputs, HasPast ? 4 : 3);
         RmsNorm.CheckRow(nameof(RmsNormGradient), inputs, inputs[1]);
         ShapeException.ThrowUnless(inputs[2].Shape == inputs[0].Shape, nameof(RmsNormGradient), "the gradient must have the shape of x", inputs);
+        ShapeException.ThrowUnless(!HasPast || inputs[3] == inputs[0], nameof(RmsNormGradient), "what is added must have the type of x", inputs);
         return [inputs[0], inputs[1]];
     }
 
@@ -157,7 +166,7 @@ public readonly record struct RmsNormGradient(double Epsilon) : IPrimitive
             return null;
         double epsilon = Epsilon;
         return RowLaunch.Gradient(
-            call.Device, "rms_norm_gradient", rows, columns, groups: 1, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.Out(0)], codes, Slot.Out(1),
+            call.Device, "rms_norm_gradient", rows, columns, groups: 1, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.In(HasPast ? 3 : 0), Slot.Out(0)], [.. codes, HasPast ? 1u : 0], Slot.Out(1),
             run => new Scalars((uint)rows, (uint)columns, (float)epsilon, run));
     }
 
@@ -165,7 +174,11 @@ public readonly record struct RmsNormGradient(double Epsilon) : IPrimitive
     public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
-    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) => Differentiation.DefinitionOfGradient(new RmsNorm(Epsilon), inputs[..2], inputs[2..], count: 2);
+    public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
+    {
+        Tensor[] gradients = Differentiation.DefinitionOfGradient(new RmsNorm(Epsilon), inputs[..2], inputs[2..3], count: 2);
+        return HasPast ? [inputs[3] + gradients[0], gradients[1]] : gradients;
+    }
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
     {
@@ -175,6 +188,7 @@ public readonly record struct RmsNormGradient(double Epsilon) : IPrimitive
             X = call.InputAddress<T>(0),
             Weight = call.InputAddress<T>(1),
             Dy = call.InputAddress<T>(2),
+            Past = HasPast ? call.InputAddress<T>(3) : null,
             Dx = call.OutputAddress<T>(0),
             Columns = shape.Columns,
             Epsilon = Epsilon,
@@ -185,7 +199,7 @@ public readonly record struct RmsNormGradient(double Epsilon) : IPrimitive
     /// <summary>A row in two passes: the first finds Σ x² and Σ dy·x·w, which the second needs.</summary>
     private unsafe struct Body<T> : IRowBody<T> where T : unmanaged, IFloatingPointIeee754<T>
     {
-        public T* X, Weight, Dy, Dx;
+        public T* X, Weight, Dy, Past, Dx;
         public int Columns;
         public double Epsilon;
 
@@ -219,6 +233,8 @@ public readonly record struct RmsNormGradient(double Epsilon) : IPrimitive
                 dw[i] += x[i] * scaled;
                 dx[i] = scaled * Weight[i] - x[i] * pull;
             }
+            if (Past is not null)
+                TensorPrimitives.Add(new ReadOnlySpan<T>(Past + row * Columns, Columns), new ReadOnlySpan<T>(dx, Columns), new Span<T>(dx, Columns));
         }
     }
 }
