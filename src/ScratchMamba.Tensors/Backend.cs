@@ -60,6 +60,9 @@ public abstract class Backend : IDisposable
     /// <exception cref="InsufficientMemoryException">There is not enough; the message says how much was asked and is in use.</exception>
     public abstract Storage Allocate(TensorType type);
 
+    /// <summary>Makes a storage for one tensor that has no memory yet: <see cref="Storage.Place"/> makes it a part of another one.</summary>
+    protected internal abstract Storage Promise(TensorType type);
+
     /// <summary>Takes memory back.</summary>
     public abstract void Release(Storage storage);
 
@@ -106,6 +109,7 @@ public abstract class Backend : IDisposable
         {
             capturing = null;
         }
+        program.Place();
         program.Complete(Compile(program.Calls));
         return program;
     }
@@ -129,18 +133,28 @@ public abstract class Backend : IDisposable
 
     internal Storage Rent(TensorType type)
     {
-        if (capturing?.Reuse(type.Bytes) is { } reused)
+        Storage storage;
+        if (capturing is null)
         {
-            Scope.Adopt(reused);
-            return reused;
+            storage = Take(type);
         }
+        else
+        {
+            storage = Promise(type);
+            storage.Backend = this;
+            capturing.Own(storage);
+        }
+        Scope.Adopt(storage);
+        return storage;
+    }
+
+    internal Storage Take(TensorType type)
+    {
         Storage storage = Allocate(type);
         storage.Backend = this;
-        capturing?.Own(storage);
         LiveBytes += storage.Bytes;
         LiveCount++;
         PeakBytes = Math.Max(PeakBytes, LiveBytes);
-        Scope.Adopt(storage);
         return storage;
     }
 
@@ -148,7 +162,7 @@ public abstract class Backend : IDisposable
     {
         if (storage.Program is { } program)
         {
-            // Until the capture ends, later operations may have the memory; afterwards it waits for the next run.
+            // Until the capture ends, later operations may have its memory; afterwards it waits for the next run.
             if (capturing == program)
                 program.TakeBack(storage);
             return;

@@ -51,10 +51,13 @@ public abstract class CompiledProgram : IDisposable
 /// </code></example>
 public sealed class CapturedProgram : IDisposable
 {
+    // Devices allow so much in one piece, and what is free may lie in several.
+    private const long MostOfArena = 1L << 30;
+
     private readonly Backend backend;
     private readonly List<CapturedCall> calls = [];
-    private readonly List<Storage> owned = [];
-    private readonly List<Storage> free = [];
+    private readonly Dictionary<Storage, Lifetime> lifetimes = [];
+    private readonly List<Storage> arenas = [];
     private CompiledProgram? compiled;
 
     internal CapturedProgram(Backend backend) => this.backend = backend;
@@ -76,12 +79,10 @@ public sealed class CapturedProgram : IDisposable
             return;
         compiled.Dispose();
         compiled = null;
-        foreach (Storage storage in owned)
-        {
-            storage.Program = null;
+        foreach (Storage storage in lifetimes.Keys)
             storage.Released = true;
-            backend.Return(storage);
-        }
+        foreach (Storage arena in arenas)
+            backend.Return(arena);
     }
 
     internal void Add(Call call)
@@ -91,30 +92,29 @@ public sealed class CapturedProgram : IDisposable
         calls.Add(new CapturedCall(call.Operation, call.Inputs.ToArray(), call.Outputs.ToArray()));
     }
 
-    internal void Complete(CompiledProgram program) => compiled = program;
-
-    /// <summary>Memory that no operation of the program needs any more, or null. It is never lent outside: a later run writes to it again.</summary>
-    internal Storage? Reuse(long bytes)
-    {
-        int best = -1;
-        for (int i = 0; i < free.Count; i++)
-        {
-            if (free[i].Bytes >= bytes && free[i].Bytes <= 2 * bytes && (best < 0 || free[i].Bytes < free[best].Bytes))
-                best = i;
-        }
-        if (best < 0)
-            return null;
-        Storage storage = free[best];
-        free.RemoveAt(best);
-        (storage.Released, storage.Kept, storage.Pins) = (false, false, 0);
-        return storage;
-    }
-
+    /// <summary>A tensor made while capturing is needed from the next operation on, until it is taken back or for good.</summary>
     internal void Own(Storage storage)
     {
         storage.Program = this;
-        owned.Add(storage);
+        lifetimes.Add(storage, new Lifetime(storage.Bytes, calls.Count, int.MaxValue));
     }
 
-    internal void TakeBack(Storage storage) => free.Add(storage);
+    /// <summary>No later operation needs a tensor.</summary>
+    internal void TakeBack(Storage storage) => lifetimes[storage] = lifetimes[storage] with { End = Math.Max(calls.Count, lifetimes[storage].Begin + 1) };
+
+    /// <summary>Gives the tensors their memory.</summary>
+    internal void Place()
+    {
+        var plan = new MemoryPlan([.. lifetimes.Values], MostOfArena);
+        foreach (long size in plan.Sizes)
+            arenas.Add(backend.Take(new TensorType(DType.I32, [(int)(size / sizeof(int))])));
+        int next = 0;
+        foreach (Storage storage in lifetimes.Keys)
+        {
+            (int arena, long offset) = plan.Places[next++];
+            storage.Place(arenas[arena], offset);
+        }
+    }
+
+    internal void Complete(CompiledProgram program) => compiled = program;
 }

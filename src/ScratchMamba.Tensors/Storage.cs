@@ -27,6 +27,9 @@ public abstract class Storage(long bytes)
     /// <summary>The program that owns the memory; null where nobody captured.</summary>
     internal CapturedProgram? Program { get; set; }
 
+    /// <summary>Makes a promised storage (<see cref="Backend.Promise"/>) a part of <paramref name="whole"/>, which starts at a byte of it. Others may be placed there too.</summary>
+    protected internal abstract void Place(Storage whole, long offset);
+
     internal void Release()
     {
         if (Released)

@@ -74,15 +74,23 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     /// <inheritdoc/>
     public override Storage Allocate(TensorType type)
     {
+        long bytes = BytesOf(type);
+        lock (gate)
+            return new VulkanStorage(bytes, Rent(bytes + 2 * Padding, type.ToString()), Padding);
+    }
+
+    /// <inheritdoc/>
+    protected internal override Storage Promise(TensorType type) => new VulkanStorage(BytesOf(type), default, 0);
+
+    private long BytesOf(TensorType type)
+    {
         ObjectDisposedException.ThrowIf(disposed, this);
         if (type.DType is DType.F64)
             throw new NotSupportedException($"{Name} does not hold {type}. Use --device cpu for {type.DType}.");
         if (type.Count > int.MaxValue)
             throw new NotSupportedException($"A tensor of {type} has {type.Count:N0} elements; the Vulkan backend holds at most {int.MaxValue:N0} in one tensor. Split the batch.");
         // Shaders read and write words: a last number of 16 bits has one of its own.
-        long bytes = (type.Bytes + sizeof(uint) - 1) / sizeof(uint) * sizeof(uint);
-        lock (gate)
-            return new VulkanStorage(bytes, Rent(bytes + 2 * Padding, type.ToString()), Padding);
+        return (type.Bytes + sizeof(uint) - 1) / sizeof(uint) * sizeof(uint);
     }
 
     /// <inheritdoc/>

@@ -62,7 +62,7 @@ internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
     public void Dispatch(Dispatch dispatch, ReadOnlySpan<byte> push, ReadOnlySpan<Access> accesses) =>
         writer.Dispatch(pipelines.Get(dispatch), pipelines.Layout, push, dispatch.Groups, accesses);
 
-    public void Touch(VulkanStorage storage, bool writes) => accesses[storage] = writes || accesses.GetValueOrDefault(storage);
+    public void Touch(VulkanStorage storage, bool writes) => accesses[storage.Whole] = writes || accesses.GetValueOrDefault(storage.Whole);
 
     public VulkanStorage RentScratch(long bytes, string operation)
     {

@@ -19,6 +19,9 @@ public abstract class DecoratedBackend(Backend inner) : Backend
     public override Storage Allocate(TensorType type) => Inner.Allocate(type);
 
     /// <inheritdoc/>
+    protected internal override Storage Promise(TensorType type) => Inner.Promise(type);
+
+    /// <inheritdoc/>
     public override void Release(Storage storage) => Inner.Release(storage);
 
     /// <inheritdoc/>

@@ -20,14 +20,10 @@ public sealed class LockstepBackend(Backend reference, Backend tested, double to
     private readonly SortedDictionary<string, double> errors = new(StringComparer.Ordinal);
 
     /// <inheritdoc/>
-    public override Storage Allocate(TensorType type)
-    {
-        Storage first = reference.Allocate(type);
-        first.Backend = reference;
-        Storage second = tested.Allocate(type);
-        second.Backend = tested;
-        return new PairStorage(first, second);
-    }
+    public override Storage Allocate(TensorType type) => Pair(reference.Allocate(type), tested.Allocate(type));
+
+    /// <inheritdoc/>
+    protected internal override Storage Promise(TensorType type) => Pair(reference.Promise(type), tested.Promise(type));
 
     /// <inheritdoc/>
     public override void Release(Storage storage)
@@ -81,6 +77,12 @@ public sealed class LockstepBackend(Backend reference, Backend tested, double to
         tested.Dispose();
     }
 
+    private PairStorage Pair(Storage first, Storage second)
+    {
+        (first.Backend, second.Backend) = (reference, tested);
+        return new PairStorage(first, second);
+    }
+
     private static Tensor[] Side(ReadOnlySpan<Tensor> tensors, Func<PairStorage, Storage> side)
     {
         var result = new Tensor[tensors.Length];
@@ -115,5 +117,12 @@ public sealed class LockstepBackend(Backend reference, Backend tested, double to
         public Storage Reference => reference;
 
         public Storage Tested => tested;
+
+        protected internal override void Place(Storage whole, long offset)
+        {
+            var pair = (PairStorage)whole;
+            reference.Place(pair.Reference, offset);
+            tested.Place(pair.Tested, offset);
+        }
     }
 }

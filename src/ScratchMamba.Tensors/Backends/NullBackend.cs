@@ -10,6 +10,9 @@ public sealed class NullBackend : Backend
     public override Storage Allocate(TensorType type) => new NullStorage(type.Bytes);
 
     /// <inheritdoc/>
+    protected internal override Storage Promise(TensorType type) => Allocate(type);
+
+    /// <inheritdoc/>
     public override void Release(Storage storage)
     {
     }
@@ -32,5 +35,10 @@ public sealed class NullBackend : Backend
     {
     }
 
-    private sealed class NullStorage(long bytes) : Storage(bytes);
+    private sealed class NullStorage(long bytes) : Storage(bytes)
+    {
+        protected internal override void Place(Storage whole, long offset)
+        {
+        }
+    }
 }

@@ -41,9 +41,7 @@ public unsafe class CpuBackend : Backend
     /// <inheritdoc/>
     public override Storage Allocate(TensorType type)
     {
-        ObjectDisposedException.ThrowIf(disposed, this);
-        if (type.Count > int.MaxValue)
-            throw new NotSupportedException($"A tensor of {type} has {type.Count:N0} elements; the CPU backend holds at most {int.MaxValue:N0} in one tensor. Split the batch.");
+        ThrowUnlessHoldable(type);
         try
         {
             return new CpuStorage(type.Bytes, memory.Rent(type.Bytes));
@@ -53,6 +51,13 @@ public unsafe class CpuBackend : Backend
             throw new InsufficientMemoryException(
                 $"No memory for a tensor of {type} ({type.Bytes / 1e6:N0} MB); tensors hold {LiveBytes / 1e6:N0} MB already. Use a smaller batch or a shorter length.");
         }
+    }
+
+    /// <inheritdoc/>
+    protected internal override Storage Promise(TensorType type)
+    {
+        ThrowUnlessHoldable(type);
+        return new CpuStorage(type.Bytes, null);
     }
 
     /// <inheritdoc/>
@@ -73,6 +78,13 @@ public unsafe class CpuBackend : Backend
         if ((Widening.IsAnyNarrow(call.Inputs) || Widening.IsAnyNarrow(call.Outputs)) && RunWidened(call))
             return;
         call.Operation.Compute(new CpuCall(call, Threads, VectorBits));
+    }
+
+    private void ThrowUnlessHoldable(TensorType type)
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        if (type.Count > int.MaxValue)
+            throw new NotSupportedException($"A tensor of {type} has {type.Count:N0} elements; the CPU backend holds at most {int.MaxValue:N0} in one tensor. Split the batch.");
     }
 
     private static bool RunWidened(Call call)
