@@ -8,8 +8,9 @@ using ScratchMamba.Studies.Statistics;
 namespace ScratchMamba.Studies;
 
 /// <summary>
-/// How long a passkey can be kept by models that are trained to: from scratch, on prompts like those that are asked (of other numbers, at other places), first short and then ever longer;
-/// several sizes, so that the smallest that does it can be named; and streams of such prompts far longer than any document of the training.
+/// How long a passkey can be kept: by models that are trained to, from scratch, on prompts like those that are asked (of other numbers, at other places), first short and then ever longer;
+/// or by models that never saw one, and have learned from text and records of many other forms to keep what they are told.
+/// Several sizes, so that the smallest that does it can be named; and streams of such prompts far longer than any document of the training.
 /// </summary>
 public sealed class PasskeyStudy : Study
 {
@@ -29,25 +30,32 @@ public sealed class PasskeyStudy : Study
     private readonly Size[] sizes;
     private readonly int[] lengths;
     private readonly int trained;
+    private readonly bool isTrainedOn;
+    private readonly IReadOnlyList<PasskeyStage> stages;
 
     /// <summary>The study. It always trains models of its own.</summary>
-    public PasskeyStudy(StudyOptions options, Subject subject) : base(options, subject)
+    /// <param name="options">The extent.</param>
+    /// <param name="subject">The models of other studies.</param>
+    /// <param name="isTrainedOn">Whether models learn from such prompts.</param>
+    public PasskeyStudy(StudyOptions options, Subject subject, bool isTrainedOn) : base(options, subject)
     {
-        trained = options.PasskeyStages.Max(stage => stage.Longest);
+        this.isTrainedOn = isTrainedOn;
+        stages = isTrainedOn ? options.PasskeyStages : options.UnseenStages;
+        trained = Math.Max(Shortest, stages.Max(stage => stage.Longest));
         lengths = [.. Enumerable.Range(0, 21).Select(i => Shortest << i).Where(length => length <= options.PasskeyLongest)];
-        sizes = [.. options.PasskeyModels.Select(Make)];
+        sizes = [.. (isTrainedOn ? options.PasskeyModels : options.UnseenModels).Select(Make)];
 
         Size Make((int Width, int Layers, int StateSize) size)
         {
-            IReadOnlyList<TrainingPlan>[] plans = [.. Enumerable.Range(0, options.PasskeySeeds).Select(seed => options.PasskeyPlans(size, options.FirstSeed + (ulong)seed))];
-            ModelSource[] models = [.. plans.Select(stages => new ModelSource(new TrainingJob(stages[^1])))];
+            IReadOnlyList<TrainingPlan>[] plans = [.. Enumerable.Range(0, options.PasskeySeeds).Select(seed => options.PasskeyPlans(size, options.FirstSeed + (ulong)seed, isTrainedOn))];
+            ModelSource[] models = [.. plans.Select(each => new ModelSource(new TrainingJob(each[^1])))];
             var data = new PasskeyDocuments(trained);
             return new Size(
                 $"{size.Layers} × {size.Width}, N = {size.StateSize}", plans,
                 [.. models.Select(model => Asking(model, lengths.Where(length => length <= trained), options.PasskeySamples, "passkey at all depths"))],
                 lengths[^1] <= trained ? [] : [.. models.Select(model => Asking(model, lengths.Where(length => length > trained), Math.Max(1, options.PasskeySamples / FewerSamples), "passkey beyond the training length"))],
                 [.. plans[0].Take(plans[0].Count - 1).Select((plan, i) => Asking(
-                    new ModelSource(new TrainingJob(plan)), lengths.Where(length => length <= Math.Max(2 * Shortest, 4 * options.PasskeyStages[i].Longest) && length <= trained),
+                    new ModelSource(new TrainingJob(plan)), lengths.Where(length => length <= Math.Max(2 * Shortest, 4 * stages[i].Longest) && length <= trained),
                     Math.Max(1, options.PasskeySamples / FewerSamples), "passkey on the way"))],
                 [.. models.Select(model => Profile(model, data, Cure.None, "stream of passkeys", Math.Max(options.StreamLength, 2L * trained), Math.Max(8, options.StreamPrompts), trained))],
                 Trace(models[0], data));
@@ -55,7 +63,10 @@ public sealed class PasskeyStudy : Study
     }
 
     /// <inheritdoc/>
-    public override string Name => "passkey";
+    public override string Name => isTrainedOn ? "passkey" : "passkey-unseen";
+
+    /// <summary>What tells the titles of this study's figures from those of the other.</summary>
+    private string Label => isTrainedOn ? "" : ", never trained on";
 
     /// <inheritdoc/>
     public override IEnumerable<Job> Jobs => sizes.SelectMany(size => (Job[])[.. size.Asked, .. size.Beyond, .. size.Way, .. size.Streams, size.Trace]);
@@ -66,27 +77,32 @@ public sealed class PasskeyStudy : Study
         var findings = new List<Finding>();
         List<Figure> figures = [ByLength(store, command, findings)];
         foreach (Size size in sizes)
-            figures.Add(PasskeyFigures.Map($"passkey-map-{Slug(size)}", $"Recall by length and depth: {size.Name}", size.Answers(store), lengths, trained, OriginOf(size, store, command)));
+            figures.Add(PasskeyFigures.Map($"{Name}-map-{Slug(size)}", $"Recall by length and depth: {size.Name}{Label}", size.Answers(store), lengths, trained, OriginOf(size, store, command)));
         figures.Add(ByDistance(store, command));
         figures.Add(OnTheWay(store, command));
         figures.Add(Streams(store, command, findings));
         figures.Add(Retention(store, command));
-        return new StudyResult(
+        return isTrainedOn ? new StudyResult(
             Name, "A passkey, trained on",
             $"Models learn from scratch what is asked: prompts of the paper's form with random numbers at random depths, first with nothing in between and then with up to {trained:#,0} tokens. Only the answers are learned. "
             + "The paper's models never saw such prompts in training; these have, and what is shown is how much and how long a state of this size can be taught to keep.",
-            findings, figures);
+            findings, figures)
+            : new StudyResult(
+                Name, "A passkey, never trained on",
+                $"Models learn from scratch to predict text in which names are given values and asked for later, in {RecordDocuments.Forms} forms and with up to {trained:#,0} tokens in between; first every byte, then what was told before. "
+                + "No line of the paper's prompt is in it, nor the word passkey: what is asked here they have never seen.",
+                findings, figures);
     }
 
     private Figure ByLength(Store store, string command, List<Finding> findings)
     {
-        var table = new Table("passkey", "size", "parameters", "state", "length", "accuracy", "low", "high", "n", "training_tokens", "training_seconds", "tokens_per_second", "peak_bytes");
+        var table = new Table(Name, "size", "parameters", "state", "length", "accuracy", "low", "high", "n", "training_tokens", "training_seconds", "tokens_per_second", "peak_bytes");
         var series = new List<Series>();
         string? smallest = null;
         foreach (Size size in sizes.OrderBy(size => size.First[0].Config.ParameterCount))
         {
             PasskeyTable[] answers = size.Answers(store);
-            TrainingPlan[] all = [.. size.Plans.SelectMany(stages => stages)];
+            TrainingPlan[] all = [.. size.Plans.SelectMany(plans => plans)];
             double seconds = all.Sum(store.Seconds), tokens = all.Sum(plan => (double)plan.Tokens);
             foreach (int length in lengths)
             {
@@ -99,7 +115,7 @@ public sealed class PasskeyStudy : Study
             foreach (int length in new[] { trained, lengths[^1] }.Distinct().Where(lengths.Contains))
             {
                 Finding finding = Finding.Above(
-                    length == trained ? "M4" : "–", $"{size.First[0].Config.ParameterCount:#,0} parameters ({size.Name}) recall a passkey at {length:#,0} tokens, {(length == trained ? "as long as the longest of training" : $"{length / trained} times the longest of training")}.",
+                    length == trained ? "M4" : "–", $"{size.First[0].Config.ParameterCount:#,0} parameters ({size.Name}){(isTrainedOn ? "" : ", never trained on such prompts,")} recall a passkey at {length:#,0} tokens, {(length == trained ? "as long as the longest of training" : $"{length / trained} times the longest of training")}.",
                     "accuracy at all depths", PasskeyFigures.Accuracy(answers, answer => answer.Count(length)), PasskeyFigures.Recalled, PasskeyFigures.Each(answers, answer => answer.Count(length)));
                 findings.Add(finding);
                 if (length == trained && finding.Verdict == Verdict.Holds)
@@ -107,7 +123,7 @@ public sealed class PasskeyStudy : Study
             }
         }
         return new Figure(
-            "Recall by length", smallest is null ? $"None of these sizes recalls {PasskeyFigures.Recalled:0 %} at {trained:#,0} tokens for certain." : $"The smallest that recalls {PasskeyFigures.Recalled:0 %} at {trained:#,0} tokens is {smallest}.",
+            $"Recall by length{Label}", smallest is null ? $"None of these sizes recalls {PasskeyFigures.Recalled:0 %} at {trained:#,0} tokens for certain." : $"The smallest that recalls {PasskeyFigures.Recalled:0 %} at {trained:#,0} tokens is {smallest}.",
             new XyChart
             {
                 Description = "Passkey accuracy by length and size", X = new Axis("length of the prompt, tokens", Scale.Log2), Y = new Axis("accuracy", Min: 0, Max: 1), Series = series, IsOrdered = true,
@@ -118,7 +134,7 @@ public sealed class PasskeyStudy : Study
 
     private Figure ByDistance(Store store, string command)
     {
-        var table = new Table("passkey-distance", "size", "within", "length", "accuracy", "low", "high", "n");
+        var table = new Table($"{Name}-distance", "size", "within", "length", "accuracy", "low", "high", "n");
         var series = new List<Series>();
         foreach (Size size in sizes)
         {
@@ -136,7 +152,7 @@ public sealed class PasskeyStudy : Study
             series.Add(new Series(size.Name, [.. lengths.Select(distance => Point(distance, PasskeyFigures.Accuracy(answers, answer => answer.Between(distance / 2, distance))))]));
         }
         return new Figure(
-            "Recall by absolute distance", "How far before the end of its prompt the passkey stood, whatever the prompt's length: from half of what the axis says to that.",
+            $"Recall by absolute distance{Label}", "How far before the end of its prompt the passkey stood, whatever the prompt's length: from half of what the axis says to that.",
             new XyChart
             {
                 Description = "Passkey accuracy by distance", X = new Axis("distance, tokens", Scale.Log2), Y = new Axis("accuracy", Min: 0, Max: 1), Series = series, IsOrdered = true,
@@ -147,14 +163,14 @@ public sealed class PasskeyStudy : Study
 
     private Figure OnTheWay(Store store, string command)
     {
-        var table = new Table("passkey-stages", "size", "stage", "longest", "row", "rows", "segments", "steps", "tokens", "seconds", "tokens_per_second", "peak_bytes", "length", "accuracy", "low", "high", "n");
+        var table = new Table($"{Name}-stages", "size", "stage", "longest", "row", "rows", "segments", "steps", "tokens", "seconds", "tokens_per_second", "peak_bytes", "length", "accuracy", "low", "high", "n");
         Size shown = Shown(store);
         var series = new List<Series>();
         foreach (Size size in sizes)
         {
             for (int stage = 0; stage < size.First.Count; stage++)
             {
-                (TrainingPlan plan, PasskeyStage options) = (size.First[stage], Options.PasskeyStages[stage]);
+                (TrainingPlan plan, PasskeyStage options) = (size.First[stage], stages[stage]);
                 PasskeyTable answers = stage < size.Way.Length ? size.Way[stage].Result(store) : size.Asked[0].Result(store);
                 var points = new List<Datum>();
                 foreach (int length in answers.Answers.Select(answer => answer.Length).Distinct())
@@ -166,11 +182,11 @@ public sealed class PasskeyStudy : Study
                         length, share.Estimate, share.Low, share.High, share.Count);
                 }
                 if (size == shown)
-                    series.Add(new Series(options.Longest == 0 ? "hidden in nothing" : $"up to {Axis.Length(options.Longest)}{(options.Segments > 1 ? ", states carried" : "")}", points));
+                    series.Add(new Series(options.Longest == 0 ? "hidden in nothing" : $"up to {Axis.Length(options.Longest)}{(options.Segments > 1 ? ", states carried" : options.Passes ? ", states passed" : "")}{(options.LearnsAll ? ", every byte" : "")}", points));
             }
         }
         return new Figure(
-            $"On the way: {shown.Name}, seed {Options.FirstSeed}", "Each stage of the training makes prompts longer; so far does recall then reach.",
+            $"On the way: {shown.Name}, seed {Options.FirstSeed}{Label}", "Each stage of the training makes prompts longer; so far does recall then reach.",
             new XyChart
             {
                 Description = "Passkey accuracy after each stage", X = new Axis("length of the prompt, tokens", Scale.Log2), Y = new Axis("accuracy", Min: 0, Max: 1), Series = series, IsOrdered = true,
@@ -181,7 +197,7 @@ public sealed class PasskeyStudy : Study
 
     private Figure Streams(Store store, string command, List<Finding> findings)
     {
-        var table = new Table("passkey-stream", "size", "position", "loss", "low", "high", "n");
+        var table = new Table($"{Name}-stream", "size", "position", "loss", "low", "high", "n");
         var series = new List<Series>();
         long peak = 0;
         foreach (Size size in sizes)
@@ -199,7 +215,7 @@ public sealed class PasskeyStudy : Study
         }
         long length = sizes[0].Streams[0].Result(store).Ends[^1];
         return new Figure(
-            $"A stream of {length:#,0} tokens", $"{sizes[0].Streams[0].Result(store).All.Length} streams of prompts, read in {peak / 1e6:#,0} MB of tensors, whatever their length; the loss on answers, up to {trained:#,0} tokens after what they ask for.",
+            $"A stream of {length:#,0} tokens{Label}", $"{sizes[0].Streams[0].Result(store).All.Length} streams of prompts, read in {peak / 1e6:#,0} MB of tensors, whatever their length; the loss on answers, up to {trained:#,0} tokens after what they ask for.",
             new XyChart
             {
                 Description = "Loss on answers over a long stream", X = Positions, Y = new Axis("loss on answers, nats", Min: 0), Series = series, IsOrdered = true,
@@ -211,7 +227,7 @@ public sealed class PasskeyStudy : Study
     private Figure Retention(Store store, string command)
     {
         const int MostHeads = 8;
-        var table = new Table("passkey-retention", "size", "layer", "head", "position", "retention", "variance", "mean_decay");
+        var table = new Table($"{Name}-retention", "size", "layer", "head", "position", "retention", "variance", "mean_decay");
         foreach (Size size in sizes)
         {
             StateTrace trace = size.Trace.Result(store);
@@ -225,7 +241,7 @@ public sealed class PasskeyStudy : Study
         StateTrace shown = chosen.Trace.Result(store);
         HeadTrace[] heads = [.. shown.Heads.OrderByDescending(head => head.MeanDecay).Take(MostHeads).OrderBy(head => head.Layer).ThenBy(head => head.Head)];
         return new Figure(
-            $"The states of the heads over a stream: {chosen.Name}", $"The head that retains most loses {1 - shown.Heads.Max(head => head.MeanDecay):0.0e+0} of its state with a token, on average.",
+            $"The states of the heads over a stream: {chosen.Name}{Label}", $"The head that retains most loses {1 - shown.Heads.Max(head => head.MeanDecay):0.0e+0} of its state with a token, on average.",
             new XyChart
             {
                 Description = "Variance of the heads' states", X = new Axis("position, tokens", Scale.Log2), Y = new Axis("variance of the state's entries", Scale.Log10),
@@ -255,7 +271,7 @@ public sealed class PasskeyStudy : Study
     private Origin OriginOf(Size size, Store store, string command) => new(
         command, $"Mamba-2, {size.First[0].Config.ParameterCount:#,0} parameters, {size.Name}, {size.First.Sum(plan => plan.Tokens) / 1e6:0.0} M tokens", size.First[^1].Data.Name,
         size.Plans.Length == 1 ? $"seed {Options.FirstSeed}" : $"{size.Plans.Length} seeds",
-        size.Plans.Sum(stages => stages.Sum(store.Seconds)) + size.Asked.Concat(size.Beyond).Concat(size.Way).Sum(job => job.Seconds(store)) + size.Streams.Sum(job => job.Seconds(store)) + size.Trace.Seconds(store));
+        size.Plans.Sum(plans => plans.Sum(store.Seconds)) + size.Asked.Concat(size.Beyond).Concat(size.Way).Sum(job => job.Seconds(store)) + size.Streams.Sum(job => job.Seconds(store)) + size.Trace.Seconds(store));
 
     private static string Slug(Size size) => $"{size.First[0].Config.Layers}x{size.First[0].Config.Width}-N{size.First[0].Config.StateSize}";
 }

@@ -2,6 +2,7 @@ using ScratchMamba.Mamba2;
 using ScratchMamba.Mamba2.Cures;
 using ScratchMamba.Studies.Data;
 using ScratchMamba.Studies.Laboratory;
+using ScratchMamba.Tensors.Operations;
 
 namespace ScratchMamba.Studies;
 
@@ -11,8 +12,18 @@ namespace ScratchMamba.Studies;
 /// <param name="Rows">Rows of a batch.</param>
 /// <param name="Steps">The number of updates.</param>
 /// <param name="Rate">The largest learning rate.</param>
-/// <param name="Segments">How many batches continue a document, with its states; 1 for rows that begin in the empty state.</param>
-public sealed record PasskeyStage(int Longest, int Length, int Rows, int Steps, double Rate, int Segments = 1);
+/// <param name="Segments">How many batches continue a document, with its states; 1 for rows that do not.</param>
+public sealed record PasskeyStage(int Longest, int Length, int Rows, int Steps, double Rate, int Segments = 1)
+{
+    /// <summary>Whether every token is learned, as a language model does, and not only what can be known from what was said before.</summary>
+    public bool LearnsAll { get; init; }
+
+    /// <summary>Whether rows begin in the last states of others.</summary>
+    public bool Passes { get; init; }
+
+    /// <summary>How rows begin.</summary>
+    public TrainingMethod Method => Segments > 1 ? TrainingMethod.Truncated : Passes ? TrainingMethod.StatePassing : TrainingMethod.Plain;
+}
 
 /// <summary>The extent of the studies: a preset, with what the user changes in it.</summary>
 public sealed record StudyOptions
@@ -23,6 +34,7 @@ public sealed record StudyOptions
         Preset = "tiny", Steps = 2500, Prompts = 32, PasskeySamples = 60, StreamLength = 1 << 17, StreamPrompts = 4,
         CapacityStates = [4, 16], CapacityLengths = [16, 64, 256], CapacityTokens = 1_000_000, CapacitySeeds = 1,
         PasskeyModels = [(64, 2, 16)], PasskeySeeds = 1, PasskeyStages = [new(0, 128, 32, 400, 0.008), new(1024, 1024, 8, 300, 0.005)], PasskeyLongest = 4096,
+        UnseenModels = [(64, 2, 16)], UnseenStages = [new(192, 512, 8, 200, 0.005) { LearnsAll = true }, new(192, 512, 8, 100, 0.005), new(1024, 1024, 4, 50, 0.003) { Passes = true }],
     };
 
     /// <summary>An hour on two cores, or minutes on a graphics card.</summary>
@@ -32,6 +44,7 @@ public sealed record StudyOptions
         CapacityStates = [4, 8, 16, 24, 32, 48], CapacityLengths = [32, 64, 128, 256], CapacityTokens = 3_000_000, CapacitySeeds = 3,
         PasskeyModels = [(64, 2, 16)], PasskeySeeds = 1, PasskeyStages = [new(0, 128, 32, 400, 0.008), new(1024, 1024, 16, 200, 0.005), new(4096, 4096, 8, 200, 0.005), new(16384, 16384, 4, 200, 0.004)],
         PasskeyLongest = 65536,
+        UnseenModels = [(64, 2, 16)], UnseenStages = [new(192, 512, 8, 1000, 0.005) { LearnsAll = true }, new(1024, 1024, 16, 500, 0.005), new(4096, 4096, 8, 200, 0.003), new(16384, 4096, 16, 200, 0.001, Segments: 16)],
     };
 
     /// <summary>Minutes on a large graphics card, each study: see the README for how they are divided among commands.</summary>
@@ -43,9 +56,11 @@ public sealed record StudyOptions
         PasskeyStages =
         [
             new(0, 128, 64, 600, 0.008), new(1024, 1024, 64, 300, 0.005), new(4096, 4096, 32, 300, 0.005), new(16384, 16384, 16, 200, 0.004), new(65536, 65536, 8, 150, 0.004), new(262144, 262144, 4, 120, 0.003),
-            new(262144, 16384, 64, 100, 0.001, Segments: 64),
+            new(262144, 16384, 64, 100, 0.001, Segments: 64), new(1 << 20, 1 << 20, 2, 60, 0.001),
         ],
-        PasskeyLongest = 1 << 20,
+        PasskeyLongest = 1 << 21,
+        UnseenModels = [(128, 2, 32)],
+        UnseenStages = [new(192, 512, 8, 1000, 0.005) { LearnsAll = true }],
     };
 
     /// <summary>The preset's name.</summary>
@@ -77,6 +92,9 @@ public sealed record StudyOptions
 
     /// <summary>The largest learning rate.</summary>
     public double Rate { get; init; } = 3e-3;
+
+    /// <summary>How exactly matrix products are computed in training; what is measured is measured in float32.</summary>
+    public MatMulPrecision Precision { get; init; }
 
     /// <summary>How many models are trained alike, with seeds 1, 2, …: claims are made about all of them.</summary>
     public int Seeds { get; init; } = 3;
@@ -127,6 +145,15 @@ public sealed record StudyOptions
     /// <summary>The sizes of the models of the study passkey: the width, the number of blocks, N.</summary>
     public required IReadOnlyList<(int Width, int Layers, int StateSize)> PasskeyModels { get; init; }
 
+    /// <summary>The sizes of the models of the study passkey-unseen.</summary>
+    public required IReadOnlyList<(int Width, int Layers, int StateSize)> UnseenModels { get; init; }
+
+    /// <summary>How they are trained, on records among lines: never on a passkey.</summary>
+    public required IReadOnlyList<PasskeyStage> UnseenStages { get; init; }
+
+    /// <summary>The text in these; null for the one that is always there.</summary>
+    public Prose? Prose { get; init; }
+
     /// <summary>How many models of each size are trained alike.</summary>
     public required int PasskeySeeds { get; init; }
 
@@ -166,17 +193,17 @@ public sealed record StudyOptions
         return EarlySteps == 0 ? plan : plan with { Start = Plan(stateSize, Math.Min(EarlyLength, length), EarlySteps, CapacityRate, seed) };
     }
 
-    /// <summary>The plans of a model of the study passkey, one for each stage.</summary>
-    public IReadOnlyList<TrainingPlan> PasskeyPlans((int Width, int Layers, int StateSize) size, ulong seed)
+    /// <summary>The plans of a model of the study passkey, or of the study passkey-unseen, one for each stage.</summary>
+    public IReadOnlyList<TrainingPlan> PasskeyPlans((int Width, int Layers, int StateSize) size, ulong seed, bool isTrainedOn = true)
     {
         var plans = new List<TrainingPlan>();
-        foreach (PasskeyStage stage in PasskeyStages)
+        foreach (PasskeyStage stage in isTrainedOn ? PasskeyStages : UnseenStages)
         {
-            var data = new PasskeyDocuments(stage.Longest);
+            StudyData data = isTrainedOn ? new PasskeyDocuments(stage.Longest) : new RecordDocuments(Prose ?? Prose.Default, stage.Longest);
             plans.Add(new TrainingPlan
             {
-                Data = data, Length = stage.Length, TokensPerStep = stage.Length * stage.Rows, Steps = stage.Steps, Rate = stage.Rate, WarmUp = Math.Min(100, stage.Steps / 10), Seed = seed, ScoredOnly = true,
-                Method = stage.Segments > 1 ? TrainingMethod.Truncated : TrainingMethod.Plain, Segments = stage.Segments, Start = plans.LastOrDefault(),
+                Data = data, Length = stage.Length, TokensPerStep = stage.Length * stage.Rows, Steps = stage.Steps, Rate = stage.Rate, WarmUp = Math.Min(100, stage.Steps / 10), Seed = seed, Precision = Precision, ScoredOnly = !stage.LearnsAll,
+                Method = stage.Method, Segments = stage.Segments, Start = plans.LastOrDefault(),
                 // Among few heads one that retains for long is found at once where −A may begin at a thousandth.
                 Config = Config(size.StateSize) with { VocabularySize = data.VocabularySize, Width = size.Width, Layers = size.Layers, DecayRange = (0.001, 1) },
             });
@@ -186,6 +213,6 @@ public sealed record StudyOptions
 
     private TrainingPlan Plan(int stateSize, int length, int steps, double rate, ulong seed) => new()
     {
-        Data = Data, Config = Config(stateSize), Length = length, Steps = steps, TokensPerStep = TokensPerStep, Rate = rate, WarmUp = Math.Min(100, steps / 10), Seed = seed,
+        Data = Data, Config = Config(stateSize), Length = length, Steps = steps, TokensPerStep = TokensPerStep, Rate = rate, WarmUp = Math.Min(100, steps / 10), Seed = seed, Precision = Precision,
     };
 }

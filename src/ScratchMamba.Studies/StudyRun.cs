@@ -16,14 +16,15 @@ public static class StudyRun
         ("capacity", (options, subject) => new CapacityStudy(options, subject)),
         ("remembrance", (options, subject) => new RemembranceStudy(options, subject)),
         ("stream", (options, subject) => new StreamStudy(options, subject)),
-        ("passkey", (options, subject) => new PasskeyStudy(options, subject)),
+        ("passkey", (options, subject) => new PasskeyStudy(options, subject, isTrainedOn: true)),
+        ("passkey-unseen", (options, subject) => new PasskeyStudy(options, subject, isTrainedOn: false)),
     ];
 
     /// <summary>The names of all studies, in the order of <c>all</c>.</summary>
     public static IReadOnlyList<string> Names { get; } = [.. Known.Select(study => study.Name)];
 
     /// <summary>Those that train models of their own, and are not for a model that is given.</summary>
-    public static IReadOnlyList<string> Training { get; } = ["forgetting", "capacity", "passkey"];
+    public static IReadOnlyList<string> Training { get; } = ["forgetting", "capacity", "passkey", "passkey-unseen"];
 
     /// <summary>Runs studies.</summary>
     /// <param name="names">Their names.</param>
@@ -42,7 +43,7 @@ public static class StudyRun
         scheduler.Run(studies.SelectMany(study => study.Jobs), store, cancellation);
         StudyResult[] results = [.. studies.Select(study => study.Conclude(store, string.Format(null, command, study.Name)))];
         // These say with each figure what models they have.
-        string models = names.All(name => name is "capacity" or "passkey") ? "" : $"{subject.Model}; {subject.Data.Name}; {subject.Seeds}. ";
+        string models = names.All(name => name is "capacity" or "passkey" or "passkey-unseen") ? "" : $"{subject.Model}; {subject.Data.Name}; {subject.Seeds}. ";
         string lead = $"{models}Intervals cover 95 %: over models where there are several, over prompts where there is one. Made {DateTime.Now:yyyy-MM-dd HH:mm}.";
         return (results, Report.Write(folder, "Beyond the training length", lead, results));
     }

@@ -56,10 +56,10 @@ internal static class StudyCommand
                 }
             },
         };
-        Option<string> device = CommonOptions.Device();
+        Option<string> device = CommonOptions.Device(), precision = CommonOptions.Precision();
         var verb = new Verb(
             "study", "Study what models do beyond their training length, and what helps; the paper's experiments from scratch.", "scratchmamba study all --preset tiny --out runs/studies",
-            preset, folder, model, data, length, steps, state, width, layers, batch, rate, early, seeds, prompts, factor, stream, states, lengths, capacityTokens, capacitySeeds, cures, workers, seed, device);
+            preset, folder, model, data, length, steps, state, width, layers, batch, rate, early, seeds, prompts, factor, stream, states, lengths, capacityTokens, capacitySeeds, cures, workers, seed, device, precision);
         verb.Arguments.Add(names);
         verb.SetAction((parsed, cancellation) =>
         {
@@ -86,17 +86,24 @@ internal static class StudyCommand
                 PasskeySeeds = parsed.GetValue(seeds) ?? options.PasskeySeeds,
                 PasskeyModels = (parsed.GetValue(width) ?? parsed.GetValue(layers) ?? parsed.GetValue(state)) is null
                     ? options.PasskeyModels : [(parsed.GetValue(width) ?? options.Width, parsed.GetValue(layers) ?? options.Layers, parsed.GetValue(state) ?? options.StateSize)],
+                UnseenModels = (parsed.GetValue(width) ?? parsed.GetValue(layers) ?? parsed.GetValue(state)) is null
+                    ? options.UnseenModels : [(parsed.GetValue(width) ?? options.Width, parsed.GetValue(layers) ?? options.Layers, parsed.GetValue(state) ?? options.StateSize)],
                 Cures = parsed.GetValue(cures) is { Length: > 0 } some ? some : null,
                 FirstSeed = parsed.GetValue(seed),
+                Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!),
             };
+            string[] chosen = parsed.GetValue(names)!;
             string? given = parsed.GetValue(model);
             if (given is not null && parsed.GetValue(length) is null)
                 throw new MisuseException("--model needs --length too: the length that the model was trained on.");
             Tokenizer tokenizer = given is null ? new ByteTokenizer() : Checkpoint.LoadTokenizer(given, Checkpoint.LoadConfig(given));
             if (parsed.GetValue(data) is { Length: > 0 } paths)
-                options = options with { Data = new TextDocuments(string.Join(" ", paths.Select(path => Path.GetFileName(Path.TrimEndingDirectorySeparator(path)))), TextCorpus.ReadFiles(paths), tokenizer) };
+            {
+                string name = string.Join(" ", paths.Select(path => Path.GetFileName(Path.TrimEndingDirectorySeparator(path))));
+                byte[] text = TextCorpus.ReadFiles(paths);
+                options = options with { Data = new TextDocuments(name, text, tokenizer), Prose = chosen.Any(study => study is All or "passkey-unseen") ? new Prose(name, text) : null };
+            }
             Subject subject = given is null ? Subject.Trained(options) : Subject.Given(given, options.Data, options.Length, tokenizer);
-            string[] chosen = parsed.GetValue(names)!;
             string command = "scratchmamba study {0}" + string.Concat(parsed.Tokens.Skip(1).Select(token => token.Value).Where(word => !chosen.Contains(word)).Select(word => $" {word}"));
             // Of a model that is there, all is what can be done without training.
             IReadOnlyList<string> all = subject.Models[0].Job is null ? [.. StudyRun.Names.Except(StudyRun.Training)] : StudyRun.Names;

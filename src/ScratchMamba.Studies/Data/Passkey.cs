@@ -65,6 +65,9 @@ public sealed class TextPasskey(Tokenizer tokenizer, bool announces = true) : Pa
     private const string Filling = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n";
     private const string After = "\nWhat is the passkey? The passkey is";
 
+    private static readonly string[] Sentences =
+        ["passkey", "pass key", "remember it", .. (Before + Filling).Split(['.', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)];
+
     private readonly int[] before = announces ? Encode(tokenizer, Before) : [], filling = Encode(tokenizer, Filling), after = Encode(tokenizer, After);
 
     /// <inheritdoc/>
@@ -91,6 +94,9 @@ public sealed class TextPasskey(Tokenizer tokenizer, bool announces = true) : Pa
         tokens.AddRange(after);
         return new PasskeyPrompt([.. tokens], key, tokens.Count - start);
     }
+
+    /// <summary>Whether a line has to do with these prompts: it says passkey, or has one of their sentences in it.</summary>
+    internal static bool IsSpokenOf(string line) => Sentences.Any(sentence => line.Contains(sentence, StringComparison.OrdinalIgnoreCase));
 
     /// <summary>The shortest prompt that has room for what is hidden.</summary>
     internal int Least => before.Length + filling.Length + after.Length;

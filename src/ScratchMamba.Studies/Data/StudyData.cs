@@ -62,7 +62,18 @@ public abstract class StudyData
         var inputs = new int[rows * length];
         var labels = new int[rows * length];
         Array.Fill(labels, Ignored);
-        for (int row = 0; row < rows; row++)
+        if ((long)rows * length < Many)
+        {
+            for (int row = 0; row < rows; row++)
+                Make(row);
+        }
+        else
+        {
+            Parallel.For(0, rows, Make);
+        }
+        return new TokenBatch(inputs, labels) { Continues = segments > 1 ? [.. Enumerable.Range(0, rows).Select(row => !Begins(step, row, segments))] : null };
+
+        void Make(int row)
         {
             long shifted = step + row % segments, chain = shifted / segments;
             int segment = (int)(chain == 0 ? step : shifted % segments), i = row * length, end = i + length;
@@ -75,11 +86,13 @@ public abstract class StudyData
                 inputs[i++] = token.Id;
             }
         }
-        return new TokenBatch(inputs, labels) { Continues = segments > 1 ? [.. Enumerable.Range(0, rows).Select(row => !Begins(step, row, segments))] : null };
     }
 
     /// <summary>Whether a row of a batch begins a document, where several steps continue the same.</summary>
     public static bool Begins(long step, int row, int segments) => step == 0 || (step + row % segments) % segments == 0;
 
     private const int Ignored = -100;
+
+    // From here on a graphics card would wait for one thread that makes them.
+    private const int Many = 1 << 16;
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using ScratchMamba.Checkpoints;
+using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Cpu;
@@ -83,7 +84,9 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
             TrainingMethod.Truncated => new CarriedStates(model),
             _ => null,
         };
-        using var trainer = new Trainer(model, step => plan.Data.Batch(seed, step, plan.Rows, plan.Length, plan.Segments, plan.ScoredOnly), plan.Length, schedule)
+        model.Precision = plan.Precision;
+        var batches = new BatchLoader(step => plan.Data.Batch(seed, step, plan.Rows, plan.Length, plan.Segments, plan.ScoredOnly));
+        using var trainer = new Trainer(model, step => batches[step], plan.Length, schedule)
         {
             InitialStates = plan.Method == TrainingMethod.FittedNoise ? new FittedNoise(model, plan.EmptyShare, seed) : carried,
             Penalty = plan.Method == TrainingMethod.Penalty ? new ForgettingPenalty(plan.PenaltyWeight) : null,

@@ -1,5 +1,6 @@
 using ScratchMamba.Mamba2;
 using ScratchMamba.Studies.Data;
+using ScratchMamba.Tensors.Operations;
 
 namespace ScratchMamba.Studies.Laboratory;
 
@@ -61,6 +62,9 @@ public sealed record TrainingPlan
     /// <summary>Whether only scored tokens are learned: where one in thousands is, their gradient is lost among the others'.</summary>
     public bool ScoredOnly { get; init; }
 
+    /// <summary>How exactly matrix products are computed.</summary>
+    public MatMulPrecision Precision { get; init; }
+
     /// <summary>The share of rows that begin in the empty state all the same.</summary>
     public double EmptyShare { get; init; } = 0.05;
 
@@ -87,7 +91,7 @@ public sealed record TrainingPlan
         $"{Data.Name}; d {Config.Width}, layers {Config.Layers}, P {Config.HeadSize}, N {Config.StateSize}, −A {(Config.DrawsDecayInLog ? "log-uniform" : "uniform")} {Config.DecayRange.Low}–{Config.DecayRange.High}; "
         + $"T {Length}, {Rows} rows, {Steps} steps, rate {Rate}, warm-up {WarmUp}, seed {Seed}{(Checkpoints.Count > 0 ? $", saved at {string.Join(' ', Checkpoints)}" : "")}"
         + (Method == TrainingMethod.Plain ? "" : $"; {Method}, {(Method switch { TrainingMethod.Penalty => $"weight {PenaltyWeight}", TrainingMethod.Truncated => $"{Segments} segments, rows in turn", _ => $"empty {EmptyShare}" })}")
-        + (ScoredOnly ? "; learns what is scored" : "") + (Start is null ? "" : $"; after [{Start.Settings}]");
+        + (ScoredOnly ? "; learns what is scored" : "") + (Precision == MatMulPrecision.Full ? "" : $"; {Precision}") + (Start is null ? "" : $"; after [{Start.Settings}]");
 
     /// <summary>The model in a few words, for a report.</summary>
     public string Model => $"Mamba-2, {Config.ParameterCount:#,0} parameters, {Config.Layers} layers, width {Config.Width}, N = {Config.StateSize}, T = {Length}, {Tokens / 1e6:0.0} M tokens";

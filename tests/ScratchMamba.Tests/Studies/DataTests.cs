@@ -8,6 +8,8 @@ namespace ScratchMamba.Tests.Studies;
 /// <summary>The data of the studies are what they are said to be.</summary>
 public class DataTests
 {
+    private static readonly Prose Declaration = new("lines", "when in the course of human events it becomes necessary for one people to dissolve\nthe political bands which have connected them with another, and to assume among the powers\n"u8);
+
     private static readonly Dictionary<string, StudyData> All = new()
     {
         ["recall"] = new StreamingRecall(),
@@ -18,6 +20,7 @@ public class DataTests
         ["text"] = new TextDocuments("text", "To be, or not to be, that is the question"u8, new ByteTokenizer()),
         ["passkeys"] = new PasskeyDocuments(700),
         ["bare passkeys"] = new PasskeyDocuments(0),
+        ["records"] = new RecordDocuments(Declaration, 150),
         ["newlines"] = RepeatedTokens.Newlines(new ByteTokenizer()),
         ["pair"] = RepeatedTokens.Pair(new StreamingRecall()),
     };
@@ -43,7 +46,7 @@ public class DataTests
         Assert.True(data.ChanceLoss <= Math.Log(data.VocabularySize) + 1e-12);
     }
 
-    [Theory, InlineData("recall"), InlineData("recent recall"), InlineData("associative"), InlineData("copying"), InlineData("passkeys"), InlineData("bare passkeys"), InlineData("newlines"), InlineData("pair")]
+    [Theory, InlineData("recall"), InlineData("recent recall"), InlineData("associative"), InlineData("copying"), InlineData("passkeys"), InlineData("bare passkeys"), InlineData("records"), InlineData("newlines"), InlineData("pair")]
     public void WhatIsScoredStandsAtItsDistance(string name)
     {
         for (ulong number = 0; number < 5; number++)
@@ -81,6 +84,32 @@ public class DataTests
             Assert.EndsWith($"What is the passkey? The passkey is {told.Groups[1].Value}\n\n", prompt, StringComparison.Ordinal);
         });
         Assert.Throws<ArgumentOutOfRangeException>(() => new PasskeyDocuments(100));
+    }
+
+    [Fact]
+    public void RecordsAreAskedForAsTheyWereTold()
+    {
+        MarkedToken[] tokens = Take(new RecordDocuments(Declaration, 5000), 1, 3, 30_000);
+        int[] distances = [.. tokens.Where(token => token.IsScored).Select(token => token.Distance)];
+        Assert.True(distances.Min() < 20 && distances.Max() > 2000);
+        // Most values are digits, which nothing else is.
+        Assert.InRange(tokens.Count(token => token.IsScored && char.IsAsciiDigit((char)token.Id)) / (double)distances.Length, 0.4, 0.8);
+        Assert.Throws<ArgumentOutOfRangeException>(() => new RecordDocuments(Declaration, 95));
+        Assert.Throws<ArgumentException>(() => new Prose("nothing", "to be or not to be"u8));
+    }
+
+    [Fact]
+    public void WhatIsLearnedWithoutPasskeysHasNothingOfThem()
+    {
+        const int Window = 20;
+        byte[] asked = [.. new TextPasskey(new ByteTokenizer()).Prompt(1, 0, 500, 0.5).Tokens.Select(token => (byte)token)];
+        // The text that is always there quotes the prompt.
+        Assert.True(ScratchMamba.Data.TextCorpus.ReadDefault().AsSpan().IndexOf("The grass is green."u8) >= 0);
+        byte[] learned = [.. Enumerable.Range(0, 20).SelectMany(number => Take(new RecordDocuments(Prose.Default, 4096), 1, (ulong)number, 20_000)).Select(token => (byte)token.Id)];
+        for (int i = 0; i + Window <= asked.Length; i++)
+            Assert.False(learned.AsSpan().IndexOf(asked.AsSpan(i, Window)) >= 0, System.Text.Encoding.ASCII.GetString(asked, i, Window));
+        Assert.DoesNotContain("passkey", System.Text.Encoding.UTF8.GetString(learned), StringComparison.OrdinalIgnoreCase);
+        Assert.Equal(0, Prose.Default.Lines.Count(line => System.Text.Encoding.UTF8.GetString(line).Contains("passkey", StringComparison.OrdinalIgnoreCase)));
     }
 
     [Fact]
@@ -228,6 +257,7 @@ public class DataTests
         Is(nameof(MarkovDocuments), new MarkovDocuments(4, 0.2).Print(1, 0, 16));
         Is(nameof(TextDocuments), new TextDocuments("", "to be or not to be"u8, new ByteTokenizer()).Print(1, 0, 24));
         Is(nameof(PasskeyDocuments), new PasskeyDocuments(0).Print(1, 0, 57));
+        Is(nameof(RecordDocuments), new RecordDocuments(Declaration, 150).Print(1, 3, 122));
         Is(nameof(RepeatedTokens), RepeatedTokens.Pair(new StreamingRecall(4, 4)).Print(1, 0, 9));
         var text = new TextPasskey(new ByteTokenizer());
         Is(nameof(TextPasskey), text.Decode(text.Prompt(1, 0, 500, 0.5).Tokens));

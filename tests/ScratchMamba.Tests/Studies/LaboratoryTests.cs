@@ -7,6 +7,7 @@ using ScratchMamba.Studies.Measures;
 using ScratchMamba.Studies.Reports;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Cpu;
+using ScratchMamba.Tensors.Operations;
 
 namespace ScratchMamba.Tests.Studies;
 
@@ -18,6 +19,8 @@ public sealed class LaboratoryTests : IDisposable
         Data = new StreamingRecall(8, 4), Width = 16, HeadSize = 8, StateSize = 4, Layers = 1, Length = 16, Steps = 8, EarlySteps = 2, EarlyLength = 8, TokensPerStep = 64, Seeds = 2, Prompts = 3, LengthFactor = 8, PasskeySamples = 10,
         StreamLength = 512, CapacityStates = [2, 4], CapacityLengths = [8, 16], CapacityTokens = 128,
         PasskeyModels = [(16, 1, 4)], PasskeySeeds = 2, PasskeyStages = [new(0, 64, 2, 2, 0.003), new(1024, 128, 2, 2, 0.003, Segments: 4)], PasskeyLongest = 2048,
+        UnseenModels = [(16, 1, 4)], UnseenStages = [new(192, 64, 2, 2, 0.003) { LearnsAll = true }, new(512, 64, 2, 2, 0.003) { Passes = true }, new(1024, 128, 2, 2, 0.003, Segments: 4)],
+        Prose = new Prose("lines", "when in the course of human events it becomes necessary for one people to dissolve the political bands which have connected them with another"u8),
     };
 
     private readonly TemporaryFolder folder = new();
@@ -248,5 +251,16 @@ public sealed class LaboratoryTests : IDisposable
         Assert.Empty(Files("training.json"));
         Assert.All(results.SelectMany(result => result.Findings), finding => Assert.DoesNotContain("E9", finding.Experiment, StringComparison.Ordinal));
         Assert.Throws<ArgumentException>(() => Subject.Given(folder.File("model"), new StreamingRecall(), 16));
+    }
+
+    [Fact]
+    public void WhatIsLearnedInEachStageIsInItsPlan()
+    {
+        IReadOnlyList<TrainingPlan> seen = Options.PasskeyPlans((16, 1, 4), 1), unseen = Options.PasskeyPlans((16, 1, 4), 1, isTrainedOn: false);
+        Assert.All(seen, plan => Assert.True(plan.ScoredOnly && plan.Data is PasskeyDocuments));
+        Assert.All(unseen, plan => Assert.IsType<RecordDocuments>(plan.Data));
+        Assert.Equal([false, true, true], unseen.Select(plan => plan.ScoredOnly));
+        Assert.Equal([TrainingMethod.Plain, TrainingMethod.StatePassing, TrainingMethod.Truncated], unseen.Select(plan => plan.Method));
+        Assert.NotEqual(unseen[^1].Settings, (Options with { Precision = MatMulPrecision.Bfloat16 }).PasskeyPlans((16, 1, 4), 1, isTrainedOn: false)[^1].Settings);
     }
 }

@@ -1,0 +1,171 @@
+using System.Text;
+using ScratchMamba.Tensors;
+
+namespace ScratchMamba.Studies.Data;
+
+/// <summary>
+/// Passages in bytes, one after another, with long-range structure: names are given values in one of many ways somewhere among lines that say nothing of them, and asked for in other ways at the end.
+/// The lines are text, or sentences of its words that are repeated. Lengths are log-uniform, places uniform. No line of <see cref="TextPasskey"/> is ever among them.
+/// Scored are the values where they are asked for, and where they are told a second time.
+/// </summary>
+/// <example>
+/// Passages of up to 150 bytes, seed 1, document 3:
+/// <code>
+/// O n e ␣ d i s s o l v e ␣ m a ⏎ W r i t e ␣ 4 4 ␣ d o w n : ␣ d i s s o l v e ␣* 4* 4* . ⏎ W h e n ␣ c o u r s e : ␣ 2 0 3 7 6 2 0 ⏎ W h i c h ␣ d i s s o l v e ? ␣* 4* 4* . ⏎ T h e ␣ w h e n ␣ c o u r s e , ␣ o n c e ␣ m o r e : ␣* 2* 0* 3* 7* 6* 2* 0* . ⏎
+/// </code>
+/// </example>
+public sealed class RecordDocuments : StudyData
+{
+    private const int Shortest = 96, MostRecords = 4;
+
+    // What tells {n} its value {v}, and what asks for it. A value follows a space, so that the space after a question is known too. Sentences begin neither "The … is" nor "What is".
+    private static readonly string[] Telling =
+    [
+        "{n}: {v}", "{n} = {v};", "{n} -> {v}.", "Let {n} be {v}.", "Our {n} is {v}.", "Set the {n} to {v}.", "They named the {n} {v} then.", "\"{n}\": {v},", "Take {v} for the {n}.", "All read {v} as their {n}.",
+        "My {n} was {v}, yes, {v}.", "A new {n} is {v} ( {v} ).", "{n}, that is {v}; so {v} for all.", "Write {v} down: {n} {v}.", "His {n} is {v} and stays {v}.",
+    ];
+
+    private static readonly string[] Asking =
+        ["{n}:", "{n} =", "{n} ->", "our {n} is", "So our {n} is", "My {n} was", "Say {n} again:", "Which {n}?", "The {n}, once more:", "and {n} equals", "Tell us the {n}. It was", "\"{n}\":"];
+
+    private static readonly string[] Articles = ["A", "This", "One", "Each", "That", "Some", "Every", "No"], Verbs = ["is", "was", "has", "makes", "sees", "keeps", "goes", "and"];
+
+    /// <summary>In how many forms values are told and asked for.</summary>
+    public static int Forms => Telling.Length * Asking.Length;
+
+    private readonly Prose prose;
+    private readonly int longest;
+
+    /// <summary>Passages from the shortest on.</summary>
+    /// <param name="prose">Where lines and words are from.</param>
+    /// <param name="longest">The most bytes that a passage may have.</param>
+    /// <exception cref="ArgumentOutOfRangeException">No passage is so short.</exception>
+    public RecordDocuments(Prose prose, int longest)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(longest, Shortest);
+        (this.prose, this.longest) = (prose, longest);
+    }
+
+    /// <inheritdoc/>
+    public override string Name => $"records among lines, passages of {Shortest} to {longest} bytes one after another, of {prose.Name}";
+
+    /// <inheritdoc/>
+    public override int VocabularySize => 256;
+
+    /// <inheritdoc/>
+    public override double ChanceLoss => Math.Log(10);
+
+    /// <inheritdoc/>
+    public override string Show(int id) => ((char)id).ToString().Replace(' ', '␣').Replace('\n', '⏎');
+
+    /// <inheritdoc/>
+    public override IEnumerable<MarkedToken> Document(ulong seed, ulong number) => Document(seed, number, 0);
+
+    /// <inheritdoc/>
+    public override IEnumerable<MarkedToken> Document(ulong seed, ulong number, long start)
+    {
+        var random = new Philox(seed, number);
+        for (ulong index = 0; ; index++)
+        {
+            int length = (int)(Shortest * Math.Exp(random.NextDouble() * Math.Log((double)longest / Shortest)));
+            ulong key = random.NextUInt64();
+            if (start >= length)
+            {
+                start -= length;
+                continue;
+            }
+            (byte[] bytes, int[] distances) = Passage(new Philox(key, index), length);
+            for (int i = (int)start; i < length; i++)
+                yield return new MarkedToken(bytes[i], distances[i]);
+            start = 0;
+        }
+    }
+
+    /// <summary>A passage of exactly so many bytes, and of each the distance to what determines it.</summary>
+    private (byte[] Bytes, int[] Distances) Passage(Philox random, int length)
+    {
+        List<(string Value, string Told, string Asked)> records = [];
+        int left = length;
+        for (int count = 1 + random.Next(MostRecords); records.Count < count;)
+        {
+            string name = NameOf(random), value = ValueOf(random);
+            string told = Telling[random.Next(Telling.Length)].Replace("{n}", name).Replace("{v}", value), asked = $"{Asking[random.Next(Asking.Length)].Replace("{n}", name)} {value}";
+            int size = told.Length + asked.Length + 3;
+            if (size > left)
+                break;
+            records.Add((value, char.ToUpperInvariant(told[0]) + told[1..] + "\n", asked + ".\n"));
+            left -= size;
+        }
+        int[] places = [.. records.Select(_ => random.Next(left + 1))], order = [.. Enumerable.Range(0, records.Count)];
+        Array.Sort(places);
+        random.Shuffle<int>(order);
+
+        byte[] bytes = new byte[length];
+        int[] distances = new int[length], lastTold = new int[records.Count];
+        Array.Fill(distances, MarkedToken.NotScored);
+        int at = 0, filled = 0, next = 0;
+        foreach (byte[] line in Lines(random))
+        {
+            for (; next < records.Count && filled >= places[next]; next++)
+                Write(next, records[next].Told);
+            if (filled == left)
+                break;
+            int count = Math.Min(line.Length, left - filled);
+            line.AsSpan(0, count).CopyTo(bytes.AsSpan(at));
+            (at, filled) = (at + count, filled + count);
+            bytes[at - 1] = (byte)'\n';
+        }
+        foreach (int record in order)
+            Write(record, records[record].Asked);
+        return (bytes, distances);
+
+        // A value that was told before is scored, with the space before it.
+        void Write(int record, string line)
+        {
+            int start = at;
+            at += Encoding.UTF8.GetBytes(line, bytes.AsSpan(at));
+            string mention = " " + records[record].Value;
+            for (int found = line.IndexOf(mention, StringComparison.Ordinal); found >= 0; found = line.IndexOf(mention, found + 1, StringComparison.Ordinal))
+            {
+                int place = start + found;
+                if (lastTold[record] > 0)
+                    distances.AsSpan(place, mention.Length).Fill(place - lastTold[record]);
+                lastTold[record] = place;
+            }
+        }
+    }
+
+    /// <summary>Lines that say nothing of any record, endlessly: text from some place on, a few sentences again and again, or some of a few in any order.</summary>
+    private IEnumerable<byte[]> Lines(Philox random)
+    {
+        double kind = random.NextDouble();
+        if (kind < 0.3)
+        {
+            for (int line = random.Next(prose.Lines.Length); ; line = (line + 1) % prose.Lines.Length)
+                yield return prose.Lines[line];
+        }
+        byte[][] few = [.. Enumerable.Range(0, 1 + random.Next(4)).Select(_ => Encoding.UTF8.GetBytes(string.Join(' ', Enumerable.Range(0, 1 + random.Next(5)).Select(_ => Sentence(random))) + "\n"))];
+        for (int line = 0; ; line++)
+            yield return few[kind < 0.8 ? line % few.Length : random.Next(few.Length)];
+    }
+
+    private string Sentence(Philox random) => $"{Articles[random.Next(Articles.Length)]} {Word(random)} {Verbs[random.Next(Verbs.Length)]} {Word(random)}.";
+
+    private string Word(Philox random) => prose.Words[random.Next(prose.Words.Length)];
+
+    /// <summary>One word or two, or one that there never was.</summary>
+    private string NameOf(Philox random) => random.Next(10) switch
+    {
+        < 3 => string.Concat(Enumerable.Range(0, 2 + random.Next(2)).Select(_ => $"{"bcdfghklmnprstvz"[random.Next(16)]}{"aeiou"[random.Next(5)]}{"nrsl"[random.Next(4)]}")),
+        < 7 => Word(random),
+        _ => $"{Word(random)} {Word(random)}",
+    };
+
+    /// <summary>Mostly digits; else capitals, or a word in quotation marks: what does not look like the lines around.</summary>
+    private string ValueOf(Philox random) => random.Next(10) switch
+    {
+        < 8 => string.Concat(Enumerable.Range(0, 2 + random.Next(6)).Select(_ => (char)('0' + random.Next(10)))),
+        8 => string.Concat(Enumerable.Range(0, 3 + random.Next(4)).Select(_ => (char)('A' + random.Next(26)))),
+        _ => $"\"{Word(random)}\"",
+    };
+}
