@@ -3,28 +3,31 @@
 // The decay in a chunk: a, the inclusive cumulative sum of dt·A, and what is made of it. A workgroup takes one chunk of 16 heads; 16 invocations share a head, each
 // scans a stretch of the chunk. Sums are carried in two floats: the scan needs differences of them, and where one long step has made a large,
 // a single float would no longer resolve the short steps that follow.
-// MODE 0: to retention [B, chunks, H], exp(a_last), or 0 where a document begins in the chunk.
-// MODE 1: exp(a_last − a_s), 0 outside the chunk's last document, to first; and that times dt_s to second.
-// MODE 2: the high and low part of a to first and second, exp(a_s) or 0 where the document began inside the chunk to third, and to starts the first position
-// of each position's document, or −1 where that began before the chunk.
+// What is made is said by bits of MADE. RETENTION [B, chunks, H]: exp(a_last), or 0 where a document begins in the chunk. WEIGHTS: exp(a_last − a_s), 0 outside the chunk's last
+// document, and that times dt_s. SUMS: the high and low part of a, exp(a_s) or 0 where the document began inside the chunk, and the first position of each position's document,
+// or −1 where that began before the chunk.
 #include "common.glsl"
 #include "scan.glsl"
 #include "math.glsl"
 
-layout(constant_id = 1) const uint MODE = 0;
+layout(constant_id = 1) const uint MADE = 0;
 layout(constant_id = 2) const uint HAS_SEQUENCE = 0;
 
 layout(push_constant, scalar) uniform Push {
     Floats dt;
     Floats a;
     Integers sequence;
-    Floats first;
-    Floats second;
-    Floats third;
+    Floats retention; // of what is not made, any address
+    Floats weight;
+    Floats stepped;
+    Floats high;
+    Floats low;
+    Floats carried;
     Integers starts;
     EXTENTS
 } push;
 
+const uint RETENTION = 1, WEIGHTS = 2, SUMS = 4;
 const uint HEADS = 16;
 const uint STRETCHES = 16;
 
@@ -91,7 +94,7 @@ void main() {
     }
     barrier();
 
-    if (MODE == 2 && HAS_SEQUENCE != 0 && block == 0) {
+    if ((MADE & SUMS) != 0 && HAS_SEQUENCE != 0 && block == 0) {
         for (uint m = gl_LocalInvocationID.x; m < padded; m += gl_WorkGroupSize.x) {
             int s = int(m);
             while (s >= 0 && m < positions && !begins(uint(s)))
@@ -101,30 +104,34 @@ void main() {
     }
     if (!there)
         return;
-    if (MODE == 0) {
-        if (stretch == 0)
-            push.first.at[part * push.heads + head] = lastStart >= 0 ? 0 : accurateExp(total.x);
+    if ((MADE & RETENTION) != 0 && stretch == 0)
+        push.retention.at[part * push.heads + head] = lastStart >= 0 ? 0 : accurateExp(total.x);
+    if (MADE == RETENTION)
         return;
-    }
     for (uint s = from; s < min(from + steps, padded); s += AHEAD) {
         fetch(s);
-        vec4 first, second, third;
+        vec4 weight, stepped, high, low, carried;
         [[unroll]] for (uint i = 0; i < AHEAD; i++) {
             float step = s + i < positions ? next[i] : 0;
             sum = plus(sum, vec2(step * rate, 0));
-            if (MODE == 1) {
-                float weight = s + i < positions && int(s + i) >= lastStart ? accurateExp(min((total.x - sum.x) + (total.y - sum.y), 0)) : 0;
-                first[i] = weight;
-                second[i] = weight * step;
-            } else {
-                first[i] = sum.x;
-                second[i] = sum.y;
-                third[i] = s + i < firstStart ? accurateExp(sum.x) : 0;
+            if ((MADE & WEIGHTS) != 0) {
+                weight[i] = s + i < positions && int(s + i) >= lastStart ? accurateExp(min((total.x - sum.x) + (total.y - sum.y), 0)) : 0;
+                stepped[i] = weight[i] * step;
+            }
+            if ((MADE & SUMS) != 0) {
+                high[i] = sum.x;
+                low[i] = sum.y;
+                carried[i] = s + i < firstStart ? accurateExp(sum.x) : 0;
             }
         }
-        Vectors(uint64_t(push.first)).at[DECAY_AT(s) / 4] = first;
-        Vectors(uint64_t(push.second)).at[DECAY_AT(s) / 4] = second;
-        if (MODE != 1)
-            Vectors(uint64_t(push.third)).at[DECAY_AT(s) / 4] = third;
+        if ((MADE & WEIGHTS) != 0) {
+            Vectors(uint64_t(push.weight)).at[DECAY_AT(s) / 4] = weight;
+            Vectors(uint64_t(push.stepped)).at[DECAY_AT(s) / 4] = stepped;
+        }
+        if ((MADE & SUMS) != 0) {
+            Vectors(uint64_t(push.high)).at[DECAY_AT(s) / 4] = high;
+            Vectors(uint64_t(push.low)).at[DECAY_AT(s) / 4] = low;
+            Vectors(uint64_t(push.carried)).at[DECAY_AT(s) / 4] = carried;
+        }
     }
 }

@@ -1,10 +1,12 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
-// With U = b·stateᵀ for every head, by strips of 16 positions: dots_s = weight_s · U_s·x_s, where WRITES_X dx_s = scale_s · U_s, and Σ over heads of (scale_s · x_s)·state,
-// in as many parts as workgroups share a group; without dx they leave the first place to another. That is what the gradient of a state (x, B) or a state (the gradient of y, C) says of its factors.
+// With U = b·stateᵀ for every head, by strips of 16 positions: dots_s = weight_s · U_s·x_s, where WRITES_X dx_s = scale_s · U_s, or ADDS_X so much more, and Σ over heads of
+// (scale_s · x_s)·state, in as many parts as workgroups share a group, behind BEFORE others. That is what the gradient of a state (x, B) or a state (the gradient of y, C) says of its factors.
 #include "strips.glsl"
 
-layout(constant_id = 3) const uint WRITES_X = 0;
+layout(constant_id = 3) const bool WRITES_X = false;
+layout(constant_id = 4) const bool ADDS_X = false;
+layout(constant_id = 5) const uint BEFORE = 0;
 
 layout(push_constant, scalar) uniform Push {
     Floats x;
@@ -51,6 +53,12 @@ void main() {
         [[unroll]] for (uint j = 0; j < WIDTH / 16; j++)
             x[j] = onlyIf(row() < positions, nextX[j]);
         float weight = nextWeight, scale = nextScale;
+        uvec4 past[WIDTH / 16];
+        if (ADDS_X) {
+            head = h;
+            [[unroll]] for (uint j = 0; j < WIDTH / 16; j++)
+                past[j] = eightAt(push.dx, X_AT(clampedRow(row())) + j * 16 + half_() * 8);
+        }
         head = min(h + 1, endHead - 1);
         fetch();
         head = h;
@@ -87,8 +95,10 @@ void main() {
             vec4 low, high;
             SUMS_TO_LANE(sums[j], scratch, low, high)
             dots = fma(low, lowFour(x[j]), fma(high, highFour(x[j]), dots));
-            if (WRITES_X != 0 && row() < positions)
-                Eights(uint64_t(push.dx)).at[(X_AT(row()) + j * 16 + half_() * 8) / 8] = roundedEight(scale * low, scale * high);
+            if (WRITES_X && row() < positions) {
+                vec4 pastLow = ADDS_X ? lowFour(past[j]) : vec4(0), pastHigh = ADDS_X ? highFour(past[j]) : vec4(0);
+                Eights(uint64_t(push.dx)).at[(X_AT(row()) + j * 16 + half_() * 8) / 8] = roundedEight(fma(vec4(scale), low, pastLow), fma(vec4(scale), high, pastHigh));
+            }
         }
         float dot = dots.x + dots.y + dots.z + dots.w;
         dot += subgroupShuffleXor(dot, 1);
@@ -99,7 +109,7 @@ void main() {
         vec4 low, high;
         SUMS_TO_LANE(total[n], scratch, low, high)
         if (row() < positions) {
-            uint at = ((share + 1 - WRITES_X) * push.shareSize + B_AT(row()) + n * 16 + half_() * 8) / 4;
+            uint at = ((share + BEFORE) * push.shareSize + B_AT(row()) + n * 16 + half_() * 8) / 4;
             Vectors(uint64_t(push.parts)).at[at] = low;
             Vectors(uint64_t(push.parts)).at[at + 1] = high;
         }

@@ -1,6 +1,8 @@
-// With U = B·dSᵀ, for every head: dx_s = stepped_s · U_s and direct_s = weight_s · U_s·x_s. A workgroup makes 64 positions of a head, 64 channels at a time.
+// With U = B·dSᵀ, for every head: dx_s = stepped_s · U_s, or ADDS_X so much more, and direct_s = weight_s · U_s·x_s. A workgroup makes 64 positions of a head, 64 channels at a time.
 #include "tile.glsl"
 #include "scan.glsl"
+
+layout(constant_id = 2) const bool ADDS_X = false;
 
 layout(push_constant, scalar) uniform Push {
     Floats x;
@@ -49,7 +51,7 @@ void main() {
             uint s = top + rowOf(i);
             int count = left(s < positions, push.width, p);
             dots[i] += dot(sums[i], activations(push.x, X_AT(s) + p, count));
-            storeActivations(push.dx, X_AT(s) + p, count, push.stepped.at[DECAY_AT(s)] * sums[i]);
+            storeActivations(push.dx, X_AT(s) + p, count, push.stepped.at[DECAY_AT(s)] * sums[i] + (ADDS_X ? activations(push.dx, X_AT(s) + p, count) : vec4(0)));
         }
     }
     float sum = sumRows(dots);

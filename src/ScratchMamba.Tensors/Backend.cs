@@ -41,9 +41,6 @@ public abstract class Backend : IDisposable
     /// <summary>Whether operations are queued and run later, so that reading after each of them costs more than their work.</summary>
     public virtual bool IsQueued => false;
 
-    /// <summary>Whether operations run on the host's processors, few of them with large caches: there a loop that carries a state through time beats many parts that pass it through memory.</summary>
-    public virtual bool IsHost => false;
-
     /// <summary>Bytes of all tensors that live here now.</summary>
     public long LiveBytes { get; private set; }
 

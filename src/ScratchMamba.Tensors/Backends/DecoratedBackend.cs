@@ -13,9 +13,6 @@ public abstract class DecoratedBackend(Backend inner) : Backend
     public override bool IsQueued => Inner.IsQueued;
 
     /// <inheritdoc/>
-    public override bool IsHost => Inner.IsHost;
-
-    /// <inheritdoc/>
     public override Storage Allocate(TensorType type) => Inner.Allocate(type);
 
     /// <inheritdoc/>

@@ -29,9 +29,6 @@ public unsafe class CpuBackend : Backend
     /// <inheritdoc/>
     public override string Name => "cpu";
 
-    /// <inheritdoc/>
-    public override bool IsHost => true;
-
     /// <summary>How many threads work on one operation.</summary>
     public int Threads { get; }
 

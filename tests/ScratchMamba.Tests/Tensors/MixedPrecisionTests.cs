@@ -73,6 +73,10 @@ public sealed class MixedPrecisionTests(VulkanFixture vulkan)
                 yield return new($"whole chunks{name}: state gradient", new ChunkStateGradient(chunk, false, MatMulPrecision.Bfloat16), OfProducts, [.. whole, before]);
                 yield return new($"whole chunks{name}: scan", new ChunkScan(chunk, true, false, MatMulPrecision.Bfloat16), OfProducts, [.. whole, c, before, ([4], F)]);
                 yield return new($"whole chunks{name}: scan gradient", new ChunkScanGradient(chunk, true, false, MatMulPrecision.Bfloat16), OfProducts, [.. whole, c, before, ([4], F), ([2, 200, 4, width], N)]);
+                yield return new($"whole scan{name}", new StateSpaceScan(chunk, true, true, false, true, MatMulPrecision.Bfloat16), OfProducts, [.. whole, c, ([4], F), ([2, 4, width, state], F)]);
+                yield return new(
+                    $"whole scan{name}: gradient", new StateSpaceScanGradient(chunk, true, true, false, MatMulPrecision.Bfloat16), OfProducts,
+                    [.. whole, c, ([4], F), ([2, 4, width, state], F), before, ([2, 200, 4, width], N), ([2, 4, width, state], F)]);
             }
         }
     }
@@ -81,7 +85,7 @@ public sealed class MixedPrecisionTests(VulkanFixture vulkan)
     public void AgreesWithDouble(string name)
     {
         Item item = Operations.Single(item => item.Name == name);
-        bool isScan = item.Operation is ChunkState or ChunkStateGradient or ChunkScan or ChunkScanGradient;
+        bool isScan = item.Operation is ChunkState or ChunkStateGradient or ChunkScan or ChunkScanGradient or StateSpaceScan or StateSpaceScanGradient;
         var random = new Philox(3, 0);
         // Steps of a scan are positive and decays negative.
         float[][] values = [.. item.Inputs.Select((input, index) => Values(input.Shape, random, isScan && index == 1 ? x => 0.1f + 0.1f * MathF.Abs(x) : isScan && index == 2 ? x => -MathF.Abs(x) : x => x))];

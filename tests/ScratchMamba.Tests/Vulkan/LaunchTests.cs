@@ -101,6 +101,8 @@ public partial class LaunchTests
         (new ChunkStateGradient(128, false, MatMulPrecision.Bfloat16), Narrow(Scan([2, 2, 4, 64, 64]), 4)),
         (new ChunkScan(128, false, false, MatMulPrecision.Bfloat16), Narrow(Scan([2, 130, 1, 64], [2, 2, 4, 64, 64]), 4, 5)),
         (new ChunkScanGradient(128, false, false, MatMulPrecision.Bfloat16), Narrow(Scan([2, 130, 1, 64], [2, 2, 4, 64, 64], [2, 130, 4, 64]), 4, 5, 6)),
+        (new StateSpaceScan(128, false, false, false, true, MatMulPrecision.Bfloat16), Narrow(Scan([2, 130, 1, 64]), 4)),
+        (new StateSpaceScanGradient(128, false, false, false, MatMulPrecision.Bfloat16), Narrow(Scan([2, 130, 1, 64], [2, 2, 4, 64, 64], [2, 130, 4, 64], [2, 4, 64, 64]), 4, 5, 6)),
         (new Gather(), [new TensorType(DType.Q4_0, [9, 64]), new TensorType(DType.I32, [3])]),
         (new MatMul(false, true), [Matrix(20, 64), new TensorType(DType.Q8_0, [30, 64])]),
         (new MatMul(false, true, MatMulPrecision.Bfloat16), [Matrix(512, 128), new TensorType(DType.BF16, [512, 128])]),

@@ -34,6 +34,12 @@ public class ScanOnVulkanTests(VulkanFixture fixture)
         Check(new ChunkScan(chunk, true, packed), [x, dt, a, b, c, states, skip, .. sequence]);
         Check(new ChunkScanGradient(chunk, true, packed), [x, dt, a, b, c, states, skip, .. sequence, gradient]);
 
+        Input initial = draw.Normal([batch, heads, width, state]), final = draw.Normal([batch, heads, width, state]);
+        Check(new StateSpaceScan(chunk, true, true, packed, Keeps: true), [x, dt, a, b, c, skip, initial, .. sequence]);
+        Check(new StateSpaceScan(chunk, true, false, packed, Keeps: false), [x, dt, a, b, c, skip, .. sequence]);
+        Check(new StateSpaceScanGradient(chunk, true, true, packed), [x, dt, a, b, c, skip, initial, .. sequence, states, gradient, final]);
+        Check(new OffProcessor(new StateSpaceScanGradient(chunk, true, false, packed)), [x, dt, a, b, c, skip, .. sequence, states, gradient, final]);
+
         // With rounded operands, where there are matrix units for them.
         Check(new ChunkState(chunk, packed, MatMulPrecision.Bfloat16), [x, dt, a, b, .. sequence], Rounded);
         Check(new ChunkStateGradient(chunk, packed, MatMulPrecision.Bfloat16), [x, dt, a, b, .. sequence, states], Rounded);

@@ -47,7 +47,7 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
         (int dProducts, int edges) = launch.ProductsGradient(x, dt, g, sums, products);
         (int, int) dots = launch.GradientOfC(g, sums.Carried, states, c, dProducts, b, output: 4);
         launch.GradientOfB(g, states, dProducts, c, output: 3);
-        launch.StepGradientOfScan(dt, a, direct, dots, edges, 1, 2);
+        launch.StepGradient(dt, a, null, (direct, dots, edges), null, 1, 2);
         if (HasSkip)
             launch.SkipGradient(skip, skips, 6);
         return launch.Build();

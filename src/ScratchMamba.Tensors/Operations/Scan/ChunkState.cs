@@ -175,9 +175,8 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence, Ma
             return null;
         var launch = new ScanLaunch(Forward.ShapeOf(call.Inputs[..^1]), call.Inputs[0].DType, call.Device, Precision) { DStates = call.Inputs[^1].DType };
         Slot x = Slot.In(0), dt = Slot.In(1), a = Slot.In(2), dState = Slot.In(call.Inputs.Length - 1);
-        (int weight, int stepped) = launch.Weights(dt, a, HasSequence ? Slot.In(4) : null);
-        int direct = launch.StateGradient(x, Slot.In(3), weight, stepped, dState, Slot.Out(0), dB: 3);
-        launch.StepGradientOfState(dt, a, direct, 1, 2);
+        int direct = launch.StateGradient(x, Slot.In(3), launch.Weights(dt, a, HasSequence ? Slot.In(4) : null), dState, dx: 0, dB: 3);
+        launch.StepGradient(dt, a, direct, null, null, 1, 2);
         return launch.Build();
     }
 

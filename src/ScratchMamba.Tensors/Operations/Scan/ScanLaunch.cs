@@ -19,6 +19,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
 
     private readonly List<Dispatch> dispatches = [];
     private readonly List<long> scratch = [];
+    private bool isTooLarge;
 
     private readonly record struct Extents(uint Length, uint Heads, uint Width, uint Groups, uint States, uint Chunk, uint Chunks, uint Tiles, uint Count);
 
@@ -78,35 +79,64 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     /// <summary>The type of the gradients of what chunks add to the state.</summary>
     public DType DStates { get; init; } = DType.F32;
 
-    /// <summary>Scratch for that many floats.</summary>
-    public int Scratch(long elements)
+    /// <summary>Scratch for that many numbers.</summary>
+    public int Scratch(long elements, DType type = DType.F32)
     {
-        scratch.Add(Math.Max(1, elements) * sizeof(float));
+        isTooLarge |= elements > int.MaxValue;
+        scratch.Add(Math.Max(1, elements) * type.Size());
         return scratch.Count - 1;
     }
 
     /// <summary>What was put together; null where shaders do not read such activations, or scratch is too large to be indexed by 32 bits.</summary>
-    public Launch? Build() => !CanRead || scratch.Exists(bytes => bytes / sizeof(float) > int.MaxValue) ? null : new Launch(dispatches, scratch);
+    public Launch? Build() => !CanRead || isTooLarge ? null : new Launch(dispatches, scratch);
 
     /// <summary>γ, to a tensor [B, chunks, H].</summary>
-    public void Retention(Slot dt, Slot a, Slot? sequence, Slot to) => Decay(0, dt, a, sequence, to, dt, dt, dt);
+    public void Retention(Slot dt, Slot a, Slot? sequence, Slot to) => Decay(dt, a, sequence, to, null, null);
 
     /// <summary>The decay to the end of the chunk, and that times dt.</summary>
     public (int Weight, int Stepped) Weights(Slot dt, Slot a, Slot? sequence)
     {
-        int weight = Scratch(Positions), stepped = Scratch(Positions);
-        Decay(1, dt, a, sequence, Slot.ScratchOut(weight), Slot.ScratchOut(stepped), dt, dt);
-        return (weight, stepped);
+        (int, int) weights = MakeWeights();
+        Decay(dt, a, sequence, null, weights, null);
+        return weights;
     }
 
     /// <summary>The cumulative sum of dt·A in two parts, what is left of the carried state, and the first position of each one's document.</summary>
     public (int High, int Low, int Carried, int? Starts) Sums(Slot dt, Slot a, Slot? sequence)
     {
-        int high = Scratch(Positions), low = Scratch(Positions), carried = Scratch(Positions);
-        int? starts = sequence is null ? null : Scratch(Parts * Tiles * Tile);
-        Decay(
-            2, dt, a, sequence, Slot.ScratchOut(high), Slot.ScratchOut(low), Slot.ScratchOut(carried), starts is int index ? Slot.ScratchOut(index) : dt);
-        return (high, low, carried, starts);
+        (int, int, int, int?) sums = MakeSums(sequence);
+        Decay(dt, a, sequence, null, null, sums);
+        return sums;
+    }
+
+    /// <summary>All that a whole scan needs of the decay; γ too in scratch.</summary>
+    public (int Retention, (int Weight, int Stepped) Weights, (int High, int Low, int Carried, int? Starts) Sums) Decays(Slot dt, Slot a, Slot? sequence)
+    {
+        int retention = Scratch(Parts * shape.H);
+        (int, int) weights = MakeWeights();
+        (int, int, int, int?) sums = MakeSums(sequence);
+        Decay(dt, a, sequence, Slot.ScratchOut(retention), weights, sums);
+        return (retention, weights, sums);
+    }
+
+    private (int, int) MakeWeights() => (Scratch(Positions), Scratch(Positions));
+
+    private (int, int, int, int?) MakeSums(Slot? sequence) => (Scratch(Positions), Scratch(Positions), Scratch(Positions), sequence is null ? null : Scratch(Parts * Tiles * Tile));
+
+    /// <summary>The states before the chunks from what these add, or backwards; see <see cref="StateLaunch.Walk"/>.</summary>
+    public void Pass(Slot steps, int retention, Slot? start, Slot walked, Slot? end, bool backward)
+    {
+        if (StateLaunch.Codes(shape.States, DType.F32, backward ? DStates : States) is { } codes)
+            dispatches.AddRange(StateLaunch.Walk(shape.States, codes, steps, Slot.ScratchIn(retention), start, walked, end, backward).Dispatches);
+    }
+
+    /// <summary>The gradient of γ: ⟨h, dS⟩ of each chunk and head.</summary>
+    public int RetentionGradient(Slot states, Slot dStates)
+    {
+        int gradient = Scratch(Parts * shape.H);
+        if (StateLaunch.Codes(shape.States, States, DStates) is { } codes)
+            dispatches.AddRange(StateLaunch.Dots(shape.States, codes, states, dStates, Slot.ScratchOut(gradient)).Dispatches);
+        return gradient;
     }
 
     /// <summary>Σ weight · x ⊗ b over each chunk.</summary>
@@ -168,7 +198,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         AddStrips(
             "chunk_rows_strips",
             [g, c, Slot.ScratchIn(carried), Slot.ScratchIn(carried), states, g, Slot.ScratchOut(dots), Slot.ScratchOut(parts)],
-            extents => new StripScalars((uint)GroupElements, extents), 0);
+            extents => new StripScalars((uint)GroupElements, extents), 0, 0, 1);
         SumShares(Slot.ScratchIn(parts), Slot.Out(output), shares + 1, GroupElements, activations);
         return (dots, 1);
     }
@@ -199,25 +229,32 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
             Multiplying, Layout, weight is null ? 0u : 1, c is null ? 0u : 1, crossKind, resultType.ShaderCode(), stateType.ShaderCode());
     }
 
-    /// <summary>The gradients of x and B through what chunks add to the state; returns the direct part of that of dt.</summary>
-    public int StateGradient(Slot x, Slot b, int weight, int stepped, Slot dState, Slot dx, int dB)
+    /// <summary>
+    /// The gradients of x and B through what chunks add to the state; returns the direct part of that of dt. With <paramref name="outputs"/>, what outputs say of both is
+    /// included: of x, which is there already, and of B through the gradient of products, and C.
+    /// </summary>
+    public int StateGradient(Slot x, Slot b, (int Weight, int Stepped) weights, Slot dState, int dx, int dB, (int DProducts, Slot C)? outputs = null)
     {
         int direct = Scratch(Positions);
+        uint before = outputs is null ? 0u : 1;
         if (HasStrips && DStates == DType.BF16)
         {
             (uint shares, _) = StripShare();
-            int parts = Scratch(shares * GroupElements);
+            int parts = Scratch((shares + before) * GroupElements);
+            if (outputs is var (dProducts, c))
+                AddRows(x, null, dState, DStates, null, 0, dProducts, c, 2, Slot.ScratchOut(parts), 1, 0, DType.F32);
             AddStrips(
                 "chunk_rows_strips",
-                [x, b, Slot.ScratchIn(weight), Slot.ScratchIn(stepped), dState, dx, Slot.ScratchOut(direct), Slot.ScratchOut(parts)],
-                extents => new StripScalars((uint)GroupElements, extents), 1);
-            SumShares(Slot.ScratchIn(parts), Slot.Out(dB), shares, GroupElements, activations);
+                [x, b, Slot.ScratchIn(weights.Weight), Slot.ScratchIn(weights.Stepped), dState, Slot.Out(dx), Slot.ScratchOut(direct), Slot.ScratchOut(parts)],
+                extents => new StripScalars((uint)GroupElements, extents), 1, before, before);
+            SumShares(Slot.ScratchIn(parts), Slot.Out(dB), shares + before, GroupElements, activations);
             return direct;
         }
         long count = Parts * Tiles * shape.H;
         Add(
-            "chunk_state_gradient" + OnMatrixUnits, count, [x, b, Slot.ScratchIn(weight), Slot.ScratchIn(stepped), dState, dx, Slot.ScratchOut(direct)], ExtentsOf(count), Multiplying, Layout);
-        Rows(x, stepped, dState, DStates, null, null, x, 0, dB);
+            "chunk_state_gradient" + OnMatrixUnits, count,
+            [x, b, Slot.ScratchIn(weights.Weight), Slot.ScratchIn(weights.Stepped), dState, Slot.Out(dx), Slot.ScratchOut(direct)], ExtentsOf(count), Multiplying, Layout, before);
+        Rows(x, weights.Stepped, dState, DStates, null, outputs?.DProducts, outputs?.C ?? x, outputs is null ? 0u : 2, dB);
         return direct;
     }
 
@@ -282,12 +319,22 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         return whole;
     }
 
-    /// <summary>The gradients of dt and A through what chunks add to the state.</summary>
-    public void StepGradientOfState(Slot dt, Slot a, int direct, int dDt, int dA) => StepGradient(1, dt, a, direct, dt, 0, dt, dDt, dA);
-
-    /// <summary>The gradients of dt and A through the outputs.</summary>
-    public void StepGradientOfScan(Slot dt, Slot a, int direct, (int Index, int Parts) dots, int edges, int dDt, int dA) =>
-        StepGradient(HasStrips ? 2u : 0, dt, a, direct, Slot.ScratchIn(dots.Index), dots.Parts, Slot.ScratchIn(edges), dDt, dA);
+    /// <summary>
+    /// The gradients of dt and A: through what chunks add to the state, where the direct part of that is given, through the outputs, where theirs is, and where both are through γ, too.
+    /// </summary>
+    public void StepGradient(Slot dt, Slot a, int? ofState, (int Direct, (int Index, int Parts) Dots, int Edges)? outputs, (int Value, int Gradient)? retention, int dDt, int dA)
+    {
+        int rates = Scratch(Parts * shape.H);
+        long count = Parts * shape.H;
+        Add(
+            "chunk_step_gradient", count,
+            [
+                dt, a, In(ofState, dt), In(retention?.Value, dt), In(retention?.Gradient, dt), In(outputs?.Direct, dt), In(outputs?.Dots.Index, dt), In(outputs?.Edges, dt), Slot.Out(dDt),
+                Slot.ScratchOut(rates),
+            ],
+            new StepGradientScalars((uint)(outputs?.Dots.Parts ?? 0), (uint)Positions, ExtentsOf(count)), Tile, ofState is null ? 0u : 1, outputs is null ? 0u : HasStrips ? 2u : 1);
+        Sum(Slot.ScratchIn(rates), Slot.Out(dA), Parts, shape.H, shape.H);
+    }
 
     /// <summary>The gradient of D from that of every tile and channel, or every position.</summary>
     public void SkipGradient(int parts, uint skips, int output)
@@ -310,21 +357,17 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         Sum(Slot.ScratchIn(perChannel), Slot.Out(output), shape.P, shape.H, 1, shape.P);
     }
 
-    private void StepGradient(uint mode, Slot dt, Slot a, int direct, Slot dots, int dotsParts, Slot edges, int dDt, int dA)
-    {
-        int rates = Scratch(Parts * shape.H);
-        long count = Parts * shape.H;
-        Add(
-            "chunk_step_gradient", count, [dt, a, Slot.ScratchIn(direct), dots, edges, Slot.Out(dDt), Slot.ScratchOut(rates)],
-            new StepGradientScalars((uint)dotsParts, (uint)Positions, ExtentsOf(count)), Tile, mode);
-        Sum(Slot.ScratchIn(rates), Slot.Out(dA), Parts, shape.H, shape.H);
-    }
-
-    private void Decay(uint mode, Slot dt, Slot a, Slot? sequence, Slot first, Slot second, Slot third, Slot starts)
+    private void Decay(Slot dt, Slot a, Slot? sequence, Slot? retention, (int Weight, int Stepped)? weights, (int High, int Low, int Carried, int? Starts)? sums)
     {
         const int HeadsPerWorkgroup = 16;
         long count = Parts * ((shape.H + HeadsPerWorkgroup - 1) / HeadsPerWorkgroup);
-        Add("chunk_decay", count, [dt, a, sequence ?? dt, first, second, third, starts], ExtentsOf(count), 256, mode, sequence is null ? 0u : 1);
+        uint made = (retention is null ? 0u : 1) | (weights is null ? 0u : 2) | (sums is null ? 0u : 4);
+        Add(
+            "chunk_decay", count,
+            [dt, a, sequence ?? dt, retention ?? dt, To(weights?.Weight), To(weights?.Stepped), To(sums?.High), To(sums?.Low), To(sums?.Carried), To(sums?.Starts)],
+            ExtentsOf(count), 256, made, sequence is null ? 0u : 1);
+
+        Slot To(int? scratch) => scratch is int index ? Slot.ScratchOut(index) : dt;
     }
 
     private void Sum(Slot from, Slot to, long rows, long columns, long rowStep, long columnStep = 1)

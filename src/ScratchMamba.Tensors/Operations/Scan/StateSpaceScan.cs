@@ -10,7 +10,7 @@ public static partial class TensorOperations
 {
     /// <summary>
     /// The selective state space scan <c>h_t = exp(dt_t·A) · h_{t−1} + dt_t · x_t ⊗ B_t, y_t = C_t h_t + D · x_t</c>, computed by chunks in time linear in the length:
-    /// what each chunk adds to the state, the states between chunks, and from them the outputs. On the host in one operation, elsewhere in one for each of these.
+    /// what each chunk adds to the state, the states between chunks, and from them the outputs.
     /// </summary>
     /// <param name="x">[B, L, H, P].</param>
     /// <param name="dt">Step sizes, positive: [B, L, H].</param>
@@ -30,17 +30,9 @@ public static partial class TensorOperations
     public static (Tensor Y, Tensor FinalState) StateSpaceScan(
         this Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? initial = null, Tensor? sequence = null, int chunk = 64, MatMulPrecision precision = MatMulPrecision.Full)
     {
-        Tensor[] results;
-        if (x.Backend.IsHost)
-        {
-            Tensor[] inputs = [x, dt, a, b, c, .. new[] { skip, initial, sequence }.OfType<Tensor>()];
-            bool keeps = Differentiation.IsRecording && inputs.Any(input => input.RequiresGradient);
-            results = Tensor.ApplyAll(new StateSpaceScan(chunk, skip is not null, initial is not null, sequence is not null, keeps), inputs);
-        }
-        else
-        {
-            results = Operations.StateSpaceScan.InParts(x, dt, a, b, c, skip, initial, sequence, chunk, precision);
-        }
+        Tensor[] inputs = [x, dt, a, b, c, .. new[] { skip, initial, sequence }.OfType<Tensor>()];
+        bool keeps = Differentiation.IsRecording && inputs.Any(input => input.RequiresGradient);
+        Tensor[] results = Tensor.ApplyAll(new StateSpaceScan(chunk, skip is not null, initial is not null, sequence is not null, keeps, precision), inputs);
         return (results[0], results[1]);
     }
 }
@@ -54,7 +46,8 @@ public static partial class TensorOperations
 /// <param name="HasInitial">Whether there is an initial state.</param>
 /// <param name="HasSequence">Whether there is a sequence.</param>
 /// <param name="Keeps">Whether the states before the chunks are put out.</param>
-public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasInitial, bool HasSequence, bool Keeps) : IPrimitive
+/// <param name="Precision">How exactly matrices are multiplied.</param>
+public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasInitial, bool HasSequence, bool Keeps, MatMulPrecision Precision = MatMulPrecision.Full) : IPrimitive
 {
     /// <summary>Parts there should be at least, so that six cores find work at batch 1; more would each add up a dB and dC of their own.</summary>
     private const int Parts = 6;
@@ -72,9 +65,8 @@ public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasIn
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         ScanShape shape = ShapeOf(inputs);
-        // States are sums over positions, which are not rounded.
-        DType type = inputs[1].DType;
-        return [inputs[0], new TensorType(type, shape.States.Without(1)), new TensorType(type, Keeps ? shape.States : shape.States.With(1, 0))];
+        // States are sums over positions, which are not rounded; those before the chunks are, for products that would round them.
+        return [inputs[0], new TensorType(inputs[1].DType, shape.States.Without(1)), new TensorType(inputs[0].DType, Keeps ? shape.States : shape.States.With(1, 0))];
     }
 
     /// <inheritdoc/>
@@ -84,6 +76,22 @@ public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasIn
             Compute<double>(call);
         else
             Compute<float>(call);
+    }
+
+    /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (call.Inputs[0].DType == DType.F64)
+            return null;
+        ScanShape shape = ShapeOf(call.Inputs);
+        var launch = new ScanLaunch(shape, call.Inputs[0].DType, call.Device, Precision) { States = call.Outputs[2].DType };
+        Slot x = Slot.In(0), dt = Slot.In(1), b = Slot.In(3);
+        (int retention, (_, int stepped), var sums) = launch.Decays(dt, Slot.In(2), HasSequence ? Slot.In(Sequence) : null);
+        int added = launch.Scratch(shape.States.Count), states = Keeps ? 0 : launch.Scratch(shape.States.Count, launch.States);
+        launch.State(x, stepped, b, Slot.ScratchOut(added));
+        launch.Pass(Slot.ScratchIn(added), retention, HasInitial ? Slot.In(Initial) : null, Keeps ? Slot.Out(2) : Slot.ScratchOut(states), Slot.Out(1), backward: false);
+        launch.Scan(x, dt, b, Slot.In(4), Keeps ? Slot.OutRead(2) : Slot.ScratchIn(states), HasSkip ? Slot.In(5) : null, Skips(call.Inputs), sums, Slot.Out(0));
+        return launch.Build();
     }
 
     /// <inheritdoc/>
@@ -98,7 +106,7 @@ public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasIn
         inputs[^3] = Keeps ? call.Output(2) : Tensor.ApplyAll(this with { Keeps = true }, inputs.AsSpan(0, InputCount))[2];
         inputs[^2] = call.Gradient(0);
         inputs[^1] = call.Gradient(1);
-        Tensor[] gradients = Tensor.ApplyAll(new StateSpaceScanGradient(Chunk, HasSkip, HasInitial, HasSequence), inputs);
+        Tensor[] gradients = Tensor.ApplyAll(new StateSpaceScanGradient(Chunk, HasSkip, HasInitial, HasSequence, Precision), inputs);
         return HasSequence ? (Tensor?[])[.. gradients, null] : gradients;
     }
 
@@ -110,7 +118,7 @@ public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasIn
     {
         Tensor[] results = InParts(
             inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], HasSkip ? inputs[5] : null, HasInitial ? inputs[Initial] : null, HasSequence ? inputs[Sequence] : null, Chunk,
-            MatMulPrecision.Full);
+            Precision);
         return Keeps ? results : [results[0], results[1], results[2].Slice(1, 0, 0)];
     }
 
@@ -123,6 +131,9 @@ public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasIn
         (Tensor states, Tensor final) = added.StatePassing(retention, initial, x.DType.IsNarrow() ? x.DType : null);
         return [x.ChunkScan(dt, a, b, c, states, skip, sequence, chunk, precision), final, states];
     }
+
+    /// <summary>How the shaders are told of D: 0 for none, 1 for one per head, 2 for one per channel.</summary>
+    internal uint Skips(ReadOnlySpan<TensorType> inputs) => HasSkip ? (uint)inputs[5].Shape.Rank : 0;
 
     internal ScanShape ShapeOf(ReadOnlySpan<TensorType> inputs)
     {

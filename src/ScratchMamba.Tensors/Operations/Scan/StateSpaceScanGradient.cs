@@ -15,9 +15,10 @@ namespace ScratchMamba.Tensors.Operations;
 /// <param name="HasSkip">Whether there is a D.</param>
 /// <param name="HasInitial">Whether there is an initial state.</param>
 /// <param name="HasSequence">Whether there is a sequence.</param>
-public readonly record struct StateSpaceScanGradient(int Chunk, bool HasSkip, bool HasInitial, bool HasSequence) : IPrimitive
+/// <param name="Precision">How exactly matrices are multiplied.</param>
+public readonly record struct StateSpaceScanGradient(int Chunk, bool HasSkip, bool HasInitial, bool HasSequence, MatMulPrecision Precision = MatMulPrecision.Full) : IPrimitive
 {
-    private StateSpaceScan Forward => new(Chunk, HasSkip, HasInitial, HasSequence, Keeps: true);
+    private StateSpaceScan Forward => new(Chunk, HasSkip, HasInitial, HasSequence, Keeps: true, Precision);
 
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
@@ -40,6 +41,34 @@ public readonly record struct StateSpaceScanGradient(int Chunk, bool HasSkip, bo
     }
 
     /// <inheritdoc/>
+    public Launch? Launch(LaunchCall call)
+    {
+        if (call.Inputs[0].DType == DType.F64)
+            return null;
+        StateSpaceScan forward = Forward;
+        ScanShape shape = forward.ShapeOf(call.Inputs[..^3]);
+        DType type = call.Inputs[^3].DType;
+        var launch = new ScanLaunch(shape, call.Inputs[0].DType, call.Device, Precision) { States = type, DStates = type };
+        int count = forward.InputCount;
+        Slot x = Slot.In(0), dt = Slot.In(1), a = Slot.In(2), b = Slot.In(3), c = Slot.In(4), states = Slot.In(count), g = Slot.In(count + 1);
+        uint skips = forward.Skips(call.Inputs);
+        (int retention, var weights, var sums) = launch.Decays(dt, a, HasSequence ? Slot.In(forward.Sequence) : null);
+        int products = launch.ProductsOf(b, c, forTiles: false);
+        int dStates = launch.Scratch(shape.States.Count), dAdded = launch.Scratch(shape.States.Count, type);
+        launch.State(g, sums.Carried, c, Slot.ScratchOut(dStates));
+        (int direct, int skip) = launch.ScanGradient(x, dt, HasSkip ? Slot.In(5) : null, skips, g, sums, products, Slot.Out(0));
+        (int dProducts, int edges) = launch.ProductsGradient(x, dt, g, sums, products);
+        launch.Pass(Slot.ScratchIn(dStates), retention, Slot.In(count + 2), Slot.ScratchOut(dAdded), HasInitial ? Slot.Out(forward.Initial) : null, backward: true);
+        (int, int) dots = launch.GradientOfC(g, sums.Carried, states, c, dProducts, b, output: 4);
+        int dRetention = launch.RetentionGradient(states, Slot.ScratchIn(dAdded));
+        int ofState = launch.StateGradient(x, b, weights, Slot.ScratchIn(dAdded), dx: 0, dB: 3, (dProducts, c));
+        launch.StepGradient(dt, a, ofState, (direct, dots, edges), (retention, dRetention), 1, 2);
+        if (HasSkip)
+            launch.SkipGradient(skip, skips, 5);
+        return launch.Build();
+    }
+
+    /// <inheritdoc/>
     public IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => Rules.IsAnyNarrow(inputs) ? this : null;
 
     /// <inheritdoc/>
@@ -49,9 +78,9 @@ public readonly record struct StateSpaceScanGradient(int Chunk, bool HasSkip, bo
         Tensor x = inputs[0], dt = inputs[1], a = inputs[2], b = inputs[3], states = inputs[^3];
         Tensor[] skip = HasSkip ? [inputs[5]] : [], sequence = HasSequence ? [inputs[forward.Sequence]] : [];
         Tensor retention = dt.ChunkRetention(a, HasSequence ? sequence[0] : null, Chunk);
-        Tensor[] scan = Tensor.ApplyAll(new ChunkScanGradient(Chunk, HasSkip, HasSequence), [x, dt, a, b, inputs[4], states, .. skip, .. sequence, inputs[^2]]);
+        Tensor[] scan = Tensor.ApplyAll(new ChunkScanGradient(Chunk, HasSkip, HasSequence, Precision), [x, dt, a, b, inputs[4], states, .. skip, .. sequence, inputs[^2]]);
         Tensor[] passing = Tensor.ApplyAll(new StatePassingGradient(HasInitial), retention, states, scan[5], inputs[^1]);
-        Tensor[] state = Tensor.ApplyAll(new ChunkStateGradient(Chunk, HasSequence), [x, dt, a, b, .. sequence, passing[0]]);
+        Tensor[] state = Tensor.ApplyAll(new ChunkStateGradient(Chunk, HasSequence, Precision), [x, dt, a, b, .. sequence, passing[0]]);
         (Tensor ofSteps, Tensor ofRates) = new ChunkRetention(Chunk, HasSequence).Gradients(dt, a, retention, passing[1]);
         return [scan[0] + state[0], scan[1] + state[1] + ofSteps, scan[2] + state[2] + ofRates, scan[3] + state[3], scan[4], .. scan[6..], .. passing[2..]];
     }
