@@ -14,6 +14,9 @@ public static partial class Catalog
                 return new Case(new Sum(draw.Choice(shape.Rank)), draw.Normal(shape));
             },
             new Misuse(new Sum(2), "no axis 2", F32([2, 3]))),
+        Row<SquaredNorms>(
+            draw => new Case(new SquaredNorms(), [.. Enumerable.Range(0, 1 + draw.Choice(3)).Select(i => i == 2 ? draw.Normal([9001]) : draw.Normal(draw.Shape()))]),
+            new Misuse(new SquaredNorms(), "floating-point", F32([2, 3]), I32([3]))),
         Row<Max>(
             draw =>
             {

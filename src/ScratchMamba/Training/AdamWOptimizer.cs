@@ -110,16 +110,25 @@ public sealed class AdamWOptimizer : ITrainingPart
     /// <summary>The squared norm of each gradient, as a vector: to be read at once, since reading each would wait for the device each time.</summary>
     internal Tensor SquaredNorms(Gradients gradients)
     {
+        List<Tensor> given = [];
+        foreach (Entry entry in entries)
+        {
+            if (gradients.TryGet(entry.Parameter.Value, out Tensor? gradient))
+                given.Add(gradient);
+        }
+        return TensorOperations.SquaredNorms([.. given]);
+    }
+
+    /// <summary>The same one by one, where each is to be looked at: for <see cref="Tensors.Backends.FiniteBackend"/>, which then names the parameter.</summary>
+    internal void ThrowUnlessNormsAreFinite(Gradients gradients)
+    {
         using var scope = new Scope();
-        // All squares first: a sum after each would wait for it, and the next square for the sum.
-        List<Tensor> squares = [];
         foreach (Entry entry in entries)
         {
             using Place.Mark place = Place.Enter(entry.Path, isGradient: true);
             if (gradients.TryGet(entry.Parameter.Value, out Tensor? gradient))
-                squares.Add(gradient.Square());
+                TensorOperations.SquaredNorms(gradient);
         }
-        return scope.Keep(Vector([.. squares.Select(square => square.Sum())]));
     }
 
     /// <summary>The root of a sum.</summary>
@@ -172,10 +181,10 @@ public sealed class AdamWOptimizer : ITrainingPart
             using var temporaries = new Scope();
             Tensor before = value * 1;
             Constants(entry.Decay).Apply(value, gradient, entry.First, entry.Second, settings[entry.RateFactor]);
-            sizes.Add(temporaries.Keep(SquaredNorm(before)));
-            moves.Add(temporaries.Keep(SquaredNorm(value - before)));
+            sizes.Add(temporaries.Keep(TensorOperations.SquaredNorms(before)));
+            moves.Add(temporaries.Keep(TensorOperations.SquaredNorms(value - before)));
         }
-        return (scope.Keep(Vector(moves)), scope.Keep(Vector(sizes)));
+        return (scope.Keep(TensorOperations.Concatenate(0, [.. moves])), scope.Keep(TensorOperations.Concatenate(0, [.. sizes])));
     }
 
     /// <summary>Notes what <see cref="MeasuredUpdate"/> measured.</summary>
@@ -211,16 +220,8 @@ public sealed class AdamWOptimizer : ITrainingPart
     {
         using var scope = new Scope();
         using var pause = Differentiation.Pause();
-        return Root(Vector([.. gradients.Select(entry => SquaredNorm(entry.Value))]).ToDoubles());
+        return Root(TensorOperations.SquaredNorms([.. gradients.Select(entry => entry.Value)]).ToDoubles());
     }
 
     private AdamW Constants(double decay) => new(settings.Beta1, settings.Beta2, settings.Epsilon, decay);
-
-    private static Tensor SquaredNorm(Tensor x)
-    {
-        using var scope = new Scope();
-        return scope.Keep(x.Square().Sum());
-    }
-
-    private static Tensor Vector(List<Tensor> scalars) => TensorOperations.Concatenate(0, [.. scalars.Select(scalar => scalar.Reshape([1]))]);
 }

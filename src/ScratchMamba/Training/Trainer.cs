@@ -282,7 +282,7 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
             Gradients gradients = Gradient(ref sums);
             // Finite numbers may have squares that are not.
             using Differentiation.Mode pause = Differentiation.Pause();
-            Optimizer.SquaredNorms(gradients);
+            Optimizer.ThrowUnlessNormsAreFinite(gradients);
             return " Made again, it was finite: the fault is not in the numbers but in what computes them.";
         }
         catch (NumericalException fault)
