@@ -18,6 +18,8 @@ layout(push_constant, scalar) uniform Push {
 } push;
 
 const uint DEEP = WORKGROUP / COLUMNS;
+// Loads under way at once.
+const uint FLIGHT = 8;
 
 shared float found[WORKGROUP];
 
@@ -25,8 +27,12 @@ void main() {
     uint id = gl_LocalInvocationID.x, column = groupNumber() * COLUMNS + id % COLUMNS;
     float sum = 0;
     if (column < push.columns) {
-        for (uint row = id / COLUMNS; row < push.rows; row += DEEP)
-            sum += push.partial.at[row * push.pitch + push.first + column];
+        for (uint row = id / COLUMNS; row < push.rows; row += FLIGHT * DEEP) {
+            [[unroll]] for (uint i = 0; i < FLIGHT; i++) {
+                float next = push.partial.at[min(row + i * DEEP, push.rows - 1) * push.pitch + push.first + column];
+                sum += row + i * DEEP < push.rows ? next : 0;
+            }
+        }
     }
     if (DEEP > 1) {
         found[id] = sum;

@@ -14,6 +14,7 @@ layout(constant_id = 3) const uint GATE = F32; // and dgate
 layout(constant_id = 4) const uint WEIGHT = F32;
 layout(constant_id = 5) const uint DY = F32;
 layout(constant_id = 6) const uint SPAN = 1; // quads of a group that an invocation takes
+layout(constant_id = 7) const bool IS_EXACT = false; // all of them in it
 
 layout(push_constant, scalar) uniform Push {
     Floats x;
@@ -44,7 +45,7 @@ void main() {
         vec2 sums = vec2(0); // of squares, and of products
         vec4 xs[SPAN], gates[SPAN], dys[SPAN];
         [[unroll]] for (uint j = 0; j < SPAN; j++) {
-            if (columnOf(j) >= push.width)
+            if (!IS_EXACT && columnOf(j) >= push.width)
                 break;
             uint i = columnOf(j);
             int count = int(push.width - i);
@@ -58,7 +59,7 @@ void main() {
         sums = sumOverWorkgroup(sums);
         float scale = 1.0 / sqrt(sums.x / float(push.width) + push.epsilon), along = scale * scale * scale * (sums.y / float(push.width));
         [[unroll]] for (uint j = 0; j < SPAN; j++) {
-            if (columnOf(j) >= push.width)
+            if (!IS_EXACT && columnOf(j) >= push.width)
                 break;
             uint i = columnOf(j);
             int count = int(push.width - i);

@@ -12,6 +12,7 @@ layout(constant_id = 3) const uint DY = F32;
 layout(constant_id = 4) const uint DX = F32;
 layout(constant_id = 5) const bool HAS_PAST = false;
 layout(constant_id = 6) const uint SPAN = 1; // quads of a row that an invocation takes
+layout(constant_id = 7) const bool IS_EXACT = false; // all of them in it
 
 layout(push_constant, scalar) uniform Push {
     Floats x;
@@ -40,7 +41,7 @@ void main() {
         vec2 sums = vec2(0); // of squares, and of products
         vec4 xs[SPAN], dys[SPAN], pasts[SPAN];
         [[unroll]] for (uint j = 0; j < SPAN; j++) {
-            if (columnOf(j) >= push.columns)
+            if (!IS_EXACT && columnOf(j) >= push.columns)
                 break;
             uint i = columnOf(j);
             int count = int(push.columns - i);
@@ -52,7 +53,7 @@ void main() {
         sums = sumOverWorkgroup(sums);
         float scale = 1.0 / sqrt(sums.x / float(push.columns) + push.epsilon), along = scale * scale * scale * (sums.y / float(push.columns));
         [[unroll]] for (uint j = 0; j < SPAN; j++) {
-            if (columnOf(j) >= push.columns)
+            if (!IS_EXACT && columnOf(j) >= push.columns)
                 break;
             uint i = columnOf(j);
             int count = int(push.columns - i);

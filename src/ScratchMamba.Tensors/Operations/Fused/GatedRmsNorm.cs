@@ -60,7 +60,7 @@ public readonly record struct GatedRmsNorm(double Epsilon, int Groups, bool Norm
             return null;
         return x.Count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
             "gated_rms_norm", scalars.Parts, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.Out(0)], scalars,
-            [RowLaunch.Workgroup(call.Device, (int)scalars.Width), NormBeforeGate ? 1u : 0, .. codes]);
+            RowLaunch.Norm(call.Device, (int)scalars.Width, [NormBeforeGate ? 1u : 0, .. codes]));
     }
 
     /// <inheritdoc/>

@@ -50,7 +50,7 @@ public readonly record struct RmsNorm(double Epsilon, DType? Result = null) : IP
             return null;
         return x.Count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
             "rms_norm", x.Shape.Rows, [Slot.In(0), Slot.In(1), Slot.Out(0)], new RowScalars((uint)x.Shape.Rows, (uint)x.Shape.Columns, (float)Epsilon),
-            [RowLaunch.Workgroup(call.Device, x.Shape.Columns), .. codes]);
+            RowLaunch.Norm(call.Device, x.Shape.Columns, codes));
     }
 
     /// <inheritdoc/>

@@ -3,7 +3,10 @@ namespace ScratchMamba.Tensors.Operations;
 /// <summary>What the launches that work row by row share.</summary>
 internal static class RowLaunch
 {
-    private const int ColumnSumsWorkgroup = 256, MostRuns = 1024;
+    private const int ColumnSumsWorkgroup = 1024, MostRuns = 2048;
+
+    // Quads of a row that an invocation holds in registers, of a norm and of its gradient, which holds several rows: what the loads under way at once are.
+    private const int MostHeld = 12, MostHeldOfGradient = 6;
 
     private readonly record struct ColumnScalars(uint Rows, uint Pitch, uint First, uint Columns, uint Inner);
 
@@ -12,8 +15,27 @@ internal static class RowLaunch
         device.IsCpu ? (uint)device.SubgroupSize : (uint)Math.Clamp((columns / 4 + 63) / 64 * 64, 64, Math.Min(most, device.WorkgroupInvocations));
 
     /// <summary>
+    /// The constants of a norm's shader: the invocations that share a row, <paramref name="codes"/>, how many quads each takes, and whether they are a row without a rest.
+    /// Few invocations share a row, so that each has many loads under way and they seldom wait for each other.
+    /// </summary>
+    public static uint[] Norm(DeviceTraits device, int columns, ReadOnlySpan<uint> codes, int most = MostHeld)
+    {
+        int quads = (columns + 3) / 4, subgroup = device.SubgroupSize;
+        int lanes = device.IsCpu ? subgroup : Math.Min((quads + most * subgroup - 1) / (most * subgroup) * subgroup, device.WorkgroupInvocations / subgroup * subgroup);
+        for (int wider = lanes; !device.IsCpu && wider < 2 * lanes && wider <= device.WorkgroupInvocations; wider += subgroup)
+        {
+            if (quads % wider == 0)
+            {
+                lanes = wider;
+                break;
+            }
+        }
+        return [(uint)lanes, .. codes, (uint)((quads + lanes - 1) / lanes), columns % (4 * lanes) == 0 ? 1u : 0];
+    }
+
+    /// <summary>
     /// The derivative of a norm: a dispatch with a workgroup for each group of a run of rows, whose shares of dw are in scratch and are added up. The shader is given
-    /// <paramref name="slots"/> and the shares, and the constants <paramref name="codes"/> and how many quads of a group an invocation takes.
+    /// <paramref name="slots"/> and the shares, and the constants of <see cref="Norm"/>.
     /// </summary>
     public static Launch Gradient<TScalars>(
         DeviceTraits device, string shader, long rows, int columns, int groups, Slot[] slots, uint[] codes, Slot dw, Func<uint, TScalars> scalars) where TScalars : unmanaged
@@ -21,13 +43,12 @@ internal static class RowLaunch
         if (columns == 0)
             return Launch.Nothing;
         int width = columns / groups;
-        uint workgroup = Workgroup(device, width);
         long run = Math.Max(4, (rows + MostRuns - 1) / MostRuns), runs = (rows + run - 1) / run;
         List<Dispatch> dispatches = [];
         if (runs > 0)
         {
             dispatches.Add(Dispatch.Linear(
-                shader, runs * groups, [.. slots, Slot.ScratchOut(0)], scalars((uint)run), [workgroup, .. codes, ((uint)width + 4 * workgroup - 1) / (4 * workgroup)]));
+                shader, runs * groups, [.. slots, Slot.ScratchOut(0)], scalars((uint)run), Norm(device, width, codes, MostHeldOfGradient)));
         }
         dispatches.Add(ColumnSums(device, Slot.ScratchIn(0), dw, runs, columns, 0, columns, columns));
         return new Launch(dispatches, Math.Max(1, runs * columns) * sizeof(float));
@@ -39,7 +60,7 @@ internal static class RowLaunch
     /// </summary>
     public static Dispatch ColumnSums(DeviceTraits device, Slot partial, Slot sums, long rows, long pitch, long first, long columns, int inner)
     {
-        int workgroup = device.IsCpu ? device.SubgroupSize : ColumnSumsWorkgroup, wide = device.IsCpu ? workgroup : 32;
+        int workgroup = device.IsCpu ? device.SubgroupSize : Math.Min(ColumnSumsWorkgroup, device.WorkgroupInvocations / 32 * 32), wide = device.IsCpu ? workgroup : 32;
         return Dispatch.Linear(
             "column_sums", (columns + wide - 1) / wide, [partial, sums], new ColumnScalars((uint)rows, (uint)pitch, (uint)first, (uint)columns, (uint)inner),
             (uint)workgroup, (uint)wide);
