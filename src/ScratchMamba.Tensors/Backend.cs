@@ -111,6 +111,20 @@ public abstract class Backend : IDisposable
         return program;
     }
 
+    /// <summary>
+    /// Several captured programs that do not depend on each other as one: where a device is not filled by one of them, they run side by side. They may still be run alone, and are released by who captured them.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">One of them writes what another one reads or writes.</exception>
+    public CapturedProgram Combine(IReadOnlyList<CapturedProgram> programs)
+    {
+        CapturedProgram combined = CapturedProgram.Of(this, programs);
+        combined.Complete(Compile([.. programs.Select(program => program.Calls)]));
+        return combined;
+    }
+
+    /// <summary>Prepares programs that do not depend on each other to be run as a whole, in any order: here, one after the other.</summary>
+    protected internal virtual CompiledProgram Compile(IReadOnlyList<IReadOnlyList<CapturedCall>> programs) => Compile([.. programs.SelectMany(calls => calls)]);
+
     /// <summary>Prepares captured operations to be run as a whole: here, one after the other.</summary>
     protected internal virtual CompiledProgram Compile(IReadOnlyList<CapturedCall> calls) => new Replay(this, calls);
 

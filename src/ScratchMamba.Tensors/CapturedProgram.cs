@@ -62,6 +62,33 @@ public sealed class CapturedProgram : IDisposable
 
     internal CapturedProgram(Backend backend) => this.backend = backend;
 
+    internal static CapturedProgram Of(Backend backend, IReadOnlyList<CapturedProgram> programs)
+    {
+        var combined = new CapturedProgram(backend);
+        // By which program it is accessed, or several.
+        var accessed = new Dictionary<Storage, (int Program, bool IsWritten)>();
+        for (int i = 0; i < programs.Count; i++)
+        {
+            foreach (CapturedCall call in programs[i].calls)
+            {
+                foreach (Tensor input in call.Inputs)
+                    Access(input.Storage, i, writes: false);
+                foreach (Tensor output in call.Outputs)
+                    Access(output.Storage, i, writes: true);
+            }
+            combined.calls.AddRange(programs[i].calls);
+        }
+        return combined;
+
+        void Access(Storage storage, int program, bool writes)
+        {
+            (int Program, bool IsWritten) before = accessed.GetValueOrDefault(storage, (program, false));
+            if (before.Program != program && (writes || before.IsWritten))
+                throw new InvalidOperationException("Programs cannot be combined when one writes what another one needs: they may run side by side.");
+            accessed[storage] = (program, writes || before.IsWritten);
+        }
+    }
+
     /// <summary>The operations, in order.</summary>
     public IReadOnlyList<CapturedCall> Calls => calls;
 

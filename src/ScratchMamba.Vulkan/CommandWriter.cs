@@ -3,13 +3,15 @@ using ScratchMamba.Vulkan.Bindings;
 namespace ScratchMamba.Vulkan;
 
 /// <summary>Writes commands into a command buffer, with a barrier before each that depends on an earlier one.</summary>
-internal sealed unsafe class CommandWriter(Vk vk)
+/// <param name="vk">The functions.</param>
+/// <param name="sequences">How many sequences of commands take turns.</param>
+internal sealed unsafe class CommandWriter(Vk vk, int sequences = 1)
 {
     private const PipelineStageFlags2 Work = PipelineStageFlags2.ComputeShaderBit | PipelineStageFlags2.AllTransferBit;
     private const AccessFlags2 Writes = AccessFlags2.ShaderWriteBit | AccessFlags2.TransferWriteBit;
     private const AccessFlags2 Reads = AccessFlags2.ShaderReadBit | AccessFlags2.TransferReadBit;
 
-    private readonly HazardTracker hazards = new();
+    private readonly HazardTracker hazards = new(sequences);
 
     public CommandBuffer Buffer { get; set; }
 

@@ -11,7 +11,8 @@ internal readonly record struct Access(ulong Begin, ulong End, bool Writes, bool
 /// Remembers what was accessed since the last barrier, and says when the next command needs one: when it reads what was written, or writes what was
 /// read or written. Ranges are compared rather than tensors, so memory may be reused at once for another tensor.
 /// </summary>
-internal sealed class HazardTracker
+/// <param name="sequences">How many sequences of commands take turns.</param>
+internal sealed class HazardTracker(int sequences = 1)
 {
     // Each new access is compared with all of these; a barrier now and then is cheaper than a longer list.
     private const int MostAccesses = 96;
@@ -20,7 +21,7 @@ internal sealed class HazardTracker
 
     public bool NeedsBarrier(ReadOnlySpan<Access> next)
     {
-        if (accesses.Count + next.Length > MostAccesses)
+        if (accesses.Count + next.Length > MostAccesses * sequences)
             return accesses.Count > 0;
         foreach (Access access in next)
         {

@@ -282,26 +282,34 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     }
 
     /// <inheritdoc/>
-    protected internal override CompiledProgram Compile(IReadOnlyList<CapturedCall> calls)
+    protected internal override CompiledProgram Compile(IReadOnlyList<CapturedCall> calls) => stream.Timestamps is null ? Compile([calls]) : base.Compile(calls);
+
+    /// <inheritdoc/>
+    protected internal override CompiledProgram Compile(IReadOnlyList<IReadOnlyList<CapturedCall>> programs)
     {
         if (isExpanding)
             return new Expanded();
         // Operations that are recorded as a whole cannot be timed one by one.
         if (stream.Timestamps is not null)
-            return base.Compile(calls);
-        var flat = new List<(CapturedCall, Launch?)>();
+            return base.Compile(programs);
+        var parts = new List<IReadOnlyList<(CapturedCall, Launch?)>>();
         var definitions = new List<CapturedProgram>();
         isExpanding = true;
         try
         {
-            Expand(calls, flat, definitions);
+            foreach (IReadOnlyList<CapturedCall> calls in programs)
+            {
+                var flat = new List<(CapturedCall, Launch?)>();
+                Expand(calls, flat, definitions);
+                parts.Add(flat);
+            }
         }
         finally
         {
             isExpanding = false;
         }
         lock (gate)
-            return new VulkanProgram(this, device, stream, pipelines, flat, definitions);
+            return new VulkanProgram(this, device, stream, pipelines, parts, definitions);
     }
 
     /// <summary>Lists launches, those of definitions in the place of operations without a shader; a call without a launch is a copy.</summary>

@@ -3,7 +3,10 @@ using ScratchMamba.Vulkan.Bindings;
 
 namespace ScratchMamba.Vulkan;
 
-/// <summary>A captured sequence of operations as one command buffer that is recorded once and submitted for every run. It is ordered as a whole before and after everything else.</summary>
+/// <summary>
+/// Captured sequences of operations as one command buffer that is recorded once and submitted for every run. It is ordered as a whole before and after everything else.
+/// Sequences take turns, command by command: those that stand next to each other do not depend on each other, and one barrier orders all of them.
+/// </summary>
 internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
 {
     private readonly VulkanBackend backend;
@@ -17,22 +20,25 @@ internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
     private readonly Dictionary<VulkanStorage, bool> accesses = [];
     private readonly List<VulkanStorage> scratch = [], freeScratch = [];
     private readonly IReadOnlyList<CapturedProgram> definitions;
+    private List<Action> listed = [];
     private ulong lastRun;
 
-    public VulkanProgram(VulkanBackend backend, VulkanDevice device, CommandStream stream, Pipelines pipelines, IReadOnlyList<(CapturedCall Call, Launch? Launch)> calls, IReadOnlyList<CapturedProgram> definitions)
+    public VulkanProgram(VulkanBackend backend, VulkanDevice device, CommandStream stream, Pipelines pipelines, IReadOnlyList<IReadOnlyList<(CapturedCall Call, Launch? Launch)>> parts, IReadOnlyList<CapturedProgram> definitions)
     {
         (this.backend, this.device, this.stream, this.pipelines, this.definitions) = (backend, device, stream, pipelines, definitions);
         (pool, CommandBuffer buffer) = device.MakeCommandBuffer(CommandPoolCreateFlags.None);
-        writer = new CommandWriter(device.Vk) { Buffer = buffer };
+        writer = new CommandWriter(device.Vk, parts.Count) { Buffer = buffer };
         var info = new CommandBufferBeginInfo { Flags = CommandBufferUsageFlags.SimultaneousUseBit };
         device.Check(device.Vk.BeginCommandBuffer(buffer, &info), "recording a program");
         writer.OrderAll();
-        foreach ((CapturedCall call, Launch? launch) in calls)
+        List<Action>[] commands = [.. parts.Select(ListOf)];
+        for (int i = 0; commands.Any(part => i < part.Count); i++)
         {
-            if (launch is null)
-                Copy((VulkanStorage)call.Inputs[0].Storage, (VulkanStorage)call.Outputs[0].Storage);
-            else
-                LaunchWriter.Write(this, call.Operation, call.Inputs, call.Outputs, launch);
+            foreach (List<Action> part in commands)
+            {
+                if (i < part.Count)
+                    part[i]();
+            }
         }
         writer.OrderAll();
         writer.ShowHost();
@@ -59,8 +65,12 @@ internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
             definition.Dispose();
     }
 
-    public void Dispatch(Dispatch dispatch, ReadOnlySpan<byte> push, ReadOnlySpan<Access> accesses) =>
-        writer.Dispatch(pipelines.Get(dispatch), pipelines.Layout, push, dispatch.Groups, accesses);
+    public void Dispatch(Dispatch dispatch, ReadOnlySpan<byte> push, ReadOnlySpan<Access> accesses)
+    {
+        byte[] ownPush = [.. push];
+        Access[] ownAccesses = [.. accesses];
+        listed.Add(() => writer.Dispatch(pipelines.Get(dispatch), pipelines.Layout, ownPush, dispatch.Groups, ownAccesses));
+    }
 
     public void Touch(VulkanStorage storage, bool writes) => accesses[storage.Whole] = writes || accesses.GetValueOrDefault(storage.Whole);
 
@@ -80,9 +90,25 @@ internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
 
     public void ReturnScratch(VulkanStorage storage) => freeScratch.Add(storage);
 
+    /// <summary>The commands of one sequence.</summary>
+    private List<Action> ListOf(IReadOnlyList<(CapturedCall Call, Launch? Launch)> calls)
+    {
+        listed = [];
+        foreach ((CapturedCall call, Launch? launch) in calls)
+        {
+            if (launch is null)
+                Copy((VulkanStorage)call.Inputs[0].Storage, (VulkanStorage)call.Outputs[0].Storage);
+            else
+                LaunchWriter.Write(this, call.Operation, call.Inputs, call.Outputs, launch);
+        }
+        // What the next sequence uses it may use at the same time.
+        freeScratch.Clear();
+        return listed;
+    }
+
     private void Copy(VulkanStorage source, VulkanStorage target)
     {
-        writer.Copy(source.Block, source.Offset, target.Block, target.Offset, target.Bytes);
+        listed.Add(() => writer.Copy(source.Block, source.Offset, target.Block, target.Offset, target.Bytes));
         Touch(source, writes: false);
         Touch(target, writes: true);
     }

@@ -123,19 +123,35 @@ internal static class BenchCommand
 
     private static Verb Train()
     {
-        Option<int> batch = CommonOptions.Count("--batch", 8, "Rows of a batch."), length = CommonOptions.Count("--length", 512, "Tokens of a row.");
+        Option<int> batch = CommonOptions.Count("--batch", 8, "Rows of a batch."), length = CommonOptions.Count("--length", 512, "Tokens of a row."), models = CommonOptions.Count("--models", 1, "How many models are trained side by side.");
         Option<string> precision = CommonOptions.Precision();
         ModelOptions sizes = new();
-        return Measured("train", "Training steps: forward, backward, clipping and AdamW.", [.. sizes.All, batch, length, precision], (parsed, backend, report) =>
+        return Measured("train", "Training steps: forward, backward, clipping and AdamW.", [.. sizes.All, batch, length, models, precision], (parsed, backend, report) =>
         {
-            (int b, int l) = (parsed.GetValue(batch), parsed.GetValue(length));
-            var model = new Mamba2Model(sizes.Config(parsed), backend) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) };
+            (int b, int l, int count) = (parsed.GetValue(batch), parsed.GetValue(length), parsed.GetValue(models));
+            Mamba2Config config = sizes.Config(parsed);
             var random = new Philox(1, 0);
-            int[] tokens = [.. Enumerable.Range(0, b * l + 1).Select(_ => random.Next(model.Config.VocabularySize))];
-            using var trainer = new Trainer(model, _ => new TokenBatch(tokens[..^1], tokens[1..]), l, new LearningRateSchedule(1e-4, 1_000_000, 0, LearningRateDecay.Constant));
+            int[] tokens = [.. Enumerable.Range(0, b * l + 1).Select(_ => random.Next(config.VocabularySize))];
+            Trainer[] trainers =
+            [
+                .. Enumerable.Range(0, count).Select(_ => new Trainer(
+                    new Mamba2Model(config, backend) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) }, _ => new TokenBatch(tokens[..^1], tokens[1..]), l,
+                    new LearningRateSchedule(1e-4, 1_000_000, 0, LearningRateDecay.Constant))),
+            ];
+            using var ensemble = new Ensemble(trainers);
             backend.ResetPeak();
-            Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () => trainer.Step());
-            report($"train {model.ParameterCount / 1e6:0.0}M parameters, {b}x{l}, peak {backend.PeakBytes / Giga:0.00} GB", time, 3 * b * (double)l * (PerToken(model.Config) + Projection(model.Config)), (double)b * l, 0);
+            Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
+            {
+                if (count == 1)
+                    trainers[0].Step();
+                else
+                    ensemble.Step();
+            });
+            report(
+                $"train {(count > 1 ? $"{count} models of " : "")}{config.ParameterCount / 1e6:0.0}M parameters, {b}x{l}, peak {backend.PeakBytes / Giga:0.00} GB", time,
+                3.0 * count * b * l * (PerToken(config) + Projection(config)), (double)count * b * l, 0);
+            foreach (Trainer trainer in trainers)
+                trainer.Dispose();
         });
     }
 

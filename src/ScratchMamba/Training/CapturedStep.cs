@@ -62,24 +62,52 @@ internal sealed class CapturedStep : IDisposable
         return true;
     }
 
+    /// <summary>What computes the loss and its gradients.</summary>
+    public CapturedProgram Differentiating => differentiate;
+
+    /// <summary>What changes the parameters.</summary>
+    public CapturedProgram Updating => update;
+
+    /// <summary>Tokens of a batch.</summary>
+    public long Tokens => inputs.Count;
+
+    /// <summary>The norm of the gradients of the batch that was read last.</summary>
+    public double Norm => AdamWOptimizer.Root(numbers.AsSpan(1));
+
     /// <summary>The mean loss of a batch; its gradients are there then.</summary>
     public double Differentiate(TokenBatch batch)
+    {
+        Write(batch);
+        differentiate.Run();
+        return Read();
+    }
+
+    /// <summary>Writes the batch that is read next.</summary>
+    public void Write(TokenBatch batch)
     {
         inputs.Write<int>(batch.Inputs);
         labels.Write<int>(batch.Labels);
         documents?.Write<int>(batch.Documents);
-        differentiate.Run();
+    }
+
+    /// <summary>The mean loss of the batch that was read last.</summary>
+    public double Read()
+    {
         report.ReadDoubles(numbers);
         return numbers[0];
     }
+
+    /// <summary>Writes what an update by these gradients needs.</summary>
+    /// <exception cref="NumericalException">Their norm is not finite; nothing has been changed.</exception>
+    public void Advance(double learningRate) => optimizer.Advance(Norm, learningRate, settings);
 
     /// <summary>Updates the parameters by those gradients; returns their norm.</summary>
     /// <exception cref="NumericalException">The norm is not finite; nothing has been changed.</exception>
     public double Update(double learningRate)
     {
-        double norm = AdamWOptimizer.Root(numbers.AsSpan(1));
+        double norm = Norm;
         bool measures = optimizer.IsMeasuring;
-        optimizer.Advance(norm, learningRate, settings);
+        Advance(learningRate);
         if (!measures)
         {
             update.Run();

@@ -165,14 +165,10 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
         TokenBatch? batch = accumulation == 1 ? Next(0, ref sums) : null;
         if (batch is not null && IsCaptured(batch))
         {
-            if (captured is null || !captured.Fits(batch))
-            {
-                Forget();
-                captured = new CapturedStep(model, Optimizer, batch, length);
-            }
-            sums.Loss = captured.Differentiate(batch);
+            CapturedStep step = CapturedFor(batch);
+            sums.Loss = step.Differentiate(batch);
             ThrowUnlessFinite(sums);
-            norm = captured.Update(rate);
+            norm = step.Update(rate);
         }
         else
         {
@@ -182,6 +178,35 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
             norm = Optimizer.Step(gradients, rate);
         }
         return new StepReport(++StepsDone, sums.Loss, norm, rate, sums.Penalty) { Tokens = sums.Tokens, Waited = sums.Waited, NoiseScale = Noise(sums, norm) };
+    }
+
+    /// <summary>The captured step of the next batch, which is written to it.</summary>
+    /// <exception cref="InvalidOperationException">Steps of this trainer are not captured, or are measured.</exception>
+    internal CapturedStep BeginTogether()
+    {
+        var sums = new Sums();
+        TokenBatch? batch = accumulation == 1 && Optimizer.MeasureEvery == 0 ? Next(0, ref sums) : null;
+        if (batch is null || !IsCaptured(batch))
+            throw new InvalidOperationException("Models are trained together on one batch a step, from the empty state, without penalty, observer or cure, none of them larger than steps that are captured.");
+        CapturedStep step = CapturedFor(batch);
+        step.Write(batch);
+        return step;
+    }
+
+    /// <summary>Notes a step of which everything but the update has been done.</summary>
+    internal StepReport EndTogether(CapturedStep step, double loss)
+    {
+        double rate = schedule[StepsDone];
+        step.Advance(rate);
+        return new StepReport(++StepsDone, loss, step.Norm, rate) { Tokens = step.Tokens };
+    }
+
+    private CapturedStep CapturedFor(TokenBatch batch)
+    {
+        if (captured is not null && captured.Fits(batch))
+            return captured;
+        Forget();
+        return captured = new CapturedStep(model, Optimizer, batch, length);
     }
 
     /// <summary>

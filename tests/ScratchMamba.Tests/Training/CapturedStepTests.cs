@@ -75,4 +75,52 @@ public class CapturedStepTests
         Assert.Equal(native, cpu.LiveBytes);
         Assert.InRange((GC.GetAllocatedBytesForCurrentThread() - managed) / 10, 0, 200);
     }
+
+    [Fact]
+    public void ModelsOfAnEnsembleAreTrainedAsAlone()
+    {
+        using var cpu = new CpuBackend();
+        EnsemblesAreTrainedAsAlone(cpu);
+    }
+
+    [Fact]
+    public void AModelThatFailsStopsAnEnsembleBeforeAnythingChanges()
+    {
+        using var cpu = new CpuBackend();
+        Trainer Make(double first) => new(new Mamba2Model(Config, cpu, seed: 3), step => Batch(step, 24), 24, new LearningRateSchedule(first, 6, 0, LearningRateDecay.Constant));
+        using Trainer good = Make(1e-2), bad = Make(1e-2), measured = Make(1e-2);
+        bad.Model.Parameters().First().Parameter.Value.Write<float>(Enumerable.Repeat(float.NaN, (int)bad.Model.Parameters().First().Parameter.Count).ToArray());
+        float[] before = good.Model.Parameters().First().Parameter.Value.ToArray<float>();
+        using var ensemble = new Ensemble([good, bad]);
+        Assert.Contains("model 1", Assert.Throws<NumericalException>(() => ensemble.Step()).Message, StringComparison.Ordinal);
+        Assert.Equal(before, good.Model.Parameters().First().Parameter.Value.ToArray<float>());
+        Assert.Equal(0, good.Optimizer.Updates);
+        measured.Optimizer.MeasureEvery = 1;
+        using var other = new Ensemble([good, measured]);
+        Assert.Throws<InvalidOperationException>(() => other.Step());
+    }
+
+    internal static void EnsemblesAreTrainedAsAlone(Backend backend)
+    {
+        const int Steps = 4;
+        (int Width, int State, int Length, ulong Seed)[] kinds = [(16, 8, 24, 1), (16, 8, 24, 2), (32, 4, 12, 1)];
+        Trainer[] Make() =>
+        [
+            .. kinds.Select(kind => new Trainer(
+                new Mamba2Model(Config with { Width = kind.Width, StateSize = kind.State }, backend, seed: kind.Seed), step => Batch(step + (long)kind.Seed, kind.Length), kind.Length,
+                new LearningRateSchedule(1e-2, Steps, 1, LearningRateDecay.Cosine))),
+        ];
+        Trainer[] together = Make(), alone = Make();
+        using var ensemble = new Ensemble(together);
+        for (int step = 0; step < Steps; step++)
+        {
+            StepReport[] reports = ensemble.Step();
+            foreach ((StepReport report, Trainer trainer) in reports.Zip(alone))
+                Assert.Equal(trainer.Step() with { Seconds = 0, Waited = 0 }, report with { Seconds = 0 });
+        }
+        foreach ((Trainer one, Trainer other) in together.Zip(alone))
+            Assert.All(one.Model.Parameters().Zip(other.Model.Parameters()), pair => Assert.Equal(pair.Second.Parameter.Value.ToArray<float>(), pair.First.Parameter.Value.ToArray<float>()));
+        foreach (Trainer trainer in together.Concat(alone))
+            trainer.Dispose();
+    }
 }

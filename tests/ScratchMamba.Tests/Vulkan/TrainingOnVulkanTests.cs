@@ -20,6 +20,9 @@ public sealed class TrainingOnVulkanTests(VulkanFixture vulkan, SmallModel small
     public void GoingOnIsAsIfTheTrainingHadNotStopped(string beginning) => ResumeTests.AssertResumes(folder, vulkan.Backend, beginning, steps: 4, stop: 2);
 
     [Fact]
+    public void ModelsOfAnEnsembleAreTrainedAsAlone() => CapturedStepTests.EnsemblesAreTrainedAsAlone(vulkan.Backend);
+
+    [Fact]
     public void AProcessThatIsKilledAndStoppedEndsAsIfItHadNotBeen()
     {
         _ = vulkan.Backend;
