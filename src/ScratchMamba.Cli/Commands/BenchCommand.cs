@@ -3,6 +3,7 @@ using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Backends;
 using ScratchMamba.Tensors.Cpu;
 using ScratchMamba.Tensors.Operations;
 using ScratchMamba.Training;
@@ -241,23 +242,46 @@ internal static class BenchCommand
     private static Verb Measured(string name, string description, Option[] options, Action<ParseResult, Backend, BenchReport.Writer> measure)
     {
         var verb = new Verb(name, description, $"scratchmamba bench {name}", [.. options, Device, CommonOptions.Threads, Repeat, Json, Timeline]);
-        // Apart, so that it can be left when it is stopped: a measurement has nothing to save.
-        verb.SetAction((parsed, cancellation) => Task.Run(() =>
+        verb.SetAction((parsed, cancellation) =>
         {
             using Backend opened = Devices.Open(parsed, Device);
             TextWriter output = parsed.InvocationConfiguration.Output;
             using var traced = new Trace(opened, parsed.GetValue(Timeline), output);
-            Backend backend = traced.Backend;
+            var backend = new StoppableBackend(traced.Backend, cancellation);
             bool json = parsed.GetValue(Json);
             using var scope = new Scope();
             var report = new BenchReport(output, json, opened as CpuBackend);
             report.WriteCeilings();
             measure(parsed, backend, report.Write);
-            return CommandLine.Done;
-        }, cancellation).WaitAsync(cancellation));
+            return Task.FromResult(CommandLine.Done);
+        });
         return verb;
     }
 
     private static Tensor Noise(Backend backend, Shape shape, ulong stream) =>
         Tensor.Create(backend, new Uniform(new TensorType(DType.F32, shape), 1, stream)) * 2 - 1;
+
+    /// <summary>Ends a measurement, which has nothing to save, at its next operation: a process must not end while one of its threads still works on a device.</summary>
+    private sealed class StoppableBackend(Backend inner, CancellationToken stop) : DecoratedBackend(inner)
+    {
+        protected override bool SeesCaptured => false;
+
+        public override void Write(Storage storage, ReadOnlySpan<byte> data)
+        {
+            stop.ThrowIfCancellationRequested();
+            base.Write(storage, data);
+        }
+
+        public override void Execute(Call call)
+        {
+            stop.ThrowIfCancellationRequested();
+            base.Execute(call);
+        }
+
+        public override void Finish()
+        {
+            stop.ThrowIfCancellationRequested();
+            base.Finish();
+        }
+    }
 }

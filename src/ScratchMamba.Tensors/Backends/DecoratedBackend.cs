@@ -6,6 +6,9 @@ public abstract class DecoratedBackend(Backend inner) : Backend
     /// <summary>The backend that does the work.</summary>
     protected Backend Inner { get; } = inner;
 
+    /// <summary>Whether captured operations come here one by one, too; otherwise they run as the inner backend runs them: all at once, if it can.</summary>
+    protected virtual bool SeesCaptured => true;
+
     /// <inheritdoc/>
     public override string Name => Inner.Name;
 
@@ -29,6 +32,9 @@ public abstract class DecoratedBackend(Backend inner) : Backend
 
     /// <inheritdoc/>
     public override void Execute(Call call) => Inner.Execute(call);
+
+    /// <inheritdoc/>
+    protected internal override CompiledProgram Compile(IReadOnlyList<CapturedCall> calls) => SeesCaptured ? base.Compile(calls) : Inner.Compile(calls);
 
     /// <inheritdoc/>
     public override void Finish() => Inner.Finish();

@@ -12,6 +12,9 @@ public sealed class FiniteBackend(Backend inner) : DecoratedBackend(inner)
     public bool IsChecking { get; set; } = true;
 
     /// <inheritdoc/>
+    protected override bool SeesCaptured => IsChecking;
+
+    /// <inheritdoc/>
     public override void Execute(Call call)
     {
         base.Execute(call);
@@ -37,9 +40,6 @@ public sealed class FiniteBackend(Backend inner) : DecoratedBackend(inner)
             }
         }
     }
-
-    /// <summary>Operations that are captured while nobody looks run as the inner backend runs them: all at once, if it can.</summary>
-    protected internal override CompiledProgram Compile(IReadOnlyList<CapturedCall> calls) => IsChecking ? base.Compile(calls) : Inner.Compile(calls);
 
     private void Check<T>(Call call, int index, Func<T, double> number) where T : unmanaged
     {

@@ -51,6 +51,17 @@ public sealed class InterruptionTests(SmallModel small) : IClassFixture<SmallMod
     }
 
     [Fact]
+    public void CancellationEndsAMeasurementAtItsNextOperation()
+    {
+        using var stop = new CancellationTokenSource();
+        // After the ceilings are known the model is made, and 1,000 steps are measured.
+        using var output = new WatchingWriter(line => line.StartsWith("ceiling: memory triad", StringComparison.Ordinal), stop.Cancel);
+        Run run = Run.Of(stop.Token, output, "bench", "train", "--layers", "1", "--width", "16", "--head", "8", "--state", "8", "--vocabulary", "32", "--batch", "1", "--length", "16", "--repeat", "1000");
+        Assert.Equal((CommandLine.Failed, "stopped\n"), (run.Code, run.Error.ReplaceLineEndings("\n")));
+        Assert.DoesNotContain("train", output.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void CancellationEndsAText()
     {
         using var stop = new CancellationTokenSource();
