@@ -1,6 +1,6 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
-// y[t] = bias + Σₖ w[k] · x[t − (K − 1) + k], then SiLU if asked: an invocation computes TIME positions of two channels; neighbours have neighbouring channels.
+// y[t] = bias + Σₖ w[k] · x[t − (K − 1) + k], then SiLU if asked: an invocation computes TIME positions of four channels; neighbours have neighbouring channels.
 #include "causal_convolution.glsl"
 
 layout(push_constant, scalar) uniform Push {
@@ -22,39 +22,39 @@ layout(push_constant, scalar) uniform Push {
 } push;
 
 void main() {
-    uint pairs = (push.channels + 1) / 2, i = invocationNumber(), channel = i % pairs * 2, run = i / pairs % push.runs, batch = i / pairs / push.runs;
+    uint quads = (push.channels + 3) / 4, i = invocationNumber(), channel = i % quads * 4, run = i / quads % push.runs, batch = i / quads / push.runs;
     if (batch >= push.batches)
         return;
     int first = int(run * TIME), length_ = int(push.length_);
     uint row = batch * push.length_;
-    bool both = channel + 1 < push.channels;
+    int count = int(push.channels - channel);
 
-    vec2 x[TIME + TAPS - 1], weight[TAPS];
+    vec4 x[TIME + TAPS - 1], weight[TAPS];
     int document[TIME + TAPS - 1];
     // Read from wherever there is an input and left out afterwards: loads behind branches would wait for each other.
     [[unroll]] for (int j = 0; j < int(TIME) + BEFORE; j++) {
         int t = first - BEFORE + j;
         if (HAS_INITIAL && t < 0)
-            x[j] = readPair(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, both);
+            x[j] = readFour(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, count, CHANNELS);
         else
-            x[j] = readPair(push.x, (row + clamp(t, 0, length_ - 1)) * push.pitch + channel, both);
+            x[j] = readRow(push.x, (row + clamp(t, 0, length_ - 1)) * push.pitch + channel, count);
         document[j] = HAS_SEQUENCE ? push.sequence.at[row + clamp(t, 0, length_ - 1)] : 0;
     }
     [[unroll]] for (int j = 0; j < int(TIME) + BEFORE; j++) {
         int t = first - BEFORE + j;
-        x[j] = t < length_ && (HAS_INITIAL || t >= 0) ? x[j] : vec2(0);
+        x[j] = t < length_ && (HAS_INITIAL || t >= 0) ? x[j] : vec4(0);
     }
     [[unroll]] for (int k = 0; k < int(TAPS); k++)
-        weight[k] = vec2(push.weight.at[channel * TAPS + k], both ? push.weight.at[(channel + 1) * TAPS + k] : 0);
-    vec2 bias = HAS_BIAS ? vec2(push.bias.at[channel], both ? push.bias.at[channel + 1] : 0) : vec2(0);
+        weight[k] = ofChannels(push.weight, channel * TAPS + k, TAPS, count);
+    vec4 bias = HAS_BIAS ? ofChannels(push.bias, channel, 1, count) : vec4(0);
 
     Place place = PLACE_OF(channel, push.y, push.middle, push.last);
     [[unroll]] for (int j = 0; j < int(TIME); j++) {
-        vec2 y = bias;
+        vec4 y = bias;
         [[unroll]] for (int k = 0; k < int(TAPS); k++)
             if (!HAS_SEQUENCE || document[j + k] == document[j + BEFORE])
                 y = fma(weight[k], x[j + k], y);
         if (first + j < length_)
-            writePair(place.of, (row + first + j) * place.width + place.channel, both, SILU ? silu(vec4(y, 0, 0), CHANNELS).xy : y);
+            writeFour(place.of, (row + first + j) * place.width + place.channel, count, CHANNELS, SILU ? silu(y, CHANNELS) : y);
     }
 }

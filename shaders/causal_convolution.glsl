@@ -13,32 +13,32 @@ layout(constant_id = 5) const bool SILU = false;
 const uint TIME = 8;
 const int BEFORE = int(TAPS) - 1;
 
-// Two neighbouring channels are computed together: CHANNELS is how x, the initial inputs, y and their gradients are held, RAGGED where the number of channels is odd.
+// Four neighbouring channels are computed together: CHANNELS is how x, the initial inputs, y and their gradients are held, RAGGED where the number of channels is no multiple
+// of four. Rows of x that are not whole quads, of 16 bits, are read by pairs.
 layout(constant_id = 6) const uint CHANNELS = F32;
+layout(constant_id = 7) const bool HAS_QUADS = true;
 
-layout(buffer_reference, scalar, buffer_reference_align = 8) buffer Pairs { vec2 at[]; };
-
-vec2 readPair(Floats from, uint index, bool both) {
-    if (CHANNELS == F32)
-        return Pairs(uint64_t(from)).at[index / 2];
-    if (CHANNELS == RAGGED)
-        return vec2(from.at[index], both ? from.at[index + 1] : 0);
-    return widenPair(CHANNELS, floatBitsToUint(from.at[index / 2]));
+vec4 readRow(Floats from, uint index, int count) {
+    if (HAS_QUADS)
+        return readFour(from, index, count, CHANNELS);
+    return vec4(widenPair(CHANNELS, floatBitsToUint(from.at[index / 2])), widenPair(CHANNELS, floatBitsToUint(from.at[index / 2 + 1])));
 }
 
-void writePair(Floats to, uint index, bool both, vec2 values) {
-    if (CHANNELS == F32) {
-        Pairs(uint64_t(to)).at[index / 2] = values;
-    } else if (CHANNELS == RAGGED) {
-        to.at[index] = values.x;
-        if (both)
-            to.at[index + 1] = values.y;
+void writeRow(Floats to, uint index, int count, vec4 values) {
+    if (HAS_QUADS) {
+        writeFour(to, index, count, CHANNELS, values);
     } else {
-        to.at[index / 2] = uintBitsToFloat(narrowPair(CHANNELS, values));
+        to.at[index / 2] = uintBitsToFloat(narrowPair(CHANNELS, values.xy));
+        to.at[index / 2 + 1] = uintBitsToFloat(narrowPair(CHANNELS, values.zw));
     }
 }
 
-// Where a pair of channels lies among three tensors that together hold all channels, or one that does.
+// What is given for each channel, STEP apart; zeros for channels that are not there.
+vec4 ofChannels(Floats from, uint first, uint step_, int count) {
+    return vec4(from.at[first], count > 1 ? from.at[first + step_] : 0, count > 2 ? from.at[first + 2 * step_] : 0, count > 3 ? from.at[first + 3 * step_] : 0);
+}
+
+// Where four channels lie among three tensors that together hold all channels, or one that does.
 struct Place {
     Floats of;
     uint width;

@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 // With p the sum before SiLU and dp = dy · silu′(p): dx[j] = Σₖ w[k] · dp[j + K − 1 − k], the same for the initial inputs, dw[k] = Σ dp[t] · x[t − (K − 1) + k] and
-// dbias = Σ dp. An invocation walks over a run of positions of two channels, TIME at a time, and takes along what the next ones need of inputs and dp; at the end
+// dbias = Σ dp. An invocation walks over a run of positions of four channels, TIME at a time, and takes along what the next ones need of inputs and dp; at the end
 // it leaves the run's share of dw and dbias to be added up.
 #include "causal_convolution.glsl"
 
@@ -31,20 +31,20 @@ const int REACH = int(TIME) + 2 * BEFORE;
 
 int start;
 uint row, batch, channel;
-bool both;
+int count;
 Place place;
-vec2 weight[TAPS], bias;
+vec4 weight[TAPS], bias;
 // From start − (K − 1) on, and from start on.
-vec2 x[REACH], dp[TIME + TAPS - 1];
+vec4 x[REACH], dp[TIME + TAPS - 1];
 int document[REACH];
 
 // Inputs are read from wherever there is one and left out afterwards: loads behind branches would wait for each other.
 void readInput(int j) {
     int t = start - BEFORE + j, last = int(push.length_) - 1;
     if (HAS_INITIAL && t < 0)
-        x[j] = readPair(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, both);
+        x[j] = readFour(push.initial, (batch * BEFORE + t + BEFORE) * push.channels + channel, count, CHANNELS);
     else if (last >= 0)
-        x[j] = readPair(push.x, (row + clamp(t, 0, last)) * push.pitch + channel, both);
+        x[j] = readRow(push.x, (row + clamp(t, 0, last)) * push.pitch + channel, count);
     document[j] = 0;
     if (HAS_SEQUENCE && last >= 0)
         document[j] = push.sequence.at[row + clamp(t, 0, last)];
@@ -52,48 +52,44 @@ void readInput(int j) {
 
 void leaveOut(int j) {
     int t = start - BEFORE + j;
-    x[j] = t < int(push.length_) && (HAS_INITIAL || t >= 0) ? x[j] : vec2(0);
+    x[j] = t < int(push.length_) && (HAS_INITIAL || t >= 0) ? x[j] : vec4(0);
 }
 
 void readGradient(int j) {
     if (push.length_ > 0)
-        dp[j] = readPair(place.of, (row + min(start + j, int(push.length_) - 1)) * place.width + place.channel, both);
+        dp[j] = readFour(place.of, (row + min(start + j, int(push.length_) - 1)) * place.width + place.channel, count, CHANNELS);
 }
 
 void throughSilu(int j) {
     if (SILU) {
-        vec2 p = bias;
+        vec4 p = bias;
         [[unroll]] for (int k = 0; k < int(TAPS); k++)
-            p = fma(!HAS_SEQUENCE || document[j + k] == document[j + BEFORE] ? weight[k] : vec2(0), x[j + k], p);
-        dp[j] *= siluDerivative(vec4(p, 0, 0), CHANNELS).xy;
+            p = fma(!HAS_SEQUENCE || document[j + k] == document[j + BEFORE] ? weight[k] : vec4(0), x[j + k], p);
+        dp[j] *= siluDerivative(p, CHANNELS);
     }
-    dp[j] = start + j < int(push.length_) ? dp[j] : vec2(0);
+    dp[j] = start + j < int(push.length_) ? dp[j] : vec4(0);
 }
 
-void leave(uint at, vec2 sum) {
-    push.partial.at[at] = sum.x;
-    if (both)
-        push.partial.at[at + 1] = sum.y;
-}
+void leave(uint at, vec4 sum) { writeFour(push.partial, at, count, CHANNELS == RAGGED ? RAGGED : F32, sum); }
 
 void main() {
-    uint pairs = (push.channels + 1) / 2, i = invocationNumber(), plane = i / pairs;
-    channel = i % pairs * 2;
+    uint quads = (push.channels + 3) / 4, i = invocationNumber(), plane = i / quads;
+    channel = i % quads * 4;
     batch = plane / push.runs;
     if (batch >= push.batches)
         return;
     start = int(plane % push.runs * push.run);
     int end = min(int(push.length_), start + int(push.run));
     row = batch * push.length_;
-    both = channel + 1 < push.channels;
+    count = int(push.channels - channel);
     place = PLACE_OF(channel, push.dy, push.middle, push.last);
 
-    vec2 dw[TAPS], dbias = vec2(0);
+    vec4 dw[TAPS], dbias = vec4(0);
     [[unroll]] for (int k = 0; k < int(TAPS); k++) {
-        weight[k] = vec2(push.weight.at[channel * TAPS + k], both ? push.weight.at[(channel + 1) * TAPS + k] : 0);
-        dw[k] = vec2(0);
+        weight[k] = ofChannels(push.weight, channel * TAPS + k, TAPS, count);
+        dw[k] = vec4(0);
     }
-    bias = HAS_BIAS ? vec2(push.bias.at[channel], both ? push.bias.at[channel + 1] : 0) : vec2(0);
+    bias = HAS_BIAS ? ofChannels(push.bias, channel, 1, count) : vec4(0);
     [[unroll]] for (int j = 0; j < 2 * BEFORE; j++)
         readInput(j);
     [[unroll]] for (int j = 0; j < BEFORE; j++)
@@ -116,13 +112,13 @@ void main() {
         [[unroll]] for (int j = BEFORE; j < int(TIME) + BEFORE; j++)
             throughSilu(j);
         [[unroll]] for (int j = 0; j < int(TIME); j++) {
-            vec2 dx = vec2(0);
+            vec4 dx = vec4(0);
             [[unroll]] for (int q = 0; q < int(TAPS); q++)
                 if (!HAS_SEQUENCE || document[j + BEFORE] == document[j + BEFORE + q])
                     dx = fma(weight[BEFORE - q], dp[j + q], dx);
             if (start + j < end)
-                writePair(push.dx, (row + start + j) * push.pitch + channel, both, dx);
-            vec2 own = start + j < end ? dp[j] : vec2(0);
+                writeRow(push.dx, (row + start + j) * push.pitch + channel, count, dx);
+            vec4 own = start + j < end ? dp[j] : vec4(0);
             [[unroll]] for (int k = 0; k < int(TAPS); k++)
                 if (!HAS_SEQUENCE || document[j + k] == document[j + BEFORE])
                     dw[k] = fma(own, x[j + k], dw[k]);
@@ -130,11 +126,11 @@ void main() {
         }
         if (HAS_INITIAL && start == 0) {
             [[unroll]] for (int j = 0; j < BEFORE; j++) {
-                vec2 dx = vec2(0);
+                vec4 dx = vec4(0);
                 [[unroll]] for (int t = 0; t <= j; t++)
                     if (!HAS_SEQUENCE || document[BEFORE] == document[BEFORE + t])
                         dx = fma(weight[j - t], dp[t], dx);
-                writePair(push.dinitial, (batch * BEFORE + j) * push.channels + channel, both, dx);
+                writeFour(push.dinitial, (batch * BEFORE + j) * push.channels + channel, count, CHANNELS, dx);
             }
         }
         [[unroll]] for (int j = 0; j < 2 * BEFORE; j++) {

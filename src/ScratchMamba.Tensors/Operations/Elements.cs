@@ -3,7 +3,8 @@ namespace ScratchMamba.Tensors.Operations;
 /// <summary>How shaders that take four elements at a time read and write tensors: see <c>elements.glsl</c>.</summary>
 internal static class Elements
 {
-    private const uint Ragged = 4;
+    /// <summary>The code of rows that are no whole quads, which are read number by number.</summary>
+    public const uint Ragged = 4;
 
     /// <summary>The codes of tensors whose rows have <paramref name="columns"/> elements; null where numbers of 16 bits would share a word with the next row, or are not for shaders.</summary>
     public static uint[]? Codes(int columns, params ReadOnlySpan<DType> types)

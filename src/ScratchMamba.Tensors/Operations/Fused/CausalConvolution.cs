@@ -77,7 +77,7 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
     public Launch? Launch(LaunchCall call)
     {
         Shape x = call.Inputs[0].Shape;
-        if (Code(call.Inputs) is not { } code || call.Inputs[1].Shape[1] > MostTaps)
+        if (Code(call.Inputs, x[2]) is not { } code || call.Inputs[1].Shape[1] > MostTaps)
             return null;
         return x.Count == 0 ? Tensors.Launch.Nothing : Dispatched(x[0], x[1], call.Inputs[1].Shape, code, ConvolutionColumns.All(x[2]), Slot.Out(0), Slot.Out(0), Slot.Out(0));
     }
@@ -87,8 +87,8 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
     {
         long runs = (length + PositionsOfInvocation - 1) / PositionsOfInvocation;
         return Dispatch.Linear(
-            "causal_convolution", (batches * runs * ((weight[0] + 1) / 2) + Workgroup - 1) / Workgroup,
-            [.. InputSlots(), first, second, third], new Scalars((uint)batches, (uint)length, (uint)weight[0], (uint)runs, columns), Constants(weight[1], code));
+            "causal_convolution", (batches * runs * ((weight[0] + 3) / 4) + Workgroup - 1) / Workgroup,
+            [.. InputSlots(), first, second, third], new Scalars((uint)batches, (uint)length, (uint)weight[0], (uint)runs, columns), Constants(weight[1], code, columns));
     }
 
     /// <inheritdoc/>
@@ -137,15 +137,17 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
     ];
 
     /// <summary>The specialization constants of the shaders.</summary>
-    internal uint[] Constants(int taps, uint code) => [Workgroup, (uint)taps, HasBias ? 1u : 0, HasInitial ? 1u : 0, HasSequence ? 1u : 0, Silu ? 1u : 0, code];
+    internal uint[] Constants(int taps, uint code, ConvolutionColumns columns) =>
+        [Workgroup, (uint)taps, HasBias ? 1u : 0, HasInitial ? 1u : 0, HasSequence ? 1u : 0, Silu ? 1u : 0, code, columns.Pitch % 4 == 0 || code == Elements.Ragged ? 1u : 0];
 
-    /// <summary>How the shaders, which take two channels at a time, are told of the inputs' type; null where they do not read them.</summary>
-    internal uint? Code(ReadOnlySpan<TensorType> inputs)
+    /// <summary>How the shaders, which take four channels at a time, are told of the inputs' type; null where they do not read them.</summary>
+    internal uint? Code(ReadOnlySpan<TensorType> inputs, int pitch)
     {
         DType type = inputs[0].DType;
         bool fits = type != DType.F64 && inputs[1].DType == DType.F32 && (!HasBias || inputs[2].DType == DType.F32) && (!HasInitial || inputs[InitialIndex].DType == type);
-        // Rows of pairs are all that is asked for, so the number of pairs is told as that of quads.
-        return fits && Elements.Codes(2 * inputs[0].Shape[2], type) is [var code] ? code : null;
+        int channels = inputs[0].Shape[2];
+        // Rows of x in 16 bits may be read by pairs.
+        return fits && Elements.Codes(type.IsNarrow() ? channels : channels | pitch, type) is [var code] ? code : null;
     }
 
     internal void Check(string operation, ReadOnlySpan<TensorType> inputs)

@@ -37,7 +37,7 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
     {
         CausalConvolution forward = Forward;
         Shape x = call.Inputs[0].Shape;
-        if (forward.Code(call.Inputs) is not { } code || call.Inputs[1].Shape[1] > CausalConvolution.MostTaps)
+        if (forward.Code(call.Inputs, x[2]) is not { } code || call.Inputs[1].Shape[1] > CausalConvolution.MostTaps)
             return null;
         if (x[2] == 0)
             return Tensors.Launch.Nothing;
@@ -58,9 +58,9 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
         if (parts > 0)
         {
             dispatches.Add(Dispatch.Linear(
-                "causal_convolution_gradient", (parts * ((channels + 1) / 2) + CausalConvolution.Workgroup - 1) / CausalConvolution.Workgroup,
+                "causal_convolution_gradient", (parts * ((channels + 3) / 4) + CausalConvolution.Workgroup - 1) / CausalConvolution.Workgroup,
                 [.. forward.InputSlots(), first, second, third, dx, Slot.Out(HasInitial ? forward.InitialIndex : 0), Slot.ScratchOut(0)],
-                new Scalars((uint)batches, (uint)length, (uint)channels, (uint)runs, run, columns), forward.Constants(taps, code)));
+                new Scalars((uint)batches, (uint)length, (uint)channels, (uint)runs, run, columns), forward.Constants(taps, code, columns)));
         }
         dispatches.Add(RowLaunch.ColumnSums(device, Slot.ScratchIn(0), Slot.Out(1), parts, sums, 0, (long)taps * channels, channels));
         if (HasBias)

@@ -104,11 +104,11 @@ public readonly record struct MixerConvolution(int Inner, int GroupWidth, bool H
 
     internal ConvolutionColumns Columns(Shape whole) => new((uint)whole[2], (uint)Inner, (uint)GroupWidth);
 
-    /// <summary>How the shaders are told of the inputs' type; null where they do not read them: pairs of columns stay together.</summary>
+    /// <summary>How the shaders are told of the inputs' type; null where they do not read them: four channels stay together, and pairs of columns.</summary>
     internal uint? Code(ReadOnlySpan<TensorType> inputs)
     {
-        bool arePairs = Inner % 2 == 0 && GroupWidth % 2 == 0 && inputs[0].Shape[2] % 2 == 0;
-        return arePairs && inputs[1].Shape[1] <= CausalConvolution.MostTaps ? Convolution.Code(Convolved(inputs)) : null;
+        bool areTogether = Inner % 4 == 0 && GroupWidth % 4 == 0 && inputs[0].Shape[2] % 2 == 0;
+        return areTogether && inputs[1].Shape[1] <= CausalConvolution.MostTaps ? Convolution.Code(Convolved(inputs), inputs[0].Shape[2]) : null;
     }
 }
 
