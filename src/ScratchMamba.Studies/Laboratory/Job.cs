@@ -39,8 +39,11 @@ public abstract class Job
     /// <summary>Whether the result is there.</summary>
     public abstract bool IsDone(Store store);
 
-    /// <summary>Does the work and keeps its result.</summary>
-    public abstract void Run(JobContext context);
+    /// <summary>Whether another one had better be done together with this one, on a device that neither fills alone.</summary>
+    public virtual bool CanJoin(Job other) => false;
+
+    /// <summary>Does the work and keeps its result, and that of others that can join it.</summary>
+    public abstract void Run(JobContext context, IReadOnlyList<Job> joined);
 }
 
 /// <summary>Trains a model.</summary>
@@ -66,54 +69,99 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
     public override bool IsDone(Store store) => File.Exists(store.NoteOf(plan));
 
     /// <inheritdoc/>
-    public override void Run(JobContext context)
+    public override bool CanJoin(Job other) => other is TrainingJob training && training.Plan.Steps == plan.Steps && IsSmall && training.IsSmall;
+
+    // Where states are passed or heads penalised, steps are not captured; and what fills a device alone gains nothing.
+    private bool IsSmall => plan.Method == TrainingMethod.Plain && (long)plan.Rows * plan.Length * plan.Config.Width * plan.Config.Layers <= 1 << 22;
+
+    /// <inheritdoc/>
+    public override void Run(JobContext context, IReadOnlyList<Job> joined)
     {
         using var scope = new Scope();
         long start = Stopwatch.GetTimestamp();
-        string folder = context.Store.ModelFolder(plan);
         context.Backend.ResetPeak();
-        Mamba2Model model = plan.Start is null
-            ? new Mamba2Model(plan.Config, context.Backend, seed: plan.Seed)
-            : Checkpoint.Load(context.Store.ModelFolder(plan.Start), context.Backend);
-        var schedule = new LearningRateSchedule(plan.Rate, plan.Steps, plan.WarmUp, LearningRateDecay.WarmupStableDecay);
+        Training[] trainings = [.. joined.Prepend(this).Select(job => new Training(((TrainingJob)job).Plan, context))];
+        try
+        {
+            using var ensemble = new Ensemble([.. trainings.Select(training => training.Trainer)]);
+            for (int step = 1; step <= plan.Steps; step++)
+            {
+                context.Cancellation.ThrowIfCancellationRequested();
+                StepReport[] reports = trainings.Length == 1 ? [trainings[0].Trainer.Step()] : ensemble.Step();
+                for (int i = 0; i < reports.Length; i++)
+                    trainings[i].Note(reports[i], context.Store);
+                double speed = step * trainings.Sum(training => (double)training.Plan.Tokens / plan.Steps) / Stopwatch.GetElapsedTime(start).TotalSeconds;
+                context.Report(step / (double)plan.Steps, $"{(joined.Count > 0 ? $"{1 + joined.Count} models, " : "")}step {step}/{plan.Steps}, loss {reports[0].Loss:0.000}, {speed:#,0} tokens/s");
+            }
+            foreach (Training training in trainings)
+                training.Finish(context.Store, Stopwatch.GetElapsedTime(start).TotalSeconds / trainings.Length, context.Backend.PeakBytes);
+        }
+        finally
+        {
+            foreach (Training training in trainings)
+                training.Dispose();
+        }
+    }
+}
+
+/// <summary>A model on its way through a plan.</summary>
+file sealed class Training : IDisposable
+{
+    private readonly CarriedStates? carried;
+    private readonly List<double> losses = [];
+
+    public Training(TrainingPlan plan, JobContext context)
+    {
+        Plan = plan;
+        Mamba2Model model = plan.Start is null ? new Mamba2Model(plan.Config, context.Backend, seed: plan.Seed) : Checkpoint.Load(context.Store.ModelFolder(plan.Start), context.Backend);
+        model.Precision = plan.Precision;
         ulong seed = plan.DocumentSeed;
         // Truncated: rows that began in the empty state amid a document would be asked for what they never saw.
-        using CarriedStates? carried = plan.Method switch
+        carried = plan.Method switch
         {
             TrainingMethod.StatePassing => new CarriedStates(model, plan.EmptyShare, seed),
             TrainingMethod.Truncated => new CarriedStates(model),
             _ => null,
         };
-        model.Precision = plan.Precision;
         var batches = new BatchLoader(step => plan.Data.Batch(seed, step, plan.Rows, plan.Length, plan.Segments, plan.ScoredOnly));
-        using var trainer = new Trainer(model, step => batches[step], plan.Length, schedule)
+        Trainer = new Trainer(model, step => batches[step], plan.Length, new LearningRateSchedule(plan.Rate, plan.Steps, plan.WarmUp, LearningRateDecay.WarmupStableDecay))
         {
             InitialStates = plan.Method == TrainingMethod.FittedNoise ? new FittedNoise(model, plan.EmptyShare, seed) : carried,
             Penalty = plan.Method == TrainingMethod.Penalty ? new ForgettingPenalty(plan.PenaltyWeight) : null,
         };
-        var losses = new List<double>();
-        while (trainer.StepsDone < plan.Steps)
-        {
-            context.Cancellation.ThrowIfCancellationRequested();
-            StepReport report = trainer.Step();
-            losses.Add(report.Loss);
-            double speed = report.Step * plan.Rows * plan.Length / Stopwatch.GetElapsedTime(start).TotalSeconds;
-            context.Report(report.Step / (double)plan.Steps, $"step {report.Step}/{plan.Steps}, loss {report.Loss:0.000}, {speed:#,0} tokens/s");
-            if (plan.Checkpoints.Contains((int)report.Step) && report.Step < plan.Steps)
-                Checkpoint.Save(model, context.Store.ModelFolder(plan, (int)report.Step));
-        }
-        Checkpoint.Save(model, folder);
-        WriteNote(context.Store.NoteOf(plan), losses, Stopwatch.GetElapsedTime(start).TotalSeconds, context.Backend.PeakBytes);
     }
 
-    private void WriteNote(string path, List<double> losses, double seconds, long peak) => AtomicFile.Write(path, stream =>
+    public TrainingPlan Plan { get; }
+
+    public Trainer Trainer { get; }
+
+    public void Note(StepReport report, Store store)
+    {
+        losses.Add(report.Loss);
+        if (Plan.Checkpoints.Contains((int)report.Step) && report.Step < Plan.Steps)
+            Checkpoint.Save(Trainer.Model, store.ModelFolder(Plan, (int)report.Step));
+    }
+
+    public void Finish(Store store, double seconds, long peak)
+    {
+        Checkpoint.Save(Trainer.Model, store.ModelFolder(Plan));
+        WriteNote(store.NoteOf(Plan), seconds, peak);
+    }
+
+    public void Dispose()
+    {
+        Trainer.Dispose();
+        carried?.Dispose();
+    }
+
+    private void WriteNote(string path, double seconds, long peak) => AtomicFile.Write(path, stream =>
     {
         using var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true });
         json.WriteStartObject();
-        json.WriteString("settings", plan.Settings);
+        json.WriteString("settings", Plan.Settings);
         json.WriteNumber("seconds", Math.Round(seconds, 3));
-        json.WriteNumber("tokens", plan.Tokens);
-        json.WriteNumber("tokens_per_second", Math.Round(plan.Tokens / seconds));
+        json.WriteNumber("tokens", Plan.Tokens);
+        json.WriteNumber("tokens_per_second", Math.Round(Plan.Tokens / seconds));
         json.WriteNumber("peak_bytes", peak);
         json.WriteStartArray("loss");
         foreach (double loss in losses)
@@ -171,7 +219,7 @@ public sealed class MeasurementJob<T>(ModelSource model, string settings, string
     public double Seconds(Store store) => store.Seconds(Settings);
 
     /// <inheritdoc/>
-    public override void Run(JobContext context)
+    public override void Run(JobContext context, IReadOnlyList<Job> joined)
     {
         using var scope = new Scope();
         long start = Stopwatch.GetTimestamp();

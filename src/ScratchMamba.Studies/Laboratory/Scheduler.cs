@@ -16,6 +16,9 @@ public readonly record struct StudyProgress(double Share, TimeSpan Left, string 
 /// <param name="report">Takes note of progress; called by one thread at a time.</param>
 public sealed class Scheduler(Func<int, Backend> open, int workers, int threads, Action<StudyProgress> report)
 {
+    // With more of them a step of the smallest takes longer in proportion.
+    private const int MostTogether = 16;
+
     private readonly Lock gate = new();
 
     /// <summary>Does those of the jobs, and of what they need, whose results are not there.</summary>
@@ -57,14 +60,15 @@ public sealed class Scheduler(Func<int, Backend> open, int workers, int threads,
             try
             {
                 using Backend backend = open(Math.Max(1, threads / count));
-                while (Next() is { } job)
+                while (Next(backend.IsQueued ? MostTogether : 1) is { Length: > 0 } jobs)
                 {
-                    Advance(job, 0, "");
-                    job.Run(new JobContext(backend, store, (share, text) => Advance(job, share, text), stop.Token));
+                    Advance(jobs, 0, "");
+                    jobs[0].Run(new JobContext(backend, store, (share, text) => Advance(jobs, share, text), stop.Token), jobs[1..]);
                     lock (gate)
                     {
-                        running.Remove(job);
-                        finished += job.Cost;
+                        foreach (Job job in jobs)
+                            running.Remove(job);
+                        finished += jobs.Sum(job => job.Cost);
                     }
                 }
             }
@@ -76,36 +80,44 @@ public sealed class Scheduler(Func<int, Backend> open, int workers, int threads,
             }
         }
 
-        Job? Next()
+        // The next job, and those that join it.
+        Job[] Next(int most)
         {
             while (!stop.IsCancellationRequested)
             {
                 lock (gate)
                 {
                     if (waiting.Count == 0)
-                        return null;
-                    Job? ready = waiting.Find(job => job.Needs.All(need => all[need.Settings].IsDone(store)));
+                        return [];
+                    Job? ready = waiting.Find(IsReady);
                     if (ready is not null)
                     {
-                        waiting.Remove(ready);
-                        running[ready] = 0;
-                        return ready;
+                        Job[] jobs = [ready, .. waiting.Where(job => job != ready && ready.CanJoin(job) && IsReady(job)).Take(most - 1)];
+                        foreach (Job job in jobs)
+                        {
+                            waiting.Remove(job);
+                            running[job] = 0;
+                        }
+                        return jobs;
                     }
                 }
                 // Everything that is left waits for a job that another worker does.
                 stop.Token.WaitHandle.WaitOne(100);
             }
-            return null;
+            return [];
         }
 
-        void Advance(Job job, double share, string text)
+        bool IsReady(Job job) => job.Needs.All(need => all[need.Settings].IsDone(store));
+
+        void Advance(Job[] jobs, double share, string text)
         {
             lock (gate)
             {
-                running[job] = share;
+                foreach (Job job in jobs)
+                    running[job] = share;
                 double done = finished + running.Sum(entry => entry.Key.Cost * entry.Value), seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
                 TimeSpan left = done > 0 ? TimeSpan.FromSeconds(Math.Min((total - done) * seconds / done, 1e8)) : TimeSpan.Zero;
-                report(new StudyProgress(total > 0 ? done / total : 1, left, text.Length > 0 ? $"{job.Title}: {text}" : job.Title));
+                report(new StudyProgress(total > 0 ? done / total : 1, left, text.Length > 0 ? $"{jobs[0].Title}: {text}" : jobs[0].Title));
             }
         }
     }

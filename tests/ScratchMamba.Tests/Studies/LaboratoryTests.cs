@@ -107,6 +107,27 @@ public sealed class LaboratoryTests : IDisposable
     }
 
     [Fact]
+    public void ModelsThatAreTrainedTogetherAreThoseTrainedAlone()
+    {
+        byte[][] Weights(string name, Func<int, CpuBackend> open, List<string> said)
+        {
+            var store = new Store(folder.File(name));
+            new Scheduler(open, 1, 1, progress => said.Add(progress.Text)).Run(Options.Plans.Select(plan => new TrainingJob(plan)).Append(new TrainingJob(Options.Plans[0] with { Steps = 3 })), store, CancellationToken.None);
+            return [.. Options.Plans.SelectMany(plan => plan.Checkpoints.Select(step => store.ModelFolder(plan, step)).Append(store.ModelFolder(plan))).Select(path => File.ReadAllBytes(Path.Combine(path, "model.safetensors")))];
+        }
+        List<string> alone = [], together = [];
+        Assert.Equal(Weights("alone", threads => new CpuBackend(threads), alone), Weights("together", threads => new QueuedBackend(threads), together));
+        Assert.DoesNotContain(alone, text => text.Contains("models", StringComparison.Ordinal));
+        Assert.Contains(together, text => text.Contains(": 2 models, step 8/8", StringComparison.Ordinal));
+        Assert.DoesNotContain(together, text => text.Contains("3 models", StringComparison.Ordinal));
+    }
+
+    private sealed class QueuedBackend(int threads) : CpuBackend(threads)
+    {
+        public override bool IsQueued => true;
+    }
+
+    [Fact]
     public void AProfileIsThatOfReadingAtOnce()
     {
         using var cpu = new CpuBackend();
