@@ -34,7 +34,7 @@ public sealed record StudyOptions
         Preset = "tiny", Steps = 2500, Prompts = 32, PasskeySamples = 60, StreamLength = 1 << 17, StreamPrompts = 4,
         CapacityStates = [4, 16], CapacityLengths = [16, 64, 256], CapacityTokens = 1_000_000, CapacitySeeds = 1,
         PasskeyModels = [(64, 2, 16)], PasskeySeeds = 1, PasskeyStages = [new(0, 128, 32, 400, 0.008), new(1024, 1024, 8, 300, 0.005)], PasskeyLongest = 4096,
-        UnseenModels = [(64, 2, 16)], UnseenStages = [new(192, 512, 8, 200, 0.005) { LearnsAll = true }, new(192, 512, 8, 100, 0.005), new(1024, 1024, 4, 50, 0.003) { Passes = true }],
+        UnseenModels = [(32, 2, 16)], UnseenStages = [new(192, 512, 8, 200, 0.005) { LearnsAll = true }, new(192, 512, 8, 100, 0.005), new(1024, 1024, 4, 50, 0.003) { Passes = true }],
     };
 
     /// <summary>An hour on two cores, or minutes on a graphics card.</summary>
@@ -44,7 +44,12 @@ public sealed record StudyOptions
         CapacityStates = [4, 8, 16, 24, 32, 48], CapacityLengths = [32, 64, 128, 256], CapacityTokens = 3_000_000, CapacitySeeds = 3,
         PasskeyModels = [(64, 2, 16)], PasskeySeeds = 1, PasskeyStages = [new(0, 128, 32, 400, 0.008), new(1024, 1024, 16, 200, 0.005), new(4096, 4096, 8, 200, 0.005), new(16384, 16384, 4, 200, 0.004)],
         PasskeyLongest = 65536,
-        UnseenModels = [(64, 2, 16)], UnseenStages = [new(192, 512, 8, 1000, 0.005) { LearnsAll = true }, new(1024, 1024, 16, 500, 0.005), new(4096, 4096, 8, 200, 0.003), new(16384, 4096, 16, 200, 0.001, Segments: 16)],
+        UnseenModels = [(64, 2, 32)],
+        UnseenStages =
+        [
+            new(192, 512, 8, 1000, 0.006) { LearnsAll = true }, new(192, 512, 8, 6000, 0.006), new(1024, 1024, 16, 500, 0.005), new(4096, 4096, 8, 200, 0.004), new(16384, 4096, 16, 50, 0.001, Segments: 16),
+            new(16384, 16384, 4, 200, 0.003),
+        ],
     };
 
     /// <summary>Minutes on a large graphics card, each study: see the README for how they are divided among commands.</summary>
@@ -59,8 +64,12 @@ public sealed record StudyOptions
             new(262144, 16384, 64, 100, 0.001, Segments: 64), new(1 << 20, 1 << 20, 2, 60, 0.001),
         ],
         PasskeyLongest = 1 << 21,
-        UnseenModels = [(128, 2, 32)],
-        UnseenStages = [new(192, 512, 8, 1000, 0.005) { LearnsAll = true }],
+        UnseenModels = [(32, 2, 16), (64, 2, 32), (128, 2, 32)],
+        UnseenStages =
+        [
+            new(192, 512, 128, 600, 0.005) { LearnsAll = true }, new(1024, 1024, 64, 200, 0.005) { LearnsAll = true }, new(192, 512, 128, 1800, 0.005), new(1024, 1024, 64, 800, 0.004), new(4096, 4096, 32, 300, 0.004),
+            new(16384, 16384, 16, 150, 0.003), new(65536, 65536, 8, 100, 0.003), new(262144, 16384, 64, 20, 0.001, Segments: 64), new(262144, 262144, 4, 100, 0.002),
+        ],
     };
 
     /// <summary>The preset's name.</summary>
