@@ -66,6 +66,9 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     private bool HasStrips => OnMatrixUnits.Length > 0 && activations == DType.BF16 && shape.LongestChunk <= 2 * Tile && shape.P % 32 == 0 && shape.P is > 0 and <= 64
         && shape.N % 32 == 0 && shape.N is > 0 and <= 128 && device.SharedMemoryBytes >= 48 << 10 && device.WorkgroupInvocations >= 256;
 
+    // The shaders for whole chunks whose lanes know what they have of a block.
+    private string ByStrips => device.HasKnownFragments ? "_fragments" : "_strips";
+
     private uint StripInvocations => (uint)(2 * Tile * Tiles);
 
     private uint DeviceExp => device.IsCpu ? 0u : 1;
@@ -168,7 +171,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         if (byStrips)
         {
             AddStrips(
-                "chunk_scan_strips",
+                "chunk_scan" + ByStrips,
                 [
                     x, dt, c, states, skip ?? x, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), Slot.ScratchIn(sums.Carried), In(sums.Starts, dt), Slot.ScratchIn(products), y,
                 ],
@@ -196,7 +199,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         int parts = Scratch((shares + 1) * GroupElements), dots = Scratch(Positions);
         AddRows(g, null, states, States, null, 0, dProducts, b, 1, Slot.ScratchOut(parts), 1, 0, DType.F32);
         AddStrips(
-            "chunk_rows_strips",
+            "chunk_rows" + ByStrips,
             [g, c, Slot.ScratchIn(carried), Slot.ScratchIn(carried), states, g, Slot.ScratchOut(dots), Slot.ScratchOut(parts)],
             extents => new StripScalars((uint)GroupElements, extents), 0, 0, 1);
         SumShares(Slot.ScratchIn(parts), Slot.Out(output), shares + 1, GroupElements, activations);
@@ -244,7 +247,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
             if (outputs is var (dProducts, c))
                 AddRows(x, null, dState, DStates, null, 0, dProducts, c, 2, Slot.ScratchOut(parts), 1, 0, DType.F32);
             AddStrips(
-                "chunk_rows_strips",
+                "chunk_rows" + ByStrips,
                 [x, b, Slot.ScratchIn(weights.Weight), Slot.ScratchIn(weights.Stepped), dState, Slot.Out(dx), Slot.ScratchOut(direct), Slot.ScratchOut(parts)],
                 extents => new StripScalars((uint)GroupElements, extents), 1, before, before);
             SumShares(Slot.ScratchIn(parts), Slot.Out(dB), shares + before, GroupElements, activations);
@@ -266,7 +269,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         if (SkipsByStrips(skips))
         {
             AddStrips(
-                "chunk_scan_gradient_x_strips",
+                "chunk_scan_gradient_x" + ByStrips,
                 [
                     x, dt, skip ?? x, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), dx, Slot.ScratchOut(direct),
                     skip is null ? x : Slot.ScratchOut(dskip),
