@@ -7,18 +7,21 @@ layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Packs { uve
 
 #define PACK_LENGTH(type) ((type) == F32 ? 4 : (type) == Q8_0 ? 16 : (type) == Q4_0 ? 32 : 8)
 
+// 1024 more than each of the four bytes, of which the mask leaves so many bits.
+vec4 halves(uint word, uint mask) {
+    vec2 even = unpackHalf2x16(word & mask | 0x64006400u), odd = unpackHalf2x16(word >> 8 & mask | 0x64006400u);
+    return vec4(even.x, odd.x, even.y, odd.y);
+}
+
 // Numbers 4i … 4i + 3 of a pack; those of quantised types without their scale.
 vec4 numbers(uint type, uvec4 pack, uint i) {
     if (type == F32)
         return uintBitsToFloat(pack);
-    if (type == Q8_0) {
-        int word = int(pack[i]);
-        return vec4(bitfieldExtract(word, 0, 8), bitfieldExtract(word, 8, 8), bitfieldExtract(word, 16, 8), bitfieldExtract(word, 24, 8));
-    }
-    if (type == Q4_0) {
-        uint word = pack[i % 4] >> (i < 4 ? 0 : 4);
-        return vec4(uvec4(word, word >> 8, word >> 16, word >> 24) & 15) - 8;
-    }
+    // Integers below 1024 are the last bits of the half-precision numbers from 1024 on: two are widened at a time, without conversions, which are slow.
+    if (type == Q8_0)
+        return halves(pack[i] ^ 0x80808080u, 0x00FF00FFu) - 1152;
+    if (type == Q4_0)
+        return halves(pack[i % 4] >> (i < 4 ? 0 : 4), 0x000F000Fu) - 1032;
     return vec4(widenPair(type, pack[2 * i]), widenPair(type, pack[2 * i + 1]));
 }
 

@@ -28,6 +28,9 @@ internal static unsafe class DeviceProbe
         int family = QueueFamily(vk, device);
         if (family < 0)
             missing.Add("a queue for compute shaders");
+        const SubgroupFeatureFlags subgroups = SubgroupFeatureFlags.ArithmeticBit | SubgroupFeatureFlags.ShuffleBit;
+        if (isRecent && (!v11.SubgroupSupportedStages.HasFlag(ShaderStageFlags.ComputeBit) || !v11.SubgroupSupportedOperations.HasFlag(subgroups)))
+            missing.Add("arithmetic and shuffles of subgroups in compute shaders");
         HashSet<string> extensions = Extensions(vk, device);
         return new VulkanDeviceInfo
         {

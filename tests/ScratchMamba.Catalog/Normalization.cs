@@ -54,18 +54,15 @@ public static partial class Catalog
             draw =>
             {
                 int rows = draw.Choice(9) + 1, k = draw.Choice(2) == 0 ? draw.Extent() : 4 * draw.Extent(64), n = draw.Extent(70);
-                bool hasGate = draw.Choice(2) == 1, hasResidual = draw.Choice(2) == 1;
-                Input[] gate = hasGate ? [draw.Normal([rows, k], 2)] : [], residual = hasResidual ? [draw.Normal([rows, n])] : [];
-                return new Case(
-                    new NormLinear(Epsilon, hasGate, hasResidual), [draw.Normal([rows, k]), draw.Normal([k]), draw.Normal([n, k], 1 / Math.Sqrt(k)), .. gate, .. residual]);
+                Input[] residual = draw.Choice(2) == 1 ? [draw.Normal([rows, n])] : [];
+                return new Case(new NormLinear(Epsilon, residual.Length > 0), [draw.Normal([rows, k]), draw.Normal([k]), draw.Normal([n, k], 1 / Math.Sqrt(k)), .. residual]);
             },
-            new Misuse(new NormLinear(Epsilon, false, false), "as long as a row", F32([2, 3]), F32([2]), F32([4, 3])),
-            new Misuse(new NormLinear(Epsilon, false, false), "must be [N, K]", F32([2, 3]), F32([3]), F32([3, 4])),
-            new Misuse(new NormLinear(Epsilon, true, false), "one shape", F32([2, 3]), F32([3]), F32([4, 3]), F32([3])),
-            new Misuse(new NormLinear(Epsilon, false, true), "the residual must be", F32([2, 3]), F32([3]), F32([4, 3]), F32([2, 3])))
+            new Misuse(new NormLinear(Epsilon, false), "as long as a row", F32([2, 3]), F32([2]), F32([4, 3])),
+            new Misuse(new NormLinear(Epsilon, false), "must be [N, K]", F32([2, 3]), F32([3]), F32([3, 4])),
+            new Misuse(new NormLinear(Epsilon, true), "the residual must be", F32([2, 3]), F32([3]), F32([4, 3]), F32([2, 3])))
         with
         {
-            Benchmark = draw => new Case(new NormLinear(Epsilon, true, true), draw.Normal([1, 1536]), draw.Normal([1536]), draw.Normal([768, 1536], 0.02), draw.Normal([1, 1536]), draw.Normal([1, 768])),
+            Benchmark = draw => new Case(new NormLinear(Epsilon, true), draw.Normal([1, 1536]), draw.Normal([1536]), draw.Normal([768, 1536], 0.02), draw.Normal([1, 768])),
         },
         Row<GatedRmsNormGradient>(
             draw =>

@@ -183,29 +183,29 @@ public static partial class Catalog
             {
                 ScanExtents e = ScanExtents.Of(draw);
                 int taps = draw.OneOf(4, 1, 2, 3), inner = e.H * e.P, channels = inner + 2 * e.G * e.N;
-                bool hasBias = draw.Choice(2) == 0, isLimited = draw.Choice(2) == 1;
+                bool hasBias = draw.Choice(2) == 0, isLimited = draw.Choice(2) == 1, isGated = draw.Choice(2) == 1;
                 return new Case(
-                    new MixerStep(e.G, isLimited ? 0.3 : 0, isLimited ? 0.9 : double.PositiveInfinity, hasBias),
+                    new MixerStep(e.G, isLimited ? 0.3 : 0, isLimited ? 0.9 : double.PositiveInfinity, hasBias, isGated),
                     [
                         draw.Normal([e.Batch, inner + channels + e.H]), draw.Normal([e.Batch, taps - 1, channels]), draw.Normal(e.State), draw.Normal([channels, taps]),
                         .. hasBias ? [draw.Normal([channels])] : Array.Empty<Input>(),
                         draw.Normal([e.H]), draw.Uniform([e.H], -2, 1), draw.Normal(draw.Choice(2) == 0 ? [e.H] : [e.H, e.P]),
                     ]);
             },
-            new Misuse(new MixerStep(1, 0, 1, false), "the recurrent state must be", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4]), F32([22, 4]), F32([3]), F32([3]), F32([3])),
-            new Misuse(new MixerStep(2, 0, 1, false), "must divide the heads", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([3]), F32([3]), F32([3])),
-            new Misuse(new MixerStep(1, 2, 1, false), "must not exceed", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([3]), F32([3]), F32([3])),
-            new Misuse(new MixerStep(1, 0, 1, false), "the projection must be", F32([2, 36]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([3]), F32([3]), F32([3])),
-            new Misuse(new MixerStep(1, 0, 1, false), "at least one tap", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 0]), F32([3]), F32([3]), F32([3])),
-            new Misuse(new MixerStep(1, 0, 1, false), "the convolution's state must", F32([2, 37]), F32([2, 4, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([3]), F32([3]), F32([3])),
-            new Misuse(new MixerStep(1, 0, 1, true), "the convolution's bias must", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([4]), F32([3]), F32([3]), F32([3])),
-            new Misuse(new MixerStep(1, 0, 1, false), "dt_bias must be", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([4]), F32([3]), F32([3])),
-            new Misuse(new MixerStep(1, 0, 1, false), "A_log must be", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([3]), F32([4]), F32([3])),
-            new Misuse(new MixerStep(1, 0, 1, false), "D must be", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([3]), F32([3]), F32([4])))
+            new Misuse(new MixerStep(1, 0, 1, false, false), "the recurrent state must be", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4]), F32([22, 4]), F32([3]), F32([3]), F32([3])),
+            new Misuse(new MixerStep(2, 0, 1, false, false), "must divide the heads", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([3]), F32([3]), F32([3])),
+            new Misuse(new MixerStep(1, 2, 1, false, false), "must not exceed", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([3]), F32([3]), F32([3])),
+            new Misuse(new MixerStep(1, 0, 1, false, false), "the projection must be", F32([2, 36]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([3]), F32([3]), F32([3])),
+            new Misuse(new MixerStep(1, 0, 1, false, false), "at least one tap", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 0]), F32([3]), F32([3]), F32([3])),
+            new Misuse(new MixerStep(1, 0, 1, false, false), "the convolution's state must", F32([2, 37]), F32([2, 4, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([3]), F32([3]), F32([3])),
+            new Misuse(new MixerStep(1, 0, 1, true, false), "the convolution's bias must", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([4]), F32([3]), F32([3]), F32([3])),
+            new Misuse(new MixerStep(1, 0, 1, false, false), "dt_bias must be", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([4]), F32([3]), F32([3])),
+            new Misuse(new MixerStep(1, 0, 1, false, false), "A_log must be", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([3]), F32([4]), F32([3])),
+            new Misuse(new MixerStep(1, 0, 1, false, false), "D must be", F32([2, 37]), F32([2, 3, 22]), F32([2, 3, 4, 5]), F32([22, 4]), F32([3]), F32([3]), F32([4])))
             with
             {
                 Benchmark = draw => new Case(
-                    new MixerStep(1, 0, double.PositiveInfinity, true), draw.Normal([1, 3352]), draw.Normal([1, 3, 1792]), draw.Normal([1, 24, 64, 128]), draw.Normal([1792, 4]),
+                    new MixerStep(1, 0, double.PositiveInfinity, true, true), draw.Normal([1, 3352]), draw.Normal([1, 3, 1792]), draw.Normal([1, 24, 64, 128]), draw.Normal([1792, 4]),
                     draw.Normal([1792]), draw.Normal([24]), draw.Uniform([24], 0, 3), draw.Normal([24])),
             },
     ];

@@ -145,8 +145,9 @@ public sealed class Mamba2Mixer : Module
     {
         if (!StepsAtOnce)
             return StepByStep(u, state ?? EmptyState(u.Shape[0]));
-        Tensor[] results = Tensor.ApplyAll(Middle, MiddleInputs(Linear(u, inWeight, inBias, InAdapter), state ?? EmptyState(u.Shape[0])));
-        return (Finish(results[0], results[1]), new LayerState(results[2], results[3]));
+        Tensor projected = Linear(u, inWeight, inBias, InAdapter);
+        Tensor[] results = Tensor.ApplyAll(Middle, MiddleInputs(projected, state ?? EmptyState(u.Shape[0])));
+        return (FinishStep(results[0], projected), new LayerState(results[1], results[2]));
     }
 
     /// <summary>u + <see cref="Step"/> of norm(u), in as few operations as can be, with the recurrent state overwritten by the next one. Nothing is recorded of it: for inference.</summary>
@@ -157,9 +158,9 @@ public sealed class Mamba2Mixer : Module
     internal (Tensor Output, Tensor Convolution) StepInPlace(Tensor u, Tensor norm, LayerState state)
     {
         Tensor projected = Biased(u.NormLinear(norm, inWeight.Value, config.NormEpsilon), inBias?.Value);
-        (Tensor y, Tensor z, Tensor convolution) = Middle.InPlace(MiddleInputs(projected, state));
-        bool isFused = normWeight is not null && !config.NormBeforeGate && (config.Groups == 1 || !config.NormPerGroup);
-        return (isFused ? Biased(y.NormLinear(normWeight!.Value, outWeight.Value, config.NormEpsilon, z, u), outBias?.Value) : u + Finish(y, z), convolution);
+        (Tensor y, Tensor convolution) = Middle.InPlace(MiddleInputs(projected, state));
+        bool isFused = GatesInStep && normWeight is not null;
+        return (isFused ? Biased(y.NormLinear(normWeight!.Value, outWeight.Value, config.NormEpsilon, u), outBias?.Value) : u + FinishStep(y, projected), convolution);
     }
 
     /// <summary>The layer's state before the first token.</summary>
@@ -223,7 +224,10 @@ public sealed class Mamba2Mixer : Module
     // Matrix units make the longer product inside a chunk faster than memory takes and gives the states between twice as many.
     private int Chunk => Activations.IsNarrow() ? 2 * config.ChunkSize : config.ChunkSize;
 
-    private MixerStep Middle => new(config.Groups, config.TimeStepLow, config.TimeStepHigh, convolutionBias is not null);
+    private MixerStep Middle => new(config.Groups, config.TimeStepLow, config.TimeStepHigh, convolutionBias is not null, GatesInStep);
+
+    /// <summary>Whether y times its gate is all that the norm sees, and its rows are whole.</summary>
+    private bool GatesInStep => normWeight is null || (!config.NormBeforeGate && (config.Groups == 1 || !config.NormPerGroup));
 
     private Tensor[] MiddleInputs(Tensor projected, LayerState state)
     {
@@ -287,6 +291,10 @@ public sealed class Mamba2Mixer : Module
             : y.GatedRmsNorm(z, normWeight.Value, config.NormEpsilon, config.NormPerGroup ? config.Groups : 1, config.NormBeforeGate);
         return Linear(gated, outWeight, outBias, OutAdapter);
     }
+
+    /// <summary>The same for one token, whose gate may have been applied already.</summary>
+    private Tensor FinishStep(Tensor y, Tensor projected) =>
+        GatesInStep ? Linear(normWeight is null ? y : y.RmsNorm(normWeight.Value, config.NormEpsilon), outWeight, outBias, OutAdapter) : Finish(y, projected.Slice(1, 0, config.InnerWidth));
 
     private static (Tensor Y, Tensor State, CureMemory? Memory) Alone((Tensor Y, Tensor State) result) => (result.Y, result.State, null);
 

@@ -303,7 +303,7 @@ public sealed class Mamba2Model : Module
         // After all layers: copies that do not depend on each other run side by side.
         for (int i = 0; i < blocks.Length; i++)
             Tensor.Overwrite(new Affine(1, 0), [convolutions[i]], state.Layers[i].Convolution);
-        return scope.Keep(Logits(u));
+        return scope.Keep(u.NormLinear(lastNorm.Value, (head ?? embedding).Value, Config.NormEpsilon));
     }
 
     /// <summary>Whether a step is the same operations for every token, so that it can be captured.</summary>

@@ -67,19 +67,19 @@ public class NarrowOnVulkanTests(VulkanFixture fixture)
         SentinelBackend vulkan = fixture.Backend;
         using var scope = new Scope();
         var draw = new Draw([], 15);
-        Input a = draw.Normal([m, k]), w = draw.Normal([n, k], 1 / Math.Sqrt(k)), norm = draw.Uniform([k], 0.5, 2), gate = draw.Normal([m, k]), residual = draw.Normal([m, n]);
+        Input a = draw.Normal([m, k]), w = draw.Normal([n, k], 1 / Math.Sqrt(k)), norm = draw.Uniform([k], 0.5, 2), residual = draw.Normal([m, n]);
         foreach (DType type in (DType[])[DType.F32, DType.BF16, DType.F16, DType.Q8_0, DType.Q4_0])
         {
             double[] numbers = cpu.Tensor(new TensorType(type, [n, k]), w.Values).ToDoubles();
             Tensor weights = vulkan.Tensor(new TensorType(type, [n, k]), w.Values), exact = cpu.Tensor<double>([n, k], numbers);
             Assert.Equal(numbers, weights.ToDoubles());
             Assert.Equal(numbers, weights.Cast(DType.F32).ToDoubles());
-            foreach (IPrimitive operation in (IPrimitive[])[new MatMul(false, true), new NormLinear(1e-5, false, false), new NormLinear(1e-5, true, true)])
+            foreach (IPrimitive operation in (IPrimitive[])[new MatMul(false, true), new NormLinear(1e-5, false), new NormLinear(1e-5, true)])
             {
                 Tensor[] Inputs(Backend backend, DType one, Tensor matrix) => operation switch
                 {
                     MatMul => [a.On(backend, one), matrix],
-                    NormLinear { HasGate: true } => [a.On(backend, one), norm.On(backend, one), matrix, gate.On(backend, one), residual.On(backend, one)],
+                    NormLinear { HasResidual: true } => [a.On(backend, one), norm.On(backend, one), matrix, residual.On(backend, one)],
                     _ => [a.On(backend, one), norm.On(backend, one), matrix],
                 };
                 double[] expected = Run(operation, Inputs(cpu, DType.F64, exact)), own = Run(operation, Inputs(vulkan, DType.F32, weights));

@@ -9,39 +9,29 @@ namespace ScratchMamba.Tensors.Operations;
 public static partial class TensorOperations
 {
     /// <summary>
-    /// A linear layer of normalised rows: <c>y = W (w · v / √(mean(v²) + ε)) + residual</c>, with <c>v = x</c> or, where there is a gate, <c>v = x · silu(gate)</c>.
+    /// A linear layer of normalised rows: <c>y = W (w · x / √(mean(x²) + ε)) + residual</c>.
     /// One operation in decoding, where rows are few and each operation costs what its launch costs.
     /// </summary>
     /// <param name="x">[…, K].</param>
     /// <param name="norm">w, [K].</param>
     /// <param name="weight">W, [N, K]; beside F32 it may be held in few bits, as in <see cref="MatMul(Tensor, Tensor, bool, bool, MatMulPrecision, DType?)"/>.</param>
     /// <param name="epsilon">ε, which keeps a row of zeros finite.</param>
-    /// <param name="gate">Of the shape of x; null for none.</param>
     /// <param name="residual">[…, N]; null for none.</param>
     /// <returns>[…, N].</returns>
     /// <exception cref="ShapeException">Shapes do not fit each other.</exception>
-    public static Tensor NormLinear(this Tensor x, Tensor norm, Tensor weight, double epsilon = 1e-5, Tensor? gate = null, Tensor? residual = null)
-    {
-        Tensor[] gates = gate is null ? [] : [gate], residuals = residual is null ? [] : [residual];
-        return Tensor.Apply(new NormLinear(epsilon, gate is not null, residual is not null), [x, norm, weight, .. gates, .. residuals]);
-    }
+    public static Tensor NormLinear(this Tensor x, Tensor norm, Tensor weight, double epsilon = 1e-5, Tensor? residual = null) =>
+        residual is null ? Tensor.Apply(new NormLinear(epsilon, HasResidual: false), x, norm, weight) : Tensor.Apply(new NormLinear(epsilon, HasResidual: true), x, norm, weight, residual);
 }
 
 /// <summary>
-/// A linear layer of normalised rows: <c>y = W (w · v / √(mean(v²) + ε)) + residual</c>, <c>v = x</c> or <c>x · silu(gate)</c>.
-/// Inputs x […, K], w [K], W [N, K] and, if said so, the gate […, K] and the residual […, N]; output […, N].
+/// A linear layer of normalised rows: <c>y = W (w · x / √(mean(x²) + ε)) + residual</c>.
+/// Inputs x […, K], w [K], W [N, K] and, if said so, the residual […, N]; output […, N].
 /// </summary>
 /// <param name="Epsilon">ε.</param>
-/// <param name="HasGate">Whether there is a gate.</param>
 /// <param name="HasResidual">Whether there is a residual.</param>
-public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasResidual) : IPrimitive
+public readonly record struct NormLinear(double Epsilon, bool HasResidual) : IPrimitive
 {
-    // More rows are worth a norm of their own and a product in tiles; of gated rows every subgroup computes all gates again.
-    private int MostRows => HasGate ? 2 : 8;
-
-    private readonly record struct Scalars(uint N, uint Packs, float Epsilon);
-
-    private int Residual => HasGate ? 4 : 3;
+    private const int Residual = 3;
 
     /// <inheritdoc/>
     public Saved Saves => Saved.AllInputs;
@@ -49,13 +39,12 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
     /// <inheritdoc/>
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
-        Rules.RequireCount(nameof(NormLinear), inputs, 3 + (HasGate ? 1 : 0) + (HasResidual ? 1 : 0));
+        Rules.RequireCount(nameof(NormLinear), inputs, 3 + (HasResidual ? 1 : 0));
         // Weights in few bits are widened as they are read.
         bool isNarrow = inputs[2].DType.IsCompact() && inputs[0].DType == DType.F32;
         RmsNorm.CheckRow(nameof(NormLinear), isNarrow ? [.. inputs[..2], .. inputs[3..]] : inputs, inputs[1]);
         Shape x = inputs[0].Shape, weight = inputs[2].Shape;
         ShapeException.ThrowUnless(weight.Rank == 2 && weight[1] == x.Columns, nameof(NormLinear), "the matrix must be [N, K] for rows of K", inputs);
-        ShapeException.ThrowUnless(!HasGate || inputs[3].Shape == x, nameof(NormLinear), "x and gate must have one shape", inputs);
         Shape y = [.. x.AsSpan()[..^1], weight[0]];
         ShapeException.ThrowUnless(!HasResidual || inputs[Residual].Shape == y, nameof(NormLinear), $"the residual must be {y}", inputs);
         return [new TensorType(inputs[0].DType, y)];
@@ -76,15 +65,14 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
         Shape x = call.Inputs[0].Shape, y = call.Outputs[0].Shape;
         if (y.Count == 0)
             return Tensors.Launch.Nothing;
-        int pack = MatMulLaunch.PackLength(call.Inputs[2].DType);
-        if (call.Inputs[0].DType != DType.F32 || call.Device.IsCpu || x.Rows > MostRows || x.Columns == 0 || x.Columns % pack != 0)
+        DType type = call.Inputs[2].DType;
+        // More rows are worth a norm of their own and a product in tiles.
+        if (call.Inputs[0].DType != DType.F32 || call.Device.IsCpu || x.Columns == 0 || x.Columns % MatMulLaunch.PackLength(type) != 0)
             return null;
-        uint workgroup = (uint)Math.Max(64, call.Device.SubgroupSize), columns = MatMulLaunch.ColumnsTogether((uint)x.Rows), each = workgroup / (uint)call.Device.SubgroupSize * columns;
-        return Dispatch.Linear(
-            "norm_linear", ((uint)y.Columns + each - 1) / each,
-            [Slot.In(0), Slot.In(HasGate ? 3 : 0), Slot.In(1), Slot.In(2), Slot.In(HasResidual ? Residual : 0), Slot.Out(0)],
-            new Scalars((uint)y.Columns, (uint)(x.Columns / pack), (float)Epsilon), workgroup, (uint)x.Rows, HasGate ? 1u : 0, HasResidual ? 1u : 0, columns, call.Inputs[2].DType.ShaderCode(),
-            MatMulLaunch.Flight((uint)(x.Columns / pack), columns, call.Device));
+        var slots = new MatMulLaunch.FewRowsOperands(Slot.In(0), Slot.In(2), Slot.In(1), HasResidual ? Slot.In(Residual) : null);
+        if (x.Rows <= MatMulLaunch.MostFewRows)
+            return MatMulLaunch.OfFewRows(slots, (int)x.Rows, y.Columns, x.Columns, type, call.Device, epsilon: (float)Epsilon);
+        return MatMulLaunch.OfSomeRows(slots, (int)Math.Min(int.MaxValue, x.Rows), y.Columns, x.Columns, type, call.Device, (float)Epsilon);
     }
 
     /// <inheritdoc/>
@@ -94,8 +82,7 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
     {
         Tensor x = inputs[0], norm = inputs[1];
-        Tensor normalized = HasGate ? x.GatedRmsNorm(inputs[3], norm, Epsilon) : x.RmsNorm(norm, Epsilon);
-        Tensor y = normalized.Reshape([checked((int)x.Shape.Rows), x.Shape.Columns]).MatMul(inputs[2], transposeB: true).Reshape([.. x.Shape.AsSpan()[..^1], inputs[2].Shape[0]]);
+        Tensor y = x.RmsNorm(norm, Epsilon).Reshape([checked((int)x.Shape.Rows), x.Shape.Columns]).MatMul(inputs[2], transposeB: true).Reshape([.. x.Shape.AsSpan()[..^1], inputs[2].Shape[0]]);
         return [HasResidual ? y + inputs[Residual] : y];
     }
 
@@ -110,16 +97,7 @@ public readonly record struct NormLinear(double Epsilon, bool HasGate, bool HasR
         {
             Span<T> v = normalized.AsSpan(row * k, k);
             ReadOnlySpan<T> values = call.Input<T>(0).Slice(row * k, k);
-            if (HasGate)
-            {
-                VectorMath.Map<Silu, T>(call.Input<T>(3).Slice(row * k, k), v);
-                TensorPrimitives.Multiply(v, values, v);
-            }
-            else
-            {
-                values.CopyTo(v);
-            }
-            TensorPrimitives.Multiply(v, RmsNorm.Scale(TensorPrimitives.SumOfSquares<T>(v), k, Epsilon), v);
+            TensorPrimitives.Multiply(values, RmsNorm.Scale(TensorPrimitives.SumOfSquares(values), k, Epsilon), v);
             TensorPrimitives.Multiply(v, call.Input<T>(1), v);
         }
         fixed (T* first = normalized)

@@ -12,34 +12,35 @@ public static partial class TensorOperations
     /// </summary>
     /// <param name="operation">The operation.</param>
     /// <param name="inputs">Its inputs.</param>
-    /// <returns>y, z and the convolution's next state.</returns>
-    public static (Tensor Y, Tensor Z, Tensor Convolution) InPlace(this MixerStep operation, params ReadOnlySpan<Tensor> inputs)
+    /// <returns>y and the convolution's next state.</returns>
+    public static (Tensor Y, Tensor Convolution) InPlace(this MixerStep operation, params ReadOnlySpan<Tensor> inputs)
     {
         TensorType[] types = operation.Infer(Tensor.TypesOf(inputs));
-        Tensor y = Tensor.Allocate(inputs[0].Backend, types[0]), z = Tensor.Allocate(inputs[0].Backend, types[1]), convolution = Tensor.Allocate(inputs[0].Backend, types[2]);
-        Tensor.Overwrite(operation, inputs, y, z, convolution, inputs[MixerStep.Recurrent]);
-        return (y, z, convolution);
+        Tensor y = Tensor.Allocate(inputs[0].Backend, types[0]), convolution = Tensor.Allocate(inputs[0].Backend, types[1]);
+        Tensor.Overwrite(operation, inputs, y, convolution, inputs[MixerStep.Recurrent]);
+        return (y, convolution);
     }
 }
 
 /// <summary>
 /// What a Mamba-2 layer does to one token of each sequence between its two projections: the convolution with SiLU, the step size, and the step of the recurrence.
-/// <c>[x, B, C] = SiLU(conv(x̂, B̂, Ĉ)), dt = clamp(softplus(dt̂ + dt_bias)), h′ = exp(−dt · exp(A_log)) · h + dt · x ⊗ B, y = C h′ + D · x</c>.
+/// <c>[x, B, C] = SiLU(conv(x̂, B̂, Ĉ)), dt = clamp(softplus(dt̂ + dt_bias)), h′ = exp(−dt · exp(A_log)) · h + dt · x ⊗ B, y = C h′ + D · x</c>, with a gate times <c>SiLU(z)</c>.
 /// Inputs: [z | x̂ | B̂ | Ĉ | dt̂] as one tensor [B, 2E + 2GN + H] with E = H · P; the convolution's last K − 1 inputs [B, K − 1, E + 2GN], oldest first; h [B, H, P, N]; taps
 /// [E + 2GN, K], of which tap K − 1 is the current token's; if said so, their bias [E + 2GN]; dt_bias [H]; A_log [H]; D, [H] or [H, P].
-/// Outputs: y [B, E], z [B, E], the convolution's next K − 1 inputs, and h′. h′ may overwrite h; the convolution's inputs must not be overwritten.
+/// Outputs: y [B, E], the convolution's next K − 1 inputs, and h′. h′ may overwrite h; the convolution's inputs must not be overwritten.
 /// </summary>
 /// <param name="Groups">G, which divides H: head h uses group h / (H / G) of B and C.</param>
 /// <param name="TimeStepLow">The least dt.</param>
 /// <param name="TimeStepHigh">The largest dt.</param>
 /// <param name="HasConvolutionBias">Whether the convolution has a bias.</param>
-public readonly record struct MixerStep(int Groups, double TimeStepLow, double TimeStepHigh, bool HasConvolutionBias) : IPrimitive
+/// <param name="IsGated">Whether y is multiplied by SiLU(z).</param>
+public readonly record struct MixerStep(int Groups, double TimeStepLow, double TimeStepHigh, bool HasConvolutionBias, bool IsGated) : IPrimitive
 {
     internal const int Recurrent = 2;
 
     private const int Projected = 0, Convolution = 1, Taps = 3, ConvolutionBias = 4;
 
-    private readonly record struct Scalars(uint Heads, uint Width, uint Groups, uint Count, float Low, float High);
+    private readonly record struct Scalars(uint Count, float Low, float High);
 
     private int StepBias => HasConvolutionBias ? 5 : 4;
 
@@ -71,8 +72,7 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
         ShapeException.ThrowUnless(inputs[StepBias].Shape == [heads], nameof(MixerStep), "dt_bias must be [heads]", inputs);
         ShapeException.ThrowUnless(inputs[DecayLog].Shape == [heads], nameof(MixerStep), "A_log must be [heads]", inputs);
         Rules.RequireSkip(nameof(MixerStep), inputs, Skip, heads, width);
-        var y = new TensorType(inputs[0].DType, [batch, inner]);
-        return [y, y, inputs[Convolution], inputs[Recurrent]];
+        return [new TensorType(inputs[0].DType, [batch, inner]), inputs[Convolution], inputs[Recurrent]];
     }
 
     /// <inheritdoc/>
@@ -89,25 +89,26 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
     {
         Shape state = call.Inputs[Recurrent].Shape;
         (int heads, int width, int states, int taps) = (state[1], state[2], state[3], call.Inputs[Taps].Shape[1]);
-        // One invocation for each channel of a common model; a row of a state is shared by as many as it keeps busy, up to 16.
-        int workgroup = call.Device.IsCpu ? 64 : Math.Min(512, call.Device.WorkgroupInvocations);
-        int lanes = call.Device.IsCpu ? 1 : (int)BitOperations.RoundUpToPowerOf2((uint)Math.Clamp(states / 8, 1, 16));
         long sequencesAndHeads = (long)state[0] * heads;
         if (sequencesAndHeads == 0)
             return Tensors.Launch.Nothing;
-        // The rows of a head are spread over several workgroups, which all convolve B and C, while there are not enough heads to fill the device.
-        int rows = sequencesAndHeads >= 256 || call.Device.IsCpu ? Math.Max(1, width) : Math.Max(1, Math.Min(width, workgroup / lanes));
-        long slices = Math.Max(1, (width + rows - 1) / rows), sharedBytes = sizeof(float) * (8L * ((states + 3) / 4 + 1) + rows + workgroup + 2);
+        // A row of the state belongs to so many invocations of a subgroup as have four numbers of it, or to the whole subgroup.
+        int quads = Math.Max(1, (states + 3) / 4), lanes = Math.Min(call.Device.SubgroupSize, (int)BitOperations.RoundUpToPowerOf2((uint)quads)), steps = (quads + lanes - 1) / lanes;
+        // While there are not enough heads to fill the device, the rows of a head are spread over several workgroups, which all convolve B and C.
+        int workgroup = call.Device.IsCpu ? 64 : Math.Min(512, call.Device.WorkgroupInvocations), teams = workgroup / lanes;
+        int rows = Math.Max(1, Math.Min(width, sequencesAndHeads >= 256 || call.Device.IsCpu ? width : teams)), each = Math.Clamp(8 / steps, 1, (rows + teams - 1) / teams);
+        long slices = Math.Max(1, (width + rows - 1) / rows), sharedBytes = sizeof(float) * (8L * (quads + 1) + 3 * rows + 2);
         if (call.Inputs[0].DType != DType.F32 || sharedBytes > call.Device.SharedMemoryBytes)
             return null;
         return Dispatch.Linear(
             "mixer_step", sequencesAndHeads * slices,
             [
                 Slot.In(Projected), Slot.In(Convolution), Slot.In(Recurrent), Slot.In(Taps), Slot.In(HasConvolutionBias ? ConvolutionBias : Projected),
-                Slot.In(StepBias), Slot.In(DecayLog), Slot.In(Skip), Slot.Out(0), Slot.Out(1), Slot.Out(2), Slot.Out(3),
+                Slot.In(StepBias), Slot.In(DecayLog), Slot.In(Skip), Slot.Out(0), Slot.Out(1), Slot.Out(2),
             ],
-            new Scalars((uint)heads, (uint)width, (uint)Groups, (uint)(sequencesAndHeads * slices), (float)TimeStepLow, (float)TimeStepHigh),
-            (uint)workgroup, (uint)taps, (uint)states, (uint)rows, (uint)lanes, HasConvolutionBias ? 1u : 0, (uint)call.Inputs[Skip].Shape.Rank);
+            new Scalars((uint)(sequencesAndHeads * slices), (float)TimeStepLow, (float)TimeStepHigh),
+            (uint)workgroup, (uint)taps, (uint)states, (uint)rows, (uint)lanes, (uint)each, HasConvolutionBias ? 1u : 0, (uint)call.Inputs[Skip].Shape.Rank, IsGated ? 1u : 0,
+            (uint)heads, (uint)width, (uint)Groups);
     }
 
     /// <inheritdoc/>
@@ -130,7 +131,8 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
             step = step.Clamp(TimeStepLow, TimeStepHigh);
         (Tensor y, Tensor after) = xBC[0].Reshape([batch, heads, width]).StateSpaceStep(
             step, -inputs[DecayLog].Exp(), xBC[1].Reshape(grouped), xBC[2].Reshape(grouped), inputs[Recurrent], inputs[Skip]);
-        return [y.Reshape([batch, inner]), parts[0], carried, after];
+        y = y.Reshape([batch, inner]);
+        return [IsGated ? y * parts[0].Silu() : y, carried, after];
     }
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
@@ -155,9 +157,9 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
             DecayLog = call.InputAddress<T>(DecayLog),
             Skip = call.InputAddress<T>(Skip),
             Y = call.OutputAddress<T>(0),
-            Z = call.OutputAddress<T>(1),
-            NextConvolution = call.OutputAddress<T>(2),
-            NextRecurrent = call.OutputAddress<T>(3),
+            IsGated = IsGated,
+            NextConvolution = call.OutputAddress<T>(1),
+            NextRecurrent = call.OutputAddress<T>(2),
         };
         T[] convolved = ArrayPool<T>.Shared.Rent(checked(state[0] * body.Channels));
         fixed (T* first = convolved)

@@ -11,10 +11,10 @@ internal unsafe struct MixerStepBody<T> : IParallelBody where T : unmanaged, IFl
     /// <summary>The channels of a part.</summary>
     public const int Together = 128;
 
-    public bool IsConvolving;
+    public bool IsConvolving, IsGated;
     public int Heads, Width, States, Groups, TapCount, SkipsPerHead;
     public T Low, High;
-    public T* Projected, Convolution, Recurrent, Taps, ConvolutionBias, StepBias, DecayLog, Skip, Y, Z, NextConvolution, NextRecurrent, Convolved;
+    public T* Projected, Convolution, Recurrent, Taps, ConvolutionBias, StepBias, DecayLog, Skip, Y, NextConvolution, NextRecurrent, Convolved;
 
     private readonly int Inner => Heads * Width;
 
@@ -33,7 +33,9 @@ internal unsafe struct MixerStepBody<T> : IParallelBody where T : unmanaged, IFl
         int batch = index / Heads, head = index % Heads, group = head / (Heads / Groups);
         T* projected = Projected + batch * ProjectionWidth, convolved = Convolved + (long)batch * Channels;
         T* x = convolved + head * Width, b = convolved + Inner + group * States, c = b + Groups * States;
-        new Span<T>(projected + head * Width, Width).CopyTo(new Span<T>(Z + (long)index * Width, Width));
+        var y = new Span<T>(Y + (long)index * Width, Width);
+        if (IsGated)
+            VectorMath.Map<Silu, T>(new ReadOnlySpan<T>(projected + head * Width, Width), y);
 
         T step = projected[Inner + Channels + head] + StepBias[head];
         VectorMath.Map<Softplus, T>(new ReadOnlySpan<T>(ref step), new Span<T>(ref step));
@@ -42,7 +44,8 @@ internal unsafe struct MixerStepBody<T> : IParallelBody where T : unmanaged, IFl
         for (int p = 0; p < Width; p++)
         {
             long row = (long)index * Width + p;
-            Y[row] = Row(Recurrent + row * States, NextRecurrent + row * States, decay, step * x[p], b, c) + x[p] * Skip[SkipsPerHead == 1 ? head : head * Width + p];
+            T value = Row(Recurrent + row * States, NextRecurrent + row * States, decay, step * x[p], b, c) + x[p] * Skip[SkipsPerHead == 1 ? head : head * Width + p];
+            y[p] = IsGated ? value * y[p] : value;
         }
     }
 

@@ -1,0 +1,164 @@
+#version 460
+#extension GL_GOOGLE_include_directive : require
+// C = A · Bᵀ for some tens of rows of float32 and B [N, K] in any type, on matrix units, as in decoding many sequences; with NORM it is norm(A) · Bᵀ + residual, as in matmul_few_rows.
+// Numbers are sums of two of bfloat16, but B's that are of bfloat16 anyway: products are exact to 2⁻¹⁶, sums in float32. A workgroup computes TM × TN of C; a slice of BK along the inner axis passes through
+// shared memory while the next is on its way; subgroups are so many for WM × WN of the tile, each taking its part of the slice, as are not needed for other places.
+#include "matrix.glsl"
+#include "words.glsl"
+#include "weights.glsl"
+
+layout(constant_id = 0) const uint WORKGROUP = 256;
+layout(constant_id = 1) const uint SUBGROUP = 32;
+layout(constant_id = 2) const uint TM = 64;
+layout(constant_id = 3) const uint TN = 32;
+layout(constant_id = 4) const uint BK = 128;
+layout(constant_id = 5) const uint WM = 32;
+layout(constant_id = 6) const uint WN = 32;
+layout(constant_id = 7) const uint TYPE = BF16;
+layout(constant_id = 8) const uint K = 768;
+layout(constant_id = 9) const uint NORM = 0;
+layout(constant_id = 10) const uint RESIDUAL = 0;
+
+layout(push_constant, scalar) uniform Push {
+    Vectors a;    // [m, K]
+    Vectors norm; // [K]
+    Packs b;      // [n, K]
+    Floats residual;
+    Floats c; // [m, n]
+    uint m;
+    uint n;
+    uint tilesM;
+    uint groups;
+    float epsilon;
+} push;
+
+const uint SIDE = 16, PACK = PACK_LENGTH(TYPE), CHUNKS = PACK / 4, PLANES = TYPE == BF16 ? 1 : 2;
+const uint QUADS = BK / 4, LINES = WORKGROUP / QUADS, LOADS_A = TM / LINES, PACKS = BK / PACK, ALL_B = TN * PACKS, LOADS_B = (ALL_B + WORKGROUP - 1) / WORKGROUP;
+// In fours of bfloat16, with 16 bytes behind each row to spread rows over the banks.
+const uint ROW = QUADS + 2, SIZE_A = TM * ROW, SIZE_B = TN * ROW, AT_B = 2 * SIZE_A;
+const uint GROUPS = (TM / WM) * (TN / WN), SUBGROUPS = WORKGROUP / SUBGROUP, SHARES = SUBGROUPS / GROUPS, SHARE = BK / SHARES;
+// In pairs of float32.
+const uint ROW_C = TN / 2 + 2, SIZE_C = TM * ROW_C, SIZE_TILES = AT_B + PLANES * SIZE_B;
+// Neighbours of a subgroup that load one line of A, and how many subgroups load it.
+const uint BESIDE = QUADS < SUBGROUP ? QUADS : SUBGROUP, PIECES = QUADS / BESIDE;
+
+shared uvec2 slices[SIZE_TILES > SHARES * SIZE_C ? SIZE_TILES : SHARES * SIZE_C];
+shared float squaresOf[TM * PIECES];
+
+vec4 widened(uvec2 four) { return vec4(widenPair(BF16, four.x), widenPair(BF16, four.y)); }
+
+void put(uint at, uint plane, vec4 value) {
+    uvec2 first = rounded(value);
+    slices[at] = first;
+    slices[at + plane] = rounded(value - widened(first));
+}
+
+void main() {
+    if (groupNumber() >= push.groups)
+        return;
+    uint m0 = groupNumber() % push.tilesM * TM, n0 = groupNumber() / push.tilesM * TN, me = gl_LocalInvocationID.x, quad = me % QUADS, line = me / QUADS;
+    uint share = gl_SubgroupID % SHARES, place = gl_SubgroupID / SHARES, row = place % (TM / WM) * WM, column = place / (TM / WM) * WN;
+    SUMS_BLOCK sums[WM / SIDE][WN / SIDE];
+    [[unroll]] for (uint i = 0; i < WM / SIDE; i++)
+        [[unroll]] for (uint j = 0; j < WN / SIDE; j++)
+            sums[i][j] = SUMS_BLOCK(0.0);
+    float squares[LOADS_A];
+    [[unroll]] for (uint i = 0; i < LOADS_A; i++)
+        squares[i] = 0;
+
+    uvec4 nextB[LOADS_B];
+    float scales[LOADS_B];
+    vec4 nextA[LOADS_A], norm = vec4(1);
+    // One time more than there are slices: the loads of a slice stand before the sums of the one before.
+    for (uint k = 0; k < K + BK; k += BK) {
+        if (k > 0) {
+            barrier();
+            [[unroll]] for (uint i = 0; i < LOADS_A; i++) {
+                squares[i] += dot(nextA[i], nextA[i]);
+                put((line + i * LINES) * ROW + quad, SIZE_A, NORM != 0 ? nextA[i] * norm : nextA[i]);
+            }
+            [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
+                uint e = me + i * WORKGROUP, at = AT_B + e / PACKS * ROW + e % PACKS * CHUNKS;
+                if (ALL_B % WORKGROUP == 0 || e < ALL_B) {
+                    if (TYPE == BF16) {
+                        slices[at] = nextB[i].xy;
+                        slices[at + 1] = nextB[i].zw;
+                    } else {
+                        [[unroll]] for (uint chunk = 0; chunk < CHUNKS; chunk++)
+                            put(at + chunk, SIZE_B, scales[i] * numbers(TYPE, nextB[i], chunk));
+                    }
+                }
+            }
+            barrier();
+        }
+        // Behind the end the last slice is read again; what is behind the end in a slice counts nothing.
+        uint from = min(k, (K - 1) / BK * BK), inLine = from / 4 + quad;
+        [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
+            uint e = me + i * WORKGROUP;
+            uint64_t pack = uint64_t(min(n0 + e / PACKS, push.n - 1)) * (K / PACK) + min(from / PACK + e % PACKS, K / PACK - 1);
+            nextB[i] = push.b.at[uint(pack)];
+            scales[i] = packScale(TYPE, push.b, uint64_t(push.n) * (K / PACK), pack);
+        }
+        [[unroll]] for (uint i = 0; i < LOADS_A; i++) {
+            vec4 value = push.a.at[min(m0 + line + i * LINES, push.m - 1) * (K / 4) + min(inLine, K / 4 - 1)];
+            nextA[i] = K % BK == 0 || inLine < K / 4 ? value : vec4(0);
+        }
+        if (NORM != 0)
+            norm = push.norm.at[min(inLine, K / 4 - 1)];
+        if (k > 0) {
+            [[unroll]] for (uint inner = 0; inner < SHARE; inner += SIDE) {
+                uint at = (share * SHARE + inner) / 4;
+                LEFT_BLOCK left[2][WM / SIDE];
+                [[unroll]] for (uint i = 0; i < WM / SIDE; i++) {
+                    coopMatLoad(left[0][i], slices, (row + i * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutRowMajor);
+                    coopMatLoad(left[1][i], slices, SIZE_A + (row + i * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutRowMajor);
+                }
+                [[unroll]] for (uint j = 0; j < WN / SIDE; j++) {
+                    RIGHT_BLOCK right[PLANES];
+                    [[unroll]] for (uint p = 0; p < PLANES; p++)
+                        coopMatLoad(right[p], slices, AT_B + p * SIZE_B + (column + j * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutColumnMajor);
+                    [[unroll]] for (uint i = 0; i < WM / SIDE; i++) {
+                        // The small products first.
+                        sums[i][j] = coopMatMulAdd(left[1][i], right[0], sums[i][j]);
+                        if (PLANES == 2)
+                            sums[i][j] = coopMatMulAdd(left[0][i], right[PLANES - 1], sums[i][j]);
+                        sums[i][j] = coopMatMulAdd(left[0][i], right[0], sums[i][j]);
+                    }
+                }
+            }
+        }
+    }
+
+    barrier();
+    [[unroll]] for (uint i = 0; i < WM / SIDE; i++)
+        [[unroll]] for (uint j = 0; j < WN / SIDE; j++)
+            coopMatStore(sums[i][j], slices, share * SIZE_C + (row + i * SIDE) * ROW_C + (column + j * SIDE) / 2, ROW_C, gl_CooperativeMatrixLayoutRowMajor);
+    if (NORM != 0) {
+        [[unroll]] for (uint i = 0; i < LOADS_A; i++) {
+            float sum = squares[i];
+            [[unroll]] for (uint stride = BESIDE / 2; stride > 0; stride /= 2)
+                sum += subgroupShuffleXor(sum, stride);
+            if (gl_SubgroupInvocationID % BESIDE == 0)
+                squaresOf[(line + i * LINES) * PIECES + quad / BESIDE] = sum;
+        }
+    }
+    barrier();
+    for (uint e = me; e < TM * TN / 2; e += WORKGROUP) {
+        uint i = e / (TN / 2), pair = e % (TN / 2), atRow = m0 + i, atColumn = n0 + 2 * pair;
+        vec2 sum = vec2(0);
+        [[unroll]] for (uint s = 0; s < SHARES; s++)
+            sum += uintBitsToFloat(slices[s * SIZE_C + i * ROW_C + pair]);
+        if (NORM != 0) {
+            float square = 0;
+            [[unroll]] for (uint p = 0; p < PIECES; p++)
+                square += squaresOf[i * PIECES + p];
+            sum *= 1 / sqrt(square / float(K) + push.epsilon);
+        }
+        [[unroll]] for (uint j = 0; j < 2; j++) {
+            if (atRow < push.m && atColumn + j < push.n) {
+                uint at = atRow * push.n + atColumn + j;
+                push.c.at[at] = RESIDUAL != 0 ? sum[j] + push.residual.at[at] : sum[j];
+            }
+        }
+    }
+}
