@@ -97,6 +97,16 @@ internal sealed class CapturedStep : IDisposable
         return numbers[0];
     }
 
+    /// <summary>What a step reports: the mean loss and the squared norms of all gradients.</summary>
+    public Tensor Report => report;
+
+    /// <summary>The same, with a report that has been read together with others.</summary>
+    public double Take(ReadOnlySpan<double> read)
+    {
+        read.CopyTo(numbers);
+        return numbers[0];
+    }
+
     /// <summary>Writes what an update by these gradients needs.</summary>
     /// <exception cref="NumericalException">Their norm is not finite; nothing has been changed.</exception>
     public void Advance(double learningRate) => optimizer.Advance(Norm, learningRate, settings);

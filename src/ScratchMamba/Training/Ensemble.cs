@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Operations;
 
 namespace ScratchMamba.Training;
 
@@ -27,7 +29,7 @@ public sealed class Ensemble(IReadOnlyList<Trainer> members) : IDisposable
             (steps, differentiate, update) = (now, backend.Combine([.. now.Select(step => step.Differentiating)]), backend.Combine([.. now.Select(step => step.Updating)]));
         }
         differentiate!.Run();
-        double[] losses = [.. steps.Select(step => step.Read())];
+        double[] losses = Read();
         for (int i = 0; i < losses.Length; i++)
         {
             if (!double.IsFinite(losses[i] + steps[i].Norm))
@@ -37,6 +39,23 @@ public sealed class Ensemble(IReadOnlyList<Trainer> members) : IDisposable
         update!.Run();
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         return [.. reports.Select(report => report with { Seconds = seconds })];
+    }
+
+    /// <summary>The losses: all reports at once, since a device would be waited for each time.</summary>
+    private double[] Read()
+    {
+        using var scope = new Scope();
+        using var pause = Differentiation.Pause();
+        double[] all = TensorOperations.Concatenate(0, [.. steps.Select(step => step.Report)]).ToDoubles();
+        var losses = new double[steps.Length];
+        int at = 0;
+        for (int i = 0; i < losses.Length; i++)
+        {
+            int count = (int)steps[i].Report.Count;
+            losses[i] = steps[i].Take(all.AsSpan(at, count));
+            at += count;
+        }
+        return losses;
     }
 
     /// <summary>Releases what was prepared; the trainers are their owner's.</summary>
