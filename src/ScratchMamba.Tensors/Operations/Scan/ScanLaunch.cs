@@ -296,7 +296,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
             (uint stripShares, _) = StripShare();
             int stripParts = Scratch(stripShares * Products), inside = Scratch(Positions);
             AddStrips(
-                "chunk_scan_gradient_products_strips",
+                "chunk_scan_gradient_products" + ByStrips,
                 [x, dt, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), Slot.ScratchOut(stripParts), Slot.ScratchOut(inside)],
                 extents => new StripProductsScalars((uint)Products, Options(sums.Starts, 0), extents));
             return (SumOfProducts(stripParts, stripShares), inside);
