@@ -122,8 +122,18 @@ internal sealed unsafe class CommandStream : IDisposable
         return completed >= value;
     }
 
+    /// <summary>How long the host has waited for the device.</summary>
+    public TimeSpan Waited { get; private set; }
+
     /// <summary>Returns once everything up to a value has run.</summary>
     public void WaitFor(ulong value)
+    {
+        long begin = Stopwatch.GetTimestamp();
+        Wait(value);
+        Waited += Stopwatch.GetElapsedTime(begin);
+    }
+
+    private void Wait(ulong value)
     {
         if (value > LastSubmitted)
             Submit();

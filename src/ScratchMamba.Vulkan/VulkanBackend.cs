@@ -58,6 +58,15 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     /// <summary>Bytes taken from the device, whether tensors live there or not.</summary>
     public long HeldBytes => memory.HeldBytes;
 
+    /// <summary>Whether programs that are captured from now on are timed as a whole, which costs nothing that could be measured.</summary>
+    public bool TimesPrograms { get; set; }
+
+    /// <summary>How long the device has worked on captured programs that are timed, but for the last run of each.</summary>
+    public TimeSpan ProgramTime { get; internal set; }
+
+    /// <summary>How long the host has waited for the device.</summary>
+    public TimeSpan Waited => stream.Waited;
+
     /// <summary>The most bytes to take from the device; tests lower it.</summary>
     internal long MemoryLimit
     {

@@ -21,6 +21,7 @@ internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
     private readonly List<VulkanStorage> scratch = [], freeScratch = [];
     private readonly IReadOnlyList<CapturedProgram> definitions;
     private List<Action> listed = [];
+    private readonly ProgramClock? clock;
     private ulong lastRun;
 
     public VulkanProgram(VulkanBackend backend, VulkanDevice device, CommandStream stream, Pipelines pipelines, IReadOnlyList<IReadOnlyList<(CapturedCall Call, Launch? Launch)>> parts, IReadOnlyList<CapturedProgram> definitions)
@@ -31,6 +32,8 @@ internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
         var info = new CommandBufferBeginInfo { Flags = CommandBufferUsageFlags.SimultaneousUseBit };
         device.Check(device.Vk.BeginCommandBuffer(buffer, &info), "recording a program");
         writer.OrderAll();
+        clock = backend.TimesPrograms ? new ProgramClock(device) : null;
+        clock?.Begin(buffer);
         List<Action>[] commands = [.. parts.Select(ListOf)];
         for (int i = 0; commands.Any(part => i < part.Count); i++)
         {
@@ -41,6 +44,7 @@ internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
             }
         }
         writer.OrderAll();
+        clock?.End(buffer);
         writer.ShowHost();
         device.Check(device.Vk.EndCommandBuffer(buffer), "recording a program");
     }
@@ -49,6 +53,8 @@ internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
     {
         foreach (VulkanStorage storage in accesses.Keys)
             ObjectDisposedException.ThrowIf(storage.IsGone, storage);
+        if (clock is not null && lastRun > 0 && stream.HasPassed(lastRun))
+            backend.ProgramTime += clock.Last;
         lastRun = stream.Run(writer.Buffer);
         foreach ((VulkanStorage storage, bool writes) in accesses)
             storage.Touch(lastRun, writes);
@@ -58,6 +64,7 @@ internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
     {
         base.Dispose();
         stream.WaitFor(lastRun);
+        clock?.Dispose();
         device.Vk.DestroyCommandPool(device.Handle, pool, null);
         foreach (VulkanStorage storage in scratch)
             backend.ReturnScratch(storage);

@@ -1,12 +1,16 @@
 using System.CommandLine;
+using System.Diagnostics;
+using System.Globalization;
 using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
+using ScratchMamba.Modules;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Backends;
 using ScratchMamba.Tensors.Cpu;
 using ScratchMamba.Tensors.Operations;
 using ScratchMamba.Training;
+using ScratchMamba.Vulkan;
 
 namespace ScratchMamba.Cli.Commands;
 
@@ -126,8 +130,9 @@ internal static class BenchCommand
     {
         Option<int> batch = CommonOptions.Count("--batch", 8, "Rows of a batch."), length = CommonOptions.Count("--length", 512, "Tokens of a row."), models = CommonOptions.Count("--models", 1, "How many models are trained side by side.");
         Option<string> precision = CommonOptions.Precision();
+        var recompute = new Option<bool>("--recompute") { Description = "Layers are computed again for their gradients, instead of kept." };
         ModelOptions sizes = new();
-        return Measured("train", "Training steps: forward, backward, clipping and AdamW.", [.. sizes.All, batch, length, models, precision], (parsed, backend, report) =>
+        return Measured("train", "Training steps: forward, backward, clipping and AdamW.", [.. sizes.All, batch, length, models, recompute, precision], (parsed, backend, report) =>
         {
             (int b, int l, int count) = (parsed.GetValue(batch), parsed.GetValue(length), parsed.GetValue(models));
             Mamba2Config config = sizes.Config(parsed);
@@ -136,20 +141,37 @@ internal static class BenchCommand
             Trainer[] trainers =
             [
                 .. Enumerable.Range(0, count).Select(_ => new Trainer(
-                    new Mamba2Model(config, backend) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!) }, _ => new TokenBatch(tokens[..^1], tokens[1..]), l,
+                    WithNoise(new Mamba2Model(config, backend, seed: null) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!), Recomputes = parsed.GetValue(recompute) }), _ => new TokenBatch(tokens[..^1], tokens[1..]), l,
                     new LearningRateSchedule(1e-4, 1_000_000, 0, LearningRateDecay.Constant))),
             ];
             using var ensemble = new Ensemble(trainers);
             backend.ResetPeak();
+            VulkanBackend? vulkan = (backend as StoppableBackend)?.Device;
+            if (vulkan is not null)
+                vulkan.TimesPrograms = true;
+            const int Early = 10;
+            int steps = 0;
+            long held = 0;
+            (TimeSpan Busy, TimeSpan Waited, long Time) early = default;
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
             {
                 if (count == 1)
                     trainers[0].Step();
                 else
                     ensemble.Step();
+                if (++steps == Early && vulkan is not null)
+                    (held, early) = (vulkan.HeldBytes, (vulkan.ProgramTime, vulkan.Waited, Stopwatch.GetTimestamp()));
             });
+            string found = "";
+            if (steps > Early && vulkan is not null)
+            {
+                double wall = Stopwatch.GetElapsedTime(early.Time).TotalMilliseconds, waited = (vulkan.Waited - early.Waited).TotalMilliseconds, busy = (vulkan.ProgramTime - early.Busy).TotalMilliseconds;
+                found = string.Create(CultureInfo.InvariantCulture, $", {held / Giga:0.00} GB taken after {Early} steps, {vulkan.HeldBytes / Giga:0.00} after {steps}, host {(wall - waited) / (steps - Early):0.00} ms a step");
+                if (busy > 0)
+                    found += string.Create(CultureInfo.InvariantCulture, $", device idle {1 - busy / wall:0.0%}");
+            }
             report(
-                $"train {(count > 1 ? $"{count} models of " : "")}{config.ParameterCount / 1e6:0.0}M parameters, {b}x{l}, peak {backend.PeakBytes / Giga:0.00} GB", time,
+                $"train {(count > 1 ? $"{count} models of " : "")}{config.ParameterCount / 1e6:0.0}M parameters, {b}x{l}, peak {backend.PeakBytes / Giga:0.00} GB{found}", time,
                 3.0 * count * b * l * (PerToken(config) + Projection(config)), (double)count * b * l, 0);
             foreach (Trainer trainer in trainers)
                 trainer.Dispose();
@@ -258,12 +280,35 @@ internal static class BenchCommand
         return verb;
     }
 
+    /// <summary>Random weights made where the model lives, for those of billions would take the host minutes: matrices as large as they begin, norms of one, steps and decays in the middle of their ranges.</summary>
+    private static Mamba2Model WithNoise(Mamba2Model model)
+    {
+        ulong stream = 100;
+        foreach ((string path, Parameter parameter) in model.Parameters())
+        {
+            Tensor value = parameter.Value;
+            using var scope = new Scope();
+            if (value.Shape.Rank > 1)
+                Tensor.Overwrite(new Affine(1 / Math.Sqrt(value.Shape.Columns), 0), [Noise(model.Backend, value.Shape, ++stream)], value);
+            else if (path.EndsWith("norm.weight", StringComparison.Ordinal) || path.EndsWith("norm_f.weight", StringComparison.Ordinal) || path.EndsWith(".D", StringComparison.Ordinal))
+                Tensor.Overwrite(new Full(value.Type, 1), [], value);
+            else if (path.EndsWith("dt_bias", StringComparison.Ordinal))
+                Tensor.Overwrite(new Full(value.Type, -4.6), [], value);
+            else if (path.EndsWith("A_log", StringComparison.Ordinal))
+                Tensor.Overwrite(new Full(value.Type, 2), [], value);
+        }
+        return model;
+    }
+
     private static Tensor Noise(Backend backend, Shape shape, ulong stream) =>
         Tensor.Create(backend, new Uniform(new TensorType(DType.F32, shape), 1, stream)) * 2 - 1;
 
     /// <summary>Ends a measurement, which has nothing to save, at its next operation: a process must not end while one of its threads still works on a device.</summary>
     private sealed class StoppableBackend(Backend inner, CancellationToken stop) : DecoratedBackend(inner)
     {
+        /// <summary>The device that works, where it is one.</summary>
+        public VulkanBackend? Device => Inner as VulkanBackend;
+
         protected override bool SeesCaptured => false;
 
         public override void Write(Storage storage, ReadOnlySpan<byte> data)
