@@ -19,12 +19,6 @@ public sealed record DeviceTraits
 
     /// <summary>Whether subgroups multiply bfloat16 matrices of 16 × 16 by 16 × 16 and add them up in float32.</summary>
     public bool HasMatrixUnits { get; init; }
-
-    /// <summary>
-    /// Whether it is known which elements of such a matrix, as a left operand or of sums, a lane of 32 has: of row lane / 4 the columns c = 2 · (lane % 4), c + 1, c + 8 and c + 9,
-    /// and then those of the row eight further.
-    /// </summary>
-    public bool HasKnownFragments { get; init; }
 }
 
 /// <summary>What an operation plans its launch from: types only, no data.</summary>

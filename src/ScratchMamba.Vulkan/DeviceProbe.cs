@@ -6,9 +6,6 @@ namespace ScratchMamba.Vulkan;
 /// <summary>Finds out what a physical device is and whether it has what the backend needs.</summary>
 internal static unsafe class DeviceProbe
 {
-    // No property tells which elements of a matrix a lane has. On its cards of 2020 and later it is as their instructions for matrices have them: seen on an H200.
-    private const uint Nvidia = 0x10DE;
-
     public static VulkanDeviceInfo Look(Vk vk, PhysicalDevice device, int index)
     {
         PhysicalDeviceProperties basics;
@@ -58,7 +55,6 @@ internal static unsafe class DeviceProbe
                 WorkgroupInvocations = (int)Math.Min(int.MaxValue, basics.Limits.MaxComputeWorkGroupInvocations),
                 IsCpu = basics.DeviceType == PhysicalDeviceType.Cpu,
                 HasMatrixUnits = hasMemoryModel && HasMatrixUnits(vk, device, extensions),
-                HasKnownFragments = hasMemoryModel && basics.VendorID == Nvidia && HasHalfFloats(vk, device) && HasMatrixUnits(vk, device, extensions),
             },
             Limits = new DeviceLimits
             {
@@ -98,15 +94,6 @@ internal static unsafe class DeviceProbe
             if (!has)
                 missing.Add(name);
         }
-    }
-
-    /// <summary>Whether shaders compute with numbers of 16 bits, which those that convert single ones need.</summary>
-    private static bool HasHalfFloats(Vk vk, PhysicalDevice device)
-    {
-        var v12 = new PhysicalDeviceVulkan12Features();
-        var features = new PhysicalDeviceFeatures2 { PNext = &v12 };
-        vk.GetPhysicalDeviceFeatures2(device, &features);
-        return v12.ShaderFloat16;
     }
 
     private static bool HasMatrixUnits(Vk vk, PhysicalDevice device, HashSet<string> extensions)

@@ -74,7 +74,6 @@ internal sealed unsafe class VulkanDevice : IDisposable
             BufferDeviceAddress = true,
             TimelineSemaphore = true,
             ScalarBlockLayout = true,
-            ShaderFloat16 = Info.Traits.HasKnownFragments,
             VulkanMemoryModel = Info.Limits.HasMemoryModel,
             VulkanMemoryModelDeviceScope = Info.Limits.HasMemoryModel,
         };

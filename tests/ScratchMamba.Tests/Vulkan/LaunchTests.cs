@@ -15,7 +15,6 @@ public partial class LaunchTests
     [
         new() { SubgroupSize = 8, SharedMemoryBytes = 32 << 10, WorkgroupInvocations = 1024, IsCpu = true },
         new() { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024, HasMatrixUnits = true },
-        new() { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024, HasMatrixUnits = true, HasKnownFragments = true },
         new() { SubgroupSize = 64, SharedMemoryBytes = 32 << 10, WorkgroupInvocations = 1024 },
     ];
 

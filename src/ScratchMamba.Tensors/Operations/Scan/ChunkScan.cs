@@ -69,8 +69,10 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
             return null;
         var launch = new ScanLaunch(ShapeOf(call.Inputs), call.Inputs[0].DType, call.Device, Precision) { States = call.Inputs[5].DType };
         Slot dt = Slot.In(1);
+        uint skips = Skips(call.Inputs);
         var sums = launch.Sums(dt, Slot.In(2), HasSequence ? Slot.In(InputCount - 1) : null);
-        launch.Scan(Slot.In(0), dt, Slot.In(3), Slot.In(4), Slot.In(5), HasSkip ? Slot.In(6) : null, Skips(call.Inputs), sums, Slot.Out(0));
+        int products = launch.ProductsOfScan(Slot.In(3), Slot.In(4), skips);
+        launch.Scan(Slot.In(0), dt, Slot.In(4), Slot.In(5), HasSkip ? Slot.In(6) : null, skips, sums, products, Slot.Out(0));
         return launch.Build();
     }
 

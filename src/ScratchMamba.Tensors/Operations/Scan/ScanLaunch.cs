@@ -66,9 +66,6 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     private bool HasStrips => OnMatrixUnits.Length > 0 && activations == DType.BF16 && shape.LongestChunk <= 2 * Tile && shape.P % 32 == 0 && shape.P is > 0 and <= 64
         && shape.N % 32 == 0 && shape.N is > 0 and <= 128 && device.SharedMemoryBytes >= 48 << 10 && device.WorkgroupInvocations >= 256;
 
-    // The shaders for whole chunks whose lanes know what they have of a block.
-    private string ByStrips => device.HasKnownFragments ? "_fragments" : "_strips";
-
     private uint StripInvocations => (uint)(2 * Tile * Tiles);
 
     private uint DeviceExp => device.IsCpu ? 0u : 1;
@@ -118,7 +115,9 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         int retention = Scratch(Parts * shape.H);
         (int, int) weights = MakeWeights();
         (int, int, int, int?) sums = MakeSums(sequence);
-        Decay(dt, a, sequence, Slot.ScratchOut(retention), weights, sums);
+        // Side by side, each takes half as long.
+        Decay(dt, a, sequence, Slot.ScratchOut(retention), weights, null);
+        Decay(dt, a, sequence, null, null, sums);
         return (retention, weights, sums);
     }
 
@@ -163,15 +162,16 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         return products;
     }
 
+    /// <summary>C·Bᵀ as <see cref="Scan"/> wants it.</summary>
+    public int ProductsOfScan(Slot b, Slot c, uint skips) => ProductsOf(b, c, forTiles: !ScansByStrips(skips));
+
     /// <summary>The outputs.</summary>
-    public void Scan(Slot x, Slot dt, Slot b, Slot c, Slot states, Slot? skip, uint skips, (int High, int Low, int Carried, int? Starts) sums, Slot y)
+    public void Scan(Slot x, Slot dt, Slot c, Slot states, Slot? skip, uint skips, (int High, int Low, int Carried, int? Starts) sums, int products, Slot y)
     {
-        bool byStrips = HasStrips && States == DType.BF16 && skips != 2;
-        int products = ProductsOf(b, c, forTiles: !byStrips);
-        if (byStrips)
+        if (ScansByStrips(skips))
         {
             AddStrips(
-                "chunk_scan" + ByStrips,
+                "chunk_scan_strips",
                 [
                     x, dt, c, states, skip ?? x, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), Slot.ScratchIn(sums.Carried), In(sums.Starts, dt), Slot.ScratchIn(products), y,
                 ],
@@ -199,7 +199,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         int parts = Scratch((shares + 1) * GroupElements), dots = Scratch(Positions);
         AddRows(g, null, states, States, null, 0, dProducts, b, 1, Slot.ScratchOut(parts), 1, 0, DType.F32);
         AddStrips(
-            "chunk_rows" + ByStrips,
+            "chunk_rows_strips",
             [g, c, Slot.ScratchIn(carried), Slot.ScratchIn(carried), states, g, Slot.ScratchOut(dots), Slot.ScratchOut(parts)],
             extents => new StripScalars((uint)GroupElements, extents), 0, 0, 1);
         SumShares(Slot.ScratchIn(parts), Slot.Out(output), shares + 1, GroupElements, activations);
@@ -247,7 +247,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
             if (outputs is var (dProducts, c))
                 AddRows(x, null, dState, DStates, null, 0, dProducts, c, 2, Slot.ScratchOut(parts), 1, 0, DType.F32);
             AddStrips(
-                "chunk_rows" + ByStrips,
+                "chunk_rows_strips",
                 [x, b, Slot.ScratchIn(weights.Weight), Slot.ScratchIn(weights.Stepped), dState, Slot.Out(dx), Slot.ScratchOut(direct), Slot.ScratchOut(parts)],
                 extents => new StripScalars((uint)GroupElements, extents), 1, before, before);
             SumShares(Slot.ScratchIn(parts), Slot.Out(dB), shares + before, GroupElements, activations);
@@ -269,7 +269,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         if (SkipsByStrips(skips))
         {
             AddStrips(
-                "chunk_scan_gradient_x" + ByStrips,
+                "chunk_scan_gradient_x_strips",
                 [
                     x, dt, skip ?? x, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), dx, Slot.ScratchOut(direct),
                     skip is null ? x : Slot.ScratchOut(dskip),
@@ -296,7 +296,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
             (uint stripShares, _) = StripShare();
             int stripParts = Scratch(stripShares * Products), inside = Scratch(Positions);
             AddStrips(
-                "chunk_scan_gradient_products" + ByStrips,
+                "chunk_scan_gradient_products_strips",
                 [x, dt, g, Slot.ScratchIn(sums.High), Slot.ScratchIn(sums.Low), In(sums.Starts, dt), Slot.ScratchIn(products), Slot.ScratchOut(stripParts), Slot.ScratchOut(inside)],
                 extents => new StripProductsScalars((uint)Products, Options(sums.Starts, 0), extents));
             return (SumOfProducts(stripParts, stripShares), inside);
@@ -387,6 +387,8 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         if (elements > 0)
             dispatches.Add(MatMulLaunch.SumOfParts(from, to, elements, shares, result));
     }
+
+    private bool ScansByStrips(uint skips) => HasStrips && States == DType.BF16 && skips != 2;
 
     private bool SkipsByStrips(uint skips) => HasStrips && skips != 2;
 
