@@ -18,6 +18,7 @@ layout(constant_id = 7) const uint TYPE = BF16;
 layout(constant_id = 8) const uint K = 768;
 layout(constant_id = 9) const uint NORM = 0;
 layout(constant_id = 10) const uint RESIDUAL = 0;
+layout(constant_id = 11) const uint AHEAD = 1; // slices of B under way at once
 
 layout(push_constant, scalar) uniform Push {
     Vectors a;    // [m, K]
@@ -34,6 +35,7 @@ layout(push_constant, scalar) uniform Push {
 
 const uint SIDE = 16, PACK = PACK_LENGTH(TYPE), CHUNKS = PACK / 4, PLANES = TYPE == BF16 ? 1 : 2;
 const uint QUADS = BK / 4, LINES = WORKGROUP / QUADS, LOADS_A = TM / LINES, PACKS = BK / PACK, ALL_B = TN * PACKS, LOADS_B = (ALL_B + WORKGROUP - 1) / WORKGROUP;
+const uint SLICES = (K + BK - 1) / BK;
 // In fours of bfloat16, with 16 bytes behind each row to spread rows over the banks.
 const uint ROW = QUADS + 2, SIZE_A = TM * ROW, SIZE_B = TN * ROW, AT_B = 2 * SIZE_A;
 const uint GROUPS = (TM / WM) * (TN / WN), SUBGROUPS = WORKGROUP / SUBGROUP, SHARES = SUBGROUPS / GROUPS, SHARE = BK / SHARES;
@@ -45,12 +47,37 @@ const uint BESIDE = QUADS < SUBGROUP ? QUADS : SUBGROUP, PIECES = QUADS / BESIDE
 shared uvec2 slices[SIZE_TILES > SHARES * SIZE_C ? SIZE_TILES : SHARES * SIZE_C];
 shared float squaresOf[TM * PIECES];
 
+// What is under way: of A one slice, of B so many that memory is kept busy.
+vec4 nextA[LOADS_A], norm = vec4(1);
+uvec4 nextB[AHEAD * LOADS_B];
+float scales[AHEAD * LOADS_B];
+
 vec4 widened(uvec2 four) { return vec4(widenPair(BF16, four.x), widenPair(BF16, four.y)); }
 
+// Both parts rounded to the nearest: with the first cut off products were off by 1.3e-5.
 void put(uint at, uint plane, vec4 value) {
     uvec2 first = rounded(value);
     slices[at] = first;
     slices[at + plane] = rounded(value - widened(first));
+}
+
+void loadA(uint m0, uint slice) {
+    uint line = gl_LocalInvocationID.x / QUADS, inLine = slice * QUADS + gl_LocalInvocationID.x % QUADS;
+    [[unroll]] for (uint i = 0; i < LOADS_A; i++) {
+        vec4 value = push.a.at[min(m0 + line + i * LINES, push.m - 1) * (K / 4) + min(inLine, K / 4 - 1)];
+        nextA[i] = K % BK == 0 || inLine < K / 4 ? value : vec4(0);
+    }
+    if (NORM != 0)
+        norm = push.norm.at[min(inLine, K / 4 - 1)];
+}
+
+void loadB(uint n0, uint slice) {
+    [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
+        uint e = gl_LocalInvocationID.x + i * WORKGROUP, to = slice % AHEAD * LOADS_B + i;
+        uint64_t pack = uint64_t(min(n0 + e / PACKS, push.n - 1)) * (K / PACK) + min(slice * PACKS + e % PACKS, K / PACK - 1);
+        nextB[to] = push.b.at[uint(pack)];
+        scales[to] = packScale(TYPE, push.b, uint64_t(push.n) * (K / PACK), pack);
+    }
 }
 
 void main() {
@@ -66,64 +93,50 @@ void main() {
     [[unroll]] for (uint i = 0; i < LOADS_A; i++)
         squares[i] = 0;
 
-    uvec4 nextB[LOADS_B];
-    float scales[LOADS_B];
-    vec4 nextA[LOADS_A], norm = vec4(1);
-    // One time more than there are slices: the loads of a slice stand before the sums of the one before.
-    for (uint k = 0; k < K + BK; k += BK) {
-        if (k > 0) {
-            barrier();
-            [[unroll]] for (uint i = 0; i < LOADS_A; i++) {
-                squares[i] += dot(nextA[i], nextA[i]);
-                put((line + i * LINES) * ROW + quad, SIZE_A, NORM != 0 ? nextA[i] * norm : nextA[i]);
-            }
-            [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
-                uint e = me + i * WORKGROUP, at = AT_B + e / PACKS * ROW + e % PACKS * CHUNKS;
-                if (ALL_B % WORKGROUP == 0 || e < ALL_B) {
-                    if (TYPE == BF16) {
-                        slices[at] = nextB[i].xy;
-                        slices[at + 1] = nextB[i].zw;
-                    } else {
-                        [[unroll]] for (uint chunk = 0; chunk < CHUNKS; chunk++)
-                            put(at + chunk, SIZE_B, scales[i] * numbers(TYPE, nextB[i], chunk));
-                    }
-                }
-            }
-            barrier();
-        }
-        // Behind the end the last slice is read again; what is behind the end in a slice counts nothing.
-        uint from = min(k, (K - 1) / BK * BK), inLine = from / 4 + quad;
-        [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
-            uint e = me + i * WORKGROUP;
-            uint64_t pack = uint64_t(min(n0 + e / PACKS, push.n - 1)) * (K / PACK) + min(from / PACK + e % PACKS, K / PACK - 1);
-            nextB[i] = push.b.at[uint(pack)];
-            scales[i] = packScale(TYPE, push.b, uint64_t(push.n) * (K / PACK), pack);
-        }
+    [[unroll]] for (uint s = 0; s < AHEAD; s++)
+        loadB(n0, s);
+    loadA(m0, 0);
+    [[unroll]] for (uint s = 0; s < SLICES; s++) {
+        barrier();
         [[unroll]] for (uint i = 0; i < LOADS_A; i++) {
-            vec4 value = push.a.at[min(m0 + line + i * LINES, push.m - 1) * (K / 4) + min(inLine, K / 4 - 1)];
-            nextA[i] = K % BK == 0 || inLine < K / 4 ? value : vec4(0);
+            squares[i] += dot(nextA[i], nextA[i]);
+            put((line + i * LINES) * ROW + quad, SIZE_A, NORM != 0 ? nextA[i] * norm : nextA[i]);
         }
-        if (NORM != 0)
-            norm = push.norm.at[min(inLine, K / 4 - 1)];
-        if (k > 0) {
-            [[unroll]] for (uint inner = 0; inner < SHARE; inner += SIDE) {
-                uint at = (share * SHARE + inner) / 4;
-                LEFT_BLOCK left[2][WM / SIDE];
-                [[unroll]] for (uint i = 0; i < WM / SIDE; i++) {
-                    coopMatLoad(left[0][i], slices, (row + i * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutRowMajor);
-                    coopMatLoad(left[1][i], slices, SIZE_A + (row + i * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutRowMajor);
+        [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
+            uint e = me + i * WORKGROUP, at = AT_B + e / PACKS * ROW + e % PACKS * CHUNKS;
+            if (ALL_B % WORKGROUP == 0 || e < ALL_B) {
+                uvec4 pack = nextB[s % AHEAD * LOADS_B + i];
+                if (TYPE == BF16) {
+                    slices[at] = pack.xy;
+                    slices[at + 1] = pack.zw;
+                } else {
+                    [[unroll]] for (uint chunk = 0; chunk < CHUNKS; chunk++)
+                        put(at + chunk, SIZE_B, scales[s % AHEAD * LOADS_B + i] * numbers(TYPE, pack, chunk));
                 }
-                [[unroll]] for (uint j = 0; j < WN / SIDE; j++) {
-                    RIGHT_BLOCK right[PLANES];
-                    [[unroll]] for (uint p = 0; p < PLANES; p++)
-                        coopMatLoad(right[p], slices, AT_B + p * SIZE_B + (column + j * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutColumnMajor);
-                    [[unroll]] for (uint i = 0; i < WM / SIDE; i++) {
-                        // The small products first.
-                        sums[i][j] = coopMatMulAdd(left[1][i], right[0], sums[i][j]);
-                        if (PLANES == 2)
-                            sums[i][j] = coopMatMulAdd(left[0][i], right[PLANES - 1], sums[i][j]);
-                        sums[i][j] = coopMatMulAdd(left[0][i], right[0], sums[i][j]);
-                    }
+            }
+        }
+        barrier();
+        // Behind the end the last slice is read again.
+        loadA(m0, min(s + 1, SLICES - 1));
+        if (AHEAD < SLICES)
+            loadB(n0, min(s + AHEAD, SLICES - 1));
+        [[unroll]] for (uint inner = 0; inner < SHARE; inner += SIDE) {
+            uint at = (share * SHARE + inner) / 4;
+            LEFT_BLOCK left[2][WM / SIDE];
+            [[unroll]] for (uint i = 0; i < WM / SIDE; i++) {
+                coopMatLoad(left[0][i], slices, (row + i * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutRowMajor);
+                coopMatLoad(left[1][i], slices, SIZE_A + (row + i * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutRowMajor);
+            }
+            [[unroll]] for (uint j = 0; j < WN / SIDE; j++) {
+                RIGHT_BLOCK right[PLANES];
+                [[unroll]] for (uint p = 0; p < PLANES; p++)
+                    coopMatLoad(right[p], slices, AT_B + p * SIZE_B + (column + j * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutColumnMajor);
+                [[unroll]] for (uint i = 0; i < WM / SIDE; i++) {
+                    // The small products first.
+                    sums[i][j] = coopMatMulAdd(left[1][i], right[0], sums[i][j]);
+                    if (PLANES == 2)
+                        sums[i][j] = coopMatMulAdd(left[0][i], right[PLANES - 1], sums[i][j]);
+                    sums[i][j] = coopMatMulAdd(left[0][i], right[0], sums[i][j]);
                 }
             }
         }

@@ -212,7 +212,7 @@ internal static class BenchCommand
             Mamba2State state = Mamba2State.Zeros(model.Config, b, backend);
             Tensor token = backend.Tensor<int>([b], new int[b]);
             // As generation does it: greedy, each token from the one before, several in one captured program.
-            const int Burst = 8;
+            const int Burst = 16;
             using CapturedProgram program = backend.Capture(() =>
             {
                 for (int i = 0; i < Burst; i++)

@@ -6,7 +6,7 @@ namespace ScratchMamba.Generation;
 public sealed class Generator(Mamba2Model model, Sampler sampler)
 {
     // Tokens that a device makes without asking the host: enough to hide the host, few enough to look like a stream.
-    private const int Burst = 8;
+    private const int Burst = 16;
 
     private readonly Sampler sampler = sampler.Validated();
 

@@ -150,17 +150,19 @@ public sealed class Mamba2Mixer : Module
         return (FinishStep(results[0], projected), new LayerState(results[1], results[2]));
     }
 
-    /// <summary>u + <see cref="Step"/> of norm(u), in as few operations as can be, with the recurrent state overwritten by the next one. Nothing is recorded of it: for inference.</summary>
+    /// <summary>u + <see cref="Step"/> of norm(u), in as few operations as can be, with the state overwritten by the next one. Nothing is recorded of it: for inference.</summary>
     /// <param name="u">The input, [B, D].</param>
     /// <param name="norm">The weight of the norm before the layer, [D].</param>
-    /// <param name="state">What is carried from the tokens before.</param>
-    /// <returns>The output, [B, D], and the convolution's next state, which is the caller's to copy.</returns>
-    internal (Tensor Output, Tensor Convolution) StepInPlace(Tensor u, Tensor norm, LayerState state)
+    /// <param name="state">What is carried from the tokens before, and then what the next token needs.</param>
+    internal Tensor StepInPlace(Tensor u, Tensor norm, LayerState state)
     {
         Tensor projected = Biased(u.NormLinear(norm, inWeight.Value, config.NormEpsilon), inBias?.Value);
         (Tensor y, Tensor convolution) = Middle.InPlace(MiddleInputs(projected, state));
         bool isFused = GatesInStep && normWeight is not null;
-        return (isFused ? Biased(y.NormLinear(normWeight!.Value, outWeight.Value, config.NormEpsilon, u), outBias?.Value) : u + FinishStep(y, projected), convolution);
+        Tensor output = isFused ? Biased(y.NormLinear(normWeight!.Value, outWeight.Value, config.NormEpsilon, u), outBias?.Value) : u + FinishStep(y, projected);
+        // Last, because a device then copies while it multiplies.
+        Tensor.Overwrite(new Affine(1, 0), [convolution], state.Convolution);
+        return output;
     }
 
     /// <summary>The layer's state before the first token.</summary>

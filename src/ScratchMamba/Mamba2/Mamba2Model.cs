@@ -46,11 +46,10 @@ public sealed class Mamba2Block : Module
     }
 
     /// <summary>The block for one token, [B, D]; see <see cref="Mamba2Mixer.StepInPlace"/>.</summary>
-    internal (Tensor Output, Tensor Convolution) StepInPlace(Tensor u, LayerState state)
+    internal Tensor StepInPlace(Tensor u, LayerState state)
     {
         using var scope = new Scope();
-        (Tensor output, Tensor convolution) = Mixer.StepInPlace(u, normWeight.Value, state);
-        return (scope.Keep(output), scope.Keep(convolution));
+        return scope.Keep(Mixer.StepInPlace(u, normWeight.Value, state));
     }
 
     private static LayerState Keep(Scope scope, LayerState state)
@@ -297,12 +296,8 @@ public sealed class Mamba2Model : Module
             return scope.Keep(logits);
         }
         Tensor u = Embedded(token);
-        var convolutions = new Tensor[blocks.Length];
         for (int i = 0; i < blocks.Length; i++)
-            (u, convolutions[i]) = blocks[i].StepInPlace(u, state.Layers[i]);
-        // After all layers: copies that do not depend on each other run side by side.
-        for (int i = 0; i < blocks.Length; i++)
-            Tensor.Overwrite(new Affine(1, 0), [convolutions[i]], state.Layers[i].Convolution);
+            u = blocks[i].StepInPlace(u, state.Layers[i]);
         return scope.Keep(u.NormLinear(lastNorm.Value, (head ?? embedding).Value, Config.NormEpsilon));
     }
 

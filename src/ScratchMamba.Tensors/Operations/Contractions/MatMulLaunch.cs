@@ -19,14 +19,6 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     // Multiplications from which a product gets a pipeline of its own, with its row lengths as constants: some tens of microseconds on a fast device.
     private const long WorthAPipeline = 1L << 30;
 
-    private readonly record struct SomeRows(uint M, uint N, uint TilesM, uint Groups, float Epsilon);
-
-    // Rows up to which reading B takes more time than multiplying.
-    private const int MostSomeRows = 128;
-
-    // Elements of B from which a product of few rows gets a pipeline of its own, for its inner length.
-    private const long WorthStaging = 1L << 15;
-
     private readonly record struct LargeTiles(Tiles Tiles, uint PitchA, uint PitchB);
 
     private readonly record struct Tiles(uint M, uint N, uint K, uint TilesM, uint TilesN, uint Batches, uint Splits, uint SplitLength, uint BatchA, uint BatchB)
@@ -38,11 +30,6 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
 
     private readonly record struct Operand(uint Rows, uint Columns, uint AllRows, uint Packs, uint Count);
 
-    private readonly record struct FewRows(uint N, uint Packs, uint Batches, uint BatchA, uint BatchB, float Epsilon);
-
-    /// <summary>What a product of few rows reads; the norm's weight and the residual where there are any.</summary>
-    public readonly record struct FewRowsOperands(Slot A, Slot B, Slot? Norm = null, Slot? Residual = null);
-
     private readonly record struct FewRowsColumns(uint Vectors, uint K, uint ColumnGroups, uint Batches, uint Splits, uint SplitLength, uint BatchA, uint BatchB);
 
     private readonly record struct NoBarriers(uint M, uint N, uint K, uint RowGroups, uint ColumnGroups, uint Batches, uint BatchA, uint BatchB);
@@ -51,10 +38,6 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
 
     /// <summary>How B is held.</summary>
     public DType TypeB { get; init; }
-
-    // Rows whose sums a subgroup holds at once. Eight at a time, 64 rows decoded 19,600 (bf16) and 14,300 (q8_0) tokens/s of the 130m shape on an H200, tiles of float32 21,200:
-    // beyond, a matrix in few bits is widened for the tiles.
-    public const int MostFewRows = 8;
 
     private uint BatchA => SharesA ? 0 : (uint)((long)M * K);
 
@@ -73,11 +56,9 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
             return Launch.Nothing;
         if (TypeB.IsCompact())
         {
-            if (device.IsCpu || TransposeA || K == 0 || K % PackLength(TypeB) != 0)
+            if (device.IsCpu || TransposeA || K == 0 || K % FewRowsLaunch.PackLength(TypeB) != 0)
                 return null;
-            if (M <= MostFewRows)
-                return OfFewRows(Slot.In(0), Slot.In(1), device);
-            return Batches == 1 ? OfSomeRows(new FewRowsOperands(Slot.In(0), Slot.In(1)), M, N, K, TypeB, device) : null;
+            return Batches == 1 ? FewRows(Slot.In(0), Slot.In(1)).Plan(device) : null;
         }
         if (N == 1 && M > 1)
         {
@@ -92,12 +73,12 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         Slot a = Slot.In(swapped ? 1 : 0), b = Slot.In(swapped ? 0 : 1);
         if (device.IsCpu)
             return plan.WithoutBarriers(a, b);
-        if (plan.M <= MostFewRows && !plan.TransposeA && plan.IsWholeB && plan.K >= 4)
+        if (plan.M <= FewRowsLaunch.MostSums && !plan.TransposeA && plan.IsWholeB && plan.K >= 4)
         {
             if (!plan.TransposeB)
                 return plan.OfFewRowsColumns(a, b);
             if (plan.IsWholeA)
-                return plan.OfFewRows(a, b, device);
+                return plan.FewRows(a, b).InRegisters(device);
         }
         if (plan.FitsMatrixUnits(device))
             return plan.OnMatrixUnits(a, b, device);
@@ -184,50 +165,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         return new Tiles((uint)M, (uint)N, (uint)K, (uint)tilesM, (uint)tilesN, (uint)Batches, (uint)splits, (uint)length, BatchA, BatchB);
     }
 
-    private Launch OfFewRows(Slot a, Slot b, DeviceTraits device) => OfFewRows(new FewRowsOperands(a, b), M, N, K, TypeB, device, Batches, BatchA, BatchB);
-
-    /// <summary>
-    /// C = A · Bᵀ for a few rows of A, [M, K], and B [N, K] in any type; with a norm's weight, of normalised rows, and with a residual, of C's shape, that is added.
-    /// </summary>
-    public static Dispatch OfFewRows(FewRowsOperands slots, int m, int n, int k, DType type, DeviceTraits device, int batches = 1, uint batchA = 0, uint batchB = 0, float epsilon = 0)
-    {
-        uint packs = (uint)(k / PackLength(type)), lanes = (uint)device.SubgroupSize, loads = (packs + lanes - 1) / lanes;
-        uint columns = m >= 4 ? 2u : 1, most = Math.Max(1, (m <= 2 ? 12u : 4) / columns), passes = (loads + most - 1) / most, flight = (loads + passes - 1) / passes;
-        // All multiprocessors' workgroups have to fit beside each other: a row or two of a common model.
-        bool isStaged = (long)n * k >= WorthStaging && 4L * m * PackLength(type) * passes * flight * lanes <= Math.Min(16384, device.SharedMemoryBytes / 2);
-        uint workgroup = Math.Max(lanes, isStaged ? 256u : 64), together = workgroup / lanes * columns;
-        return Dispatch.Linear(
-            "matmul_few_rows", (n + together - 1) / together * batches, [slots.A, slots.Norm ?? slots.A, slots.B, slots.Residual ?? slots.A, Slot.Out(0)],
-            new FewRows((uint)n, packs, (uint)batches, batchA / 4, batchB == 0 ? 0 : (uint)n * packs, epsilon),
-            workgroup, (uint)m, columns, type.ShaderCode(), flight, lanes, isStaged ? packs : 0, slots.Norm is null ? 0u : 1, slots.Residual is null ? 0u : 1);
-    }
-
-    /// <summary>The same for more rows, on matrix units; null where the device has none, or where tiles of all operands in float32 are as well.</summary>
-    public static Launch? OfSomeRows(FewRowsOperands slots, int m, int n, int k, DType type, DeviceTraits device, float epsilon = 0)
-    {
-        const int subgroups = 8;
-        if (!device.HasMatrixUnits || m > MostSomeRows || k == 0 || k % PackLength(type) != 0 || k % 4 != 0 || subgroups * device.SubgroupSize > device.WorkgroupInvocations)
-            return null;
-        bool isLong = n >= 16384, isSplit = type != DType.BF16;
-        // As many tiles as keep a large device busy, and slices that leave room for a tile of both operands in 48 KB.
-        int tileM = m <= 16 ? 16 : m <= 32 || n < 2048 ? 32 : 64, tileN = isLong ? isSplit ? 64 : 128 : n < 2048 ? 16 : 32, slice = isLong ? 64 : tileN == 16 && !isSplit ? 256 : tileM == 64 && isSplit ? 64 : 128;
-        uint tilesM = (uint)((m + tileM - 1) / tileM), groups = tilesM * (uint)((n + tileN - 1) / tileN);
-        if (4 * (slice + 8) * (tileM + (isSplit ? 2 : 1) * tileN / 2 + 1) > device.SharedMemoryBytes)
-            return null;
-        return Dispatch.Linear(
-            "matmul_rows_cooperative", groups, [slots.A, slots.Norm ?? slots.A, slots.B, slots.Residual ?? slots.A, Slot.Out(0)], new SomeRows((uint)m, (uint)n, tilesM, groups, epsilon),
-            (uint)(subgroups * device.SubgroupSize), (uint)device.SubgroupSize, (uint)tileM, (uint)tileN, (uint)slice, (uint)Math.Min(32, tileM), (uint)Math.Min(32, tileN), type.ShaderCode(), (uint)k,
-            slots.Norm is null ? 0u : 1, slots.Residual is null ? 0u : 1);
-    }
-
-    /// <summary>The numbers of 16 bytes.</summary>
-    public static int PackLength(DType type) => type switch
-    {
-        DType.F32 => 4,
-        DType.Q8_0 => 16,
-        DType.Q4_0 => 32,
-        _ => 8,
-    };
+    private FewRowsLaunch FewRows(Slot a, Slot b) => new(a, b, M, N, K, TypeB) { Batches = Batches, BatchA = BatchA, SharesB = SharesB };
 
     private Launch OfFewRowsColumns(Slot a, Slot b)
     {

@@ -66,13 +66,15 @@ public readonly record struct NormLinear(double Epsilon, bool HasResidual) : IPr
         if (y.Count == 0)
             return Tensors.Launch.Nothing;
         DType type = call.Inputs[2].DType;
-        // More rows are worth a norm of their own and a product in tiles.
-        if (call.Inputs[0].DType != DType.F32 || call.Device.IsCpu || x.Columns == 0 || x.Columns % MatMulLaunch.PackLength(type) != 0)
+        if (call.Inputs[0].DType != DType.F32 || call.Device.IsCpu || x.Columns == 0 || x.Columns % FewRowsLaunch.PackLength(type) != 0)
             return null;
-        var slots = new MatMulLaunch.FewRowsOperands(Slot.In(0), Slot.In(2), Slot.In(1), HasResidual ? Slot.In(Residual) : null);
-        if (x.Rows <= MatMulLaunch.MostFewRows)
-            return MatMulLaunch.OfFewRows(slots, (int)x.Rows, y.Columns, x.Columns, type, call.Device, epsilon: (float)Epsilon);
-        return MatMulLaunch.OfSomeRows(slots, (int)Math.Min(int.MaxValue, x.Rows), y.Columns, x.Columns, type, call.Device, (float)Epsilon);
+        var product = new FewRowsLaunch(Slot.In(0), Slot.In(2), (int)Math.Min(int.MaxValue, x.Rows), y.Columns, x.Columns, type)
+        {
+            Norm = Slot.In(1),
+            Epsilon = Epsilon,
+            Residual = HasResidual ? Slot.In(Residual) : null,
+        };
+        return product.Plan(call.Device);
     }
 
     /// <inheritdoc/>

@@ -36,7 +36,7 @@ public readonly record struct ArgMax : IPrimitive
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        const int PieceAtLeast = 512, MostPieces = 128, MostRows = 64, LongRow = 4096;
+        const int PieceAtLeast = 512, MostPieces = 128, MostGroups = 512, MostRows = 64, LongRow = 4096;
         (long rows, int columns) = (call.Inputs[0].Shape.Rows, call.Inputs[0].Shape.Columns);
         if (call.Inputs[0].DType != DType.F32)
             return null;
@@ -45,7 +45,7 @@ public readonly record struct ArgMax : IPrimitive
         if (rows > MostRows || columns < LongRow)
             return Dispatch.Linear("arg_max", rows, [Slot.In(0), Slot.Out(0)], new Scalars((uint)rows, (uint)columns, 1, (uint)columns), Workgroup, 0, 0);
         // A row alone would keep one workgroup busy.
-        int piece = Math.Max(PieceAtLeast, (columns + MostPieces - 1) / MostPieces), pieces = (columns + piece - 1) / piece;
+        int most = Math.Min(MostPieces, MostGroups / (int)rows), piece = Math.Max(PieceAtLeast, (columns + most - 1) / most), pieces = (columns + piece - 1) / piece;
         return new Launch(
             [
                 Dispatch.Linear("arg_max", rows * pieces, [Slot.In(0), Slot.ScratchOut(0)], new Scalars((uint)rows, (uint)columns, (uint)pieces, (uint)piece), Workgroup, 0, 1),

@@ -96,7 +96,7 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
         int quads = Math.Max(1, (states + 3) / 4), lanes = Math.Min(call.Device.SubgroupSize, (int)BitOperations.RoundUpToPowerOf2((uint)quads)), steps = (quads + lanes - 1) / lanes;
         // While there are not enough heads to fill the device, the rows of a head are spread over several workgroups, which all convolve B and C.
         int workgroup = call.Device.IsCpu ? 64 : Math.Min(512, call.Device.WorkgroupInvocations), teams = workgroup / lanes;
-        int rows = Math.Max(1, Math.Min(width, sequencesAndHeads >= 256 || call.Device.IsCpu ? width : teams)), each = Math.Clamp(8 / steps, 1, (rows + teams - 1) / teams);
+        int rows = Math.Max(1, Math.Min(width, sequencesAndHeads >= 256 || call.Device.IsCpu ? width : teams)), each = Math.Clamp(2 / steps, 1, (rows + teams - 1) / teams);
         long slices = Math.Max(1, (width + rows - 1) / rows), sharedBytes = sizeof(float) * (8L * (quads + 1) + 3 * rows + 2);
         if (call.Inputs[0].DType != DType.F32 || sharedBytes > call.Device.SharedMemoryBytes)
             return null;
