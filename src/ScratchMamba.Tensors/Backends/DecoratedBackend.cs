@@ -37,6 +37,9 @@ public abstract class DecoratedBackend(Backend inner) : Backend
     protected internal override CompiledProgram Compile(IReadOnlyList<CapturedCall> calls) => SeesCaptured ? base.Compile(calls) : Inner.Compile(calls);
 
     /// <inheritdoc/>
+    protected internal override CompiledProgram Compile(IReadOnlyList<IReadOnlyList<CapturedCall>> programs) => SeesCaptured ? base.Compile(programs) : Inner.Compile(programs);
+
+    /// <inheritdoc/>
     public override void Finish() => Inner.Finish();
 
     /// <inheritdoc/>
