@@ -25,9 +25,9 @@ internal static class CommonOptions
     public static Option<string> Precision() =>
         new Option<string>("--precision")
         {
-            Description = "How exactly matrices are multiplied where the device has matrix units: fp32, fp32-fast (three bfloat16 products, error 1e-5) or bf16, which holds activations in 16 bits too; sums, weights and states are fp32.",
+            Description = "How exactly matrices are multiplied where the device has matrix units: fp32, fp32-fast (three bfloat16 products, error 1e-5) bf16 or fp16, which hold activations in 16 bits too (fp16 scales the loss while it trains); sums, weights and states are fp32.",
             DefaultValueFactory = _ => "fp32",
-        }.AcceptOnlyFromAmong("fp32", "fp32-fast", "bf16");
+        }.AcceptOnlyFromAmong("fp32", "fp32-fast", "bf16", "fp16");
 
     public static Option<string> WeightType() =>
         new Option<string>("--type")
@@ -53,6 +53,7 @@ internal static class CommonOptions
     public static MatMulPrecision PrecisionOf(string name) => name switch
     {
         "bf16" => MatMulPrecision.Bfloat16,
+        "fp16" => MatMulPrecision.Float16,
         "fp32-fast" => MatMulPrecision.Bfloat16x3,
         _ => MatMulPrecision.Full,
     };

@@ -16,8 +16,12 @@ internal static class Devices
     /// <param name="parsed">The command line.</param>
     /// <param name="option">The option that names the device.</param>
     /// <param name="lockstep">Whether to run every operation on the CPU as well, and to compare.</param>
-    public static Backend Open(ParseResult parsed, Option<string> option, bool lockstep = false) =>
-        Open(parsed.GetValue(option)!, lockstep, parsed.GetValue(CommonOptions.Threads));
+    public static Backend Open(ParseResult parsed, Option<string> option, bool lockstep = false)
+    {
+        Backend backend = Open(parsed.GetValue(option)!, lockstep, parsed.GetValue(CommonOptions.Threads));
+        (backend as VulkanBackend)?.Notice = parsed.InvocationConfiguration.Error.WriteLine;
+        return backend;
+    }
 
     /// <summary>cpu; or vulkan, vulkan:NUMBER, vulkan:NAME.</summary>
     /// <param name="device">The device as the user names it.</param>

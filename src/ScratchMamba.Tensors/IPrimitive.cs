@@ -54,6 +54,13 @@ public interface IPrimitive
 /// <summary>An operation whose one output is its input's data under another shape: nothing is computed or copied.</summary>
 public interface IViewPrimitive : IPrimitive;
 
+/// <summary>An operation that can be run on a device in several ways, each the fastest for some shapes and devices.</summary>
+public interface ITunable : IPrimitive
+{
+    /// <summary>The other ways beside <see cref="IPrimitive.Launch"/>, which takes one for everybody: a tuner measures them and writes the name of the fastest down.</summary>
+    IReadOnlyList<Alternative> Alternatives(LaunchCall call);
+}
+
 /// <summary>A set of inputs and outputs of an operation, as bit masks: bit i is the i-th.</summary>
 public readonly record struct Saved(uint Inputs, uint Outputs)
 {

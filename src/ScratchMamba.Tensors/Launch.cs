@@ -19,6 +19,9 @@ public sealed record DeviceTraits
 
     /// <summary>Whether subgroups multiply bfloat16 matrices of 16 × 16 by 16 × 16 and add them up in float32.</summary>
     public bool HasMatrixUnits { get; init; }
+
+    /// <summary>The same of float16.</summary>
+    public bool HasHalfMatrixUnits { get; init; }
 }
 
 /// <summary>What an operation plans its launch from: types only, no data.</summary>
@@ -143,3 +146,8 @@ public sealed record Launch(IReadOnlyList<Dispatch> Dispatches, params IReadOnly
     /// <summary>A launch of one dispatch.</summary>
     public static implicit operator Launch(Dispatch dispatch) => new([dispatch]);
 }
+
+/// <summary>One of several ways to run an operation.</summary>
+/// <param name="Name">What a tuner writes down: it stays the same as long as the kernel does.</param>
+/// <param name="Launch">How it runs.</param>
+public readonly record struct Alternative(string Name, Launch Launch);

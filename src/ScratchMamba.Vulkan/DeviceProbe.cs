@@ -54,7 +54,8 @@ internal static unsafe class DeviceProbe
                 SharedMemoryBytes = (int)Math.Min(int.MaxValue, basics.Limits.MaxComputeSharedMemorySize),
                 WorkgroupInvocations = (int)Math.Min(int.MaxValue, basics.Limits.MaxComputeWorkGroupInvocations),
                 IsCpu = basics.DeviceType == PhysicalDeviceType.Cpu,
-                HasMatrixUnits = hasMemoryModel && HasMatrixUnits(vk, device, extensions),
+                HasMatrixUnits = hasMemoryModel && HasMatrixUnits(vk, device, extensions, ComponentTypeKHR.Bfloat16Khr),
+                HasHalfMatrixUnits = hasMemoryModel && HasMatrixUnits(vk, device, extensions, ComponentTypeKHR.Float16Khr),
             },
             Limits = new DeviceLimits
             {
@@ -96,15 +97,17 @@ internal static unsafe class DeviceProbe
         }
     }
 
-    private static bool HasMatrixUnits(Vk vk, PhysicalDevice device, HashSet<string> extensions)
+    private static bool HasMatrixUnits(Vk vk, PhysicalDevice device, HashSet<string> extensions, ComponentTypeKHR type)
     {
-        if (!extensions.Contains("VK_KHR_cooperative_matrix") || !extensions.Contains("VK_KHR_shader_bfloat16") || vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR == null)
+        bool isBrain = type == ComponentTypeKHR.Bfloat16Khr;
+        if (!extensions.Contains("VK_KHR_cooperative_matrix") || (isBrain && !extensions.Contains("VK_KHR_shader_bfloat16")) || vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR == null)
             return false;
         var brain = new PhysicalDeviceShaderBfloat16FeaturesKHR();
-        var matrices = new PhysicalDeviceCooperativeMatrixFeaturesKHR { PNext = &brain };
+        var v12 = new PhysicalDeviceVulkan12Features { PNext = isBrain ? &brain : null };
+        var matrices = new PhysicalDeviceCooperativeMatrixFeaturesKHR { PNext = &v12 };
         var features = new PhysicalDeviceFeatures2 { PNext = &matrices };
         vk.GetPhysicalDeviceFeatures2(device, &features);
-        if (!matrices.CooperativeMatrix || !brain.ShaderBFloat16Type || !brain.ShaderBFloat16CooperativeMatrix)
+        if (!matrices.CooperativeMatrix || !(isBrain ? brain.ShaderBFloat16Type && brain.ShaderBFloat16CooperativeMatrix : (bool)v12.ShaderFloat16))
             return false;
         uint count = 0;
         if (vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(device, &count, null) != Result.Success)
@@ -115,9 +118,8 @@ internal static unsafe class DeviceProbe
             _ = vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(device, &count, first);
         return Array.Exists(shapes, shape => shape is
         {
-            MSize: 16, NSize: 16, KSize: 16, AType: ComponentTypeKHR.Bfloat16Khr, BType: ComponentTypeKHR.Bfloat16Khr,
-            CType: ComponentTypeKHR.Float32Khr, ResultType: ComponentTypeKHR.Float32Khr, Scope: ScopeKHR.SubgroupKhr,
-        });
+            MSize: 16, NSize: 16, KSize: 16, CType: ComponentTypeKHR.Float32Khr, ResultType: ComponentTypeKHR.Float32Khr, Scope: ScopeKHR.SubgroupKhr,
+        } && shape.AType == type && shape.BType == type);
     }
 
     private static int QueueFamily(Vk vk, PhysicalDevice device)

@@ -12,6 +12,7 @@ internal sealed class SpirvModule
     private const uint Magic = 0x07230203;
     private const int StoragePushConstant = 9, StorageWorkgroup = 4, StoragePhysical = 5349;
     private const int DecorationSpecId = 1, DecorationOffset = 35;
+    private const int CapabilityCooperativeMatrix = 6022;
 
     private readonly Dictionary<uint, uint[]> definitions = [];
     private readonly Dictionary<uint, Dictionary<uint, uint>> offsets = [];
@@ -30,6 +31,9 @@ internal sealed class SpirvModule
 
     /// <summary>The numbers of the specialization constants.</summary>
     public IEnumerable<uint> ConstantIds => specIds.Values;
+
+    /// <summary>Whether it multiplies on matrix units.</summary>
+    public bool NeedsMatrixUnits { get; private set; }
 
     /// <summary>Reads a module.</summary>
     public static SpirvModule Read(string name, ReadOnlySpan<byte> code)
@@ -88,6 +92,9 @@ internal sealed class SpirvModule
         uint operation = words[0] & 0xFFFF;
         switch (operation)
         {
+            case 17: // OpCapability
+                NeedsMatrixUnits |= words[1] == CapabilityCooperativeMatrix;
+                break;
             case 71 when words[2] == DecorationSpecId: // OpDecorate
                 specIds[words[1]] = words[3];
                 break;

@@ -1,6 +1,7 @@
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Backends;
+using ScratchMamba.Tensors.Operations;
 
 namespace ScratchMamba.Vulkan;
 
@@ -16,13 +17,16 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     private readonly TensorMemory memory;
     private readonly StagingRing staging;
     private readonly Pipelines pipelines;
+    private readonly KernelFile kernels;
+    private readonly Dictionary<(Type Operation, DType Type), bool> faulty = [];
+    private KernelTuner? tuner;
     private readonly Lock gate = new();
     private bool disposed, isExpanding;
 
     /// <summary>A backend on one device.</summary>
     /// <param name="wish">The device's number or a part of its name; nothing for the best one.</param>
     /// <exception cref="VulkanUnavailableException">There is no loader or no such device, or it lacks something; the message says what to do.</exception>
-    public VulkanBackend(string? wish = null) : this(wish, PipelineCacheFile.UserFolder)
+    public VulkanBackend(string? wish = null) : this(wish, CacheFolder.OfUser)
     {
     }
 
@@ -44,6 +48,8 @@ public unsafe class VulkanBackend : Backend, ICommandSink
         memory = new TensorMemory(device, types, stream);
         staging = new StagingRing(device, types, stream);
         pipelines = new Pipelines(device, cacheFolder);
+        kernels = KernelFile.Load(cacheFolder, device.Info.Limits.CacheKey);
+        Traits = device.Info.Traits;
     }
 
     /// <inheritdoc/>
@@ -54,6 +60,26 @@ public unsafe class VulkanBackend : Backend, ICommandSink
 
     /// <summary>The device.</summary>
     public VulkanDeviceInfo Device => device.Info;
+
+    /// <summary>
+    /// Is told what the user should know of the device's kernels: that some compute wrongly and are not used, or that what was written down of them is damaged.
+    /// </summary>
+    public Action<string>? Notice
+    {
+        get;
+        set
+        {
+            field = value;
+            if (kernels.Complaint is { } complaint)
+                value?.Invoke(complaint);
+        }
+    }
+
+    /// <summary>What the device has, as operations see it that are not tested; tests change it.</summary>
+    internal DeviceTraits Traits { get; set; }
+
+    /// <summary>How the kernels for matrix units are tested.</summary>
+    internal IReadOnlyList<SelfTest> SelfTests { get; set; } = SelfTest.OnMatrixUnits;
 
     /// <summary>Bytes taken from the device, whether tensors live there or not.</summary>
     public long HeldBytes => memory.HeldBytes;
@@ -185,17 +211,73 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     public override void Execute(Call call)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
+        if (call.Operation is ITunable tunable)
+            tuner?.Meet(tunable, call);
         if (LaunchOf(call.Operation, call.Inputs, call.Outputs) is not { } launch)
-        {
             RunDefinition(call);
-            return;
-        }
+        else
+            Run(call, launch);
+    }
+
+    internal void Run(Call call, Launch launch)
+    {
         lock (gate)
         {
             LaunchWriter.Write(this, call.Operation, call.Inputs, call.Outputs, launch);
             stream.EndOperation(call.Operation.Name, call.Bytes);
             device.ThrowIfMisused();
         }
+    }
+
+    /// <summary>
+    /// From now on measures the kernels that can run an operation wherever one comes whose like was not met before; programs that are captured from now on run operation by operation.
+    /// </summary>
+    public void StartTuning() => tuner ??= new KernelTuner(this, kernels);
+
+    /// <summary>Ends what <see cref="StartTuning"/> began, and keeps the choices for this device with this driver: they hold at once, and for every later backend.</summary>
+    /// <returns>What was measured.</returns>
+    public IReadOnlyList<TunedOperation> FinishTuning()
+    {
+        IReadOnlyList<TunedOperation> results = tuner?.Results ?? [];
+        tuner = null;
+        kernels.Save();
+        return results;
+    }
+
+    /// <summary>
+    /// What an operation may plan its launch from: what the device has, but for matrix units where its kernels for them compute wrongly. That is found out when the operation is first run,
+    /// once for each build, device and driver, and for each type of its first input.
+    /// </summary>
+    internal DeviceTraits TraitsFor(IPrimitive operation, ReadOnlySpan<TensorType> inputs)
+    {
+        if (!Traits.HasMatrixUnits && !Traits.HasHalfMatrixUnits)
+            return Traits;
+        lock (gate)
+        {
+            var key = (operation.GetType(), inputs.Length == 0 ? default : inputs[0].DType);
+            if (!faulty.TryGetValue(key, out bool isFaulty))
+            {
+                // While it is being tested it is taken for right.
+                faulty[key] = false;
+                faulty[key] = isFaulty = FaultOf(KernelTest.Family(operation, inputs)) is not null;
+            }
+            return isFaulty ? KernelTest.Plain(Traits) : Traits;
+        }
+    }
+
+    private string? FaultOf(string family)
+    {
+        SelfTest[] tests = [.. SelfTests.Where(test => KernelTest.Family(test.Operation, test.Inputs[0].Type) == family)];
+        if (tests.Length == 0)
+            return null;
+        if (!kernels.Verdicts.TryGetValue(family, out string? fault))
+        {
+            kernels.Verdicts[family] = fault = KernelTest.Fault(this, tests);
+            kernels.Save();
+        }
+        if (fault is not null)
+            Notice?.Invoke($"{Name}: {family} does without matrix units, for which its kernels compute wrongly with this driver: {fault}.");
+        return fault;
     }
 
     /// <summary>Times every operation from now on; programs that are captured from now on run operation by operation.</summary>
@@ -242,14 +324,6 @@ public unsafe class VulkanBackend : Backend, ICommandSink
         GC.SuppressFinalize(this);
     }
 
-    private static TensorType[] Types(ReadOnlySpan<Tensor> tensors)
-    {
-        var types = new TensorType[tensors.Length];
-        for (int i = 0; i < types.Length; i++)
-            types[i] = tensors[i].Type;
-        return types;
-    }
-
     void ICommandSink.Dispatch(Dispatch dispatch, ReadOnlySpan<byte> push, ReadOnlySpan<Access> accesses) =>
         stream.Dispatch(dispatch.Shader, pipelines.Get(dispatch), pipelines.Layout, push, dispatch.Groups, accesses);
 
@@ -263,11 +337,15 @@ public unsafe class VulkanBackend : Backend, ICommandSink
 
     internal void ReturnScratch(VulkanStorage scratch) => memory.Return(scratch.Range with { LastUse = scratch.LastUse });
 
-    private Launch? LaunchOf(IPrimitive operation, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> outputs) =>
-        operation.Launch(new LaunchCall(Types(inputs), Types(outputs), device.Info.Traits));
+    private Launch? LaunchOf(IPrimitive operation, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> outputs)
+    {
+        TensorType[] types = Tensor.TypesOf(inputs);
+        var call = new LaunchCall(types, Tensor.TypesOf(outputs), TraitsFor(operation, types));
+        return (operation is ITunable tunable ? kernels.Chosen(tunable, call) : null) ?? operation.Launch(call);
+    }
 
     private static Tensor[] Define(IPrimitive operation, ReadOnlySpan<Tensor> inputs) => Widening.Run(operation, inputs) ?? operation.Definition(inputs)
-        ?? throw new NotSupportedException($"{operation.Name} has no shader for {string.Join(", ", Types(inputs))}, and no definition in smaller operations; use --device cpu.");
+        ?? throw new NotSupportedException($"{operation.Name} has no shader for {string.Join<TensorType>(", ", Tensor.TypesOf(inputs))}, and no definition in smaller operations; use --device cpu.");
 
     private void RunDefinition(Call call)
     {
@@ -299,7 +377,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
         if (isExpanding)
             return new Expanded();
         // Operations that are recorded as a whole cannot be timed one by one.
-        if (stream.Timestamps is not null)
+        if (stream.Timestamps is not null || tuner is not null)
             return base.Compile(programs);
         var parts = new List<IReadOnlyList<(CapturedCall, Launch?)>>();
         var definitions = new List<CapturedProgram>();

@@ -74,12 +74,14 @@ internal sealed unsafe class VulkanDevice : IDisposable
             BufferDeviceAddress = true,
             TimelineSemaphore = true,
             ScalarBlockLayout = true,
+            ShaderFloat16 = Info.Traits.HasHalfMatrixUnits,
             VulkanMemoryModel = Info.Limits.HasMemoryModel,
             VulkanMemoryModelDeviceScope = Info.Limits.HasMemoryModel,
         };
         var brain = new PhysicalDeviceShaderBfloat16FeaturesKHR { PNext = &v12, ShaderBFloat16Type = true, ShaderBFloat16CooperativeMatrix = true };
-        var matrices = new PhysicalDeviceCooperativeMatrixFeaturesKHR { PNext = &brain, CooperativeMatrix = true };
-        var features = new PhysicalDeviceFeatures2 { PNext = Info.Traits.HasMatrixUnits ? &matrices : &v12 };
+        bool hasBrain = Info.Traits.HasMatrixUnits, hasUnits = hasBrain || Info.Traits.HasHalfMatrixUnits;
+        var matrices = new PhysicalDeviceCooperativeMatrixFeaturesKHR { PNext = hasBrain ? &brain : &v12, CooperativeMatrix = true };
+        var features = new PhysicalDeviceFeatures2 { PNext = hasUnits ? &matrices : &v12 };
         features.Features.ShaderInt64 = true;
         float priority = 1;
         var queue = new DeviceQueueCreateInfo { QueueFamilyIndex = Info.QueueFamily, QueueCount = 1, PQueuePriorities = &priority };
@@ -88,8 +90,10 @@ internal sealed unsafe class VulkanDevice : IDisposable
             names.Add("VK_EXT_memory_budget");
         if (Info.Limits.IsPortabilitySubset)
             names.Add("VK_KHR_portability_subset");
-        if (Info.Traits.HasMatrixUnits)
-            names.AddRange(["VK_KHR_cooperative_matrix", "VK_KHR_shader_bfloat16"]);
+        if (hasUnits)
+            names.Add("VK_KHR_cooperative_matrix");
+        if (hasBrain)
+            names.Add("VK_KHR_shader_bfloat16");
         using var extensions = new NameList([.. names]);
         var info = new DeviceCreateInfo
         {

@@ -30,6 +30,9 @@ public sealed record VulkanDeviceInfo
     /// <summary>Why the device cannot be used; empty where it can.</summary>
     public required IReadOnlyList<string> Missing { get; init; }
 
+    /// <summary>Which of several kernels was measured to be the fastest here, with this driver: its name, for each operation with the types of its inputs.</summary>
+    public IReadOnlyDictionary<string, string> ChosenKernels => KernelFile.Load(CacheFolder.OfUser, Limits.CacheKey).Choices;
+
     /// <summary>Whether the device can be used.</summary>
     public bool IsUsable => Missing.Count == 0;
 

@@ -22,6 +22,11 @@ internal static class BenchCommand
     private static readonly Option<string> Device = CommonOptions.Device();
     private static readonly Option<string?> Timeline = CommonOptions.Trace();
     private static readonly Option<int> Repeat = CommonOptions.Count("--repeat", 9, "How many samples the median is taken over.");
+    private static readonly Option<bool> Tune = new("--tune")
+    {
+        Description = "First measure every kernel that can do what is needed, and keep the fastest for these shapes on this device with this driver, for this and all later commands. Other kernels add up in another order, so results change in their last bits.",
+    };
+
     private static readonly Option<bool> Json = new("--json") { Description = "One JSON object for each measurement." };
 
     public static Verb Create()
@@ -61,7 +66,7 @@ internal static class BenchCommand
     }
 
     /// <summary>What operands and activations are held in.</summary>
-    private static DType ActivationsOf(MatMulPrecision precision) => precision == MatMulPrecision.Bfloat16 ? DType.BF16 : DType.F32;
+    private static DType ActivationsOf(MatMulPrecision precision) => precision.Activations() ?? DType.F32;
 
     private static Verb Copy()
     {
@@ -263,11 +268,13 @@ internal static class BenchCommand
 
     private static Verb Measured(string name, string description, Option[] options, Action<ParseResult, Backend, BenchReport.Writer> measure)
     {
-        var verb = new Verb(name, description, $"scratchmamba bench {name}", [.. options, Device, CommonOptions.Threads, Repeat, Json, Timeline]);
+        var verb = new Verb(name, description, $"scratchmamba bench {name}", [.. options, Device, CommonOptions.Threads, Repeat, Tune, Json, Timeline]);
         verb.SetAction((parsed, cancellation) =>
         {
             using Backend opened = Devices.Open(parsed, Device);
             TextWriter output = parsed.InvocationConfiguration.Output;
+            if (parsed.GetValue(Tune))
+                WriteTuned(opened, parsed.GetValue(Json) ? parsed.InvocationConfiguration.Error : output, () => measure(parsed, new StoppableBackend(opened, cancellation), (_, _, _, _, _) => { }));
             using var traced = new Trace(opened, parsed.GetValue(Timeline), output);
             var backend = new StoppableBackend(traced.Backend, cancellation);
             bool json = parsed.GetValue(Json);
@@ -298,6 +305,20 @@ internal static class BenchCommand
                 Tensor.Overwrite(new Full(value.Type, 2), [], value);
         }
         return model;
+    }
+
+    private static void WriteTuned(Backend backend, TextWriter output, Action work)
+    {
+        if (backend is not VulkanBackend vulkan)
+            throw new MisuseException("--tune chooses among kernels of a device; name one, such as --device vulkan.");
+        vulkan.StartTuning();
+        using (new Scope())
+            work();
+        IReadOnlyList<TunedOperation> results = vulkan.FinishTuning();
+        foreach (TunedOperation result in results)
+            output.WriteLine($"{result.Operation}: {result.Chosen} ({string.Join(", ", result.Times.Select(way => string.Create(CultureInfo.InvariantCulture, $"{way.Name} {1e3 * way.Seconds:0.####} ms")))})");
+        if (results.Count == 0)
+            output.WriteLine("Nothing here can be tuned on this device: each operation has one kernel.");
     }
 
     private static Tensor Noise(Backend backend, Shape shape, ulong stream) =>

@@ -51,7 +51,7 @@ public sealed class Mamba2Mixer : Module
     internal LowRankAdapter? OutAdapter { get; private set; }
 
     /// <summary>
-    /// The type that activations are held in between the operations of a whole sequence: BF16 where products are made of numbers rounded to it anyway, unless somebody looks
+    /// The type that activations are held in between the operations of a whole sequence: BF16 or F16 where products are made of numbers rounded to it anyway, unless somebody looks
     /// at them, changes them or learns beside them, who works in F32.
     /// </summary>
     internal DType Activations
@@ -59,8 +59,8 @@ public sealed class Mamba2Mixer : Module
         get
         {
             DType type = skip.Value.DType;
-            bool isRounded = Precision == MatMulPrecision.Bfloat16 && type == DType.F32 && inWeight.Value.DType is (DType.F32 or DType.BF16);
-            return isRounded && Cure is null && Observer is null && InAdapter is null && OutAdapter is null ? DType.BF16 : type;
+            bool isFree = type == DType.F32 && Cure is null && Observer is null && InAdapter is null && OutAdapter is null;
+            return isFree && Precision.Activations() is { } narrow && (inWeight.Value.DType == DType.F32 || inWeight.Value.DType == narrow) ? narrow : type;
         }
     }
 

@@ -171,7 +171,7 @@ public sealed class Mamba2Model : Module
         }
     }
 
-    /// <summary>How exactly the matrices of projections and scans, and of their gradients, have to be multiplied; everything else is float32, but with <see cref="MatMulPrecision.Bfloat16"/> activations between the operations of a sequence are held in BF16.</summary>
+    /// <summary>How exactly the matrices of projections and scans, and of their gradients, have to be multiplied; everything else is float32, but with <see cref="MatMulPrecision.Bfloat16"/> and <see cref="MatMulPrecision.Float16"/> activations between the operations of a sequence are held in 16 bits.</summary>
     public MatMulPrecision Precision
     {
         get;
@@ -228,9 +228,9 @@ public sealed class Mamba2Model : Module
     public (Tensor Losses, Mamba2State State) LossesAndState(Tensor tokens, Tensor labels, Mamba2State? state = null, Tensor? sequence = null)
     {
         (Tensor hidden, Mamba2State next) = Hidden(tokens, state, sequence);
-        // Products of activations rounded to BF16, with the weight rounded once for all blocks, give logits of BF16.
+        // Products of activations rounded to 16 bits, with the weight rounded once for all blocks, give logits of 16 bits.
         Tensor matrix = (head ?? embedding).Value;
-        DType type = Precision == MatMulPrecision.Bfloat16 && DType == DType.F32 && matrix.DType is (DType.F32 or DType.BF16) ? DType.BF16 : DType;
+        DType type = DType == DType.F32 && Precision.Activations() is { } narrow && (matrix.DType == DType.F32 || matrix.DType == narrow) ? narrow : DType;
         Tensor weight = matrix.Cast(type);
         int rows = checked((int)tokens.Count), most = (int)Math.Clamp(LogitsBytes / (type.Size() * (long)Config.VocabularySize), 1, rows);
         // Whole tiles of the kernels that multiply.

@@ -85,16 +85,19 @@ public sealed class AdamWOptimizer : ITrainingPart
     ];
 
     /// <summary>Updates every parameter that has a gradient, in place.</summary>
+    /// <param name="gradients">The gradients, times <paramref name="lossScale"/>.</param>
+    /// <param name="learningRate">The learning rate.</param>
+    /// <param name="lossScale">See <see cref="LossScale"/>; 1 where there is none.</param>
     /// <returns>The norm of all gradients together, before clipping.</returns>
     /// <exception cref="NumericalException">The norm is not finite; nothing has been updated.</exception>
-    public double Step(Gradients gradients, double learningRate)
+    public double Step(Gradients gradients, double learningRate, double lossScale = 1)
     {
         using var scope = new Scope();
         using var pause = Differentiation.Pause();
-        double norm = Root(SquaredNorms(gradients).ToDoubles());
+        double norm = Root(SquaredNorms(gradients).ToDoubles()) / lossScale;
         Dictionary<double, Tensor> settings = NewSettings();
         bool measures = IsMeasuring;
-        Advance(norm, learningRate, settings);
+        Advance(norm, learningRate, lossScale, settings);
         if (measures)
         {
             (Tensor moves, Tensor sizes) = MeasuredUpdate(gradients, settings);
@@ -144,16 +147,16 @@ public sealed class AdamWOptimizer : ITrainingPart
     internal Dictionary<double, Tensor> NewSettings() => entries.Select(entry => entry.RateFactor).Distinct()
         .ToDictionary(factor => factor, _ => entries[0].First.Backend.Zeros(new TensorType(entries[0].First.DType, [4])));
 
-    /// <summary>Begins an update by gradients of norm <paramref name="norm"/>: writes what it needs to <paramref name="settings"/>.</summary>
+    /// <summary>Begins an update by gradients of norm <paramref name="norm"/>, which come times <paramref name="lossScale"/>: writes what it needs to <paramref name="settings"/>.</summary>
     /// <exception cref="NumericalException">The norm is not finite; nothing has been changed.</exception>
-    internal void Advance(double norm, double learningRate, Dictionary<double, Tensor> settings)
+    internal void Advance(double norm, double learningRate, double lossScale, Dictionary<double, Tensor> settings)
     {
         if (!double.IsFinite(norm))
             throw new NumericalException($"The norm of the gradients is {norm} at update {Updates + 1}; no parameter was changed.");
         Updates++;
         (UpdateNorm, ParameterNorm) = (null, null);
         // As PyTorch does: a hair more than the norm in the denominator.
-        double scale = Math.Min(1, this.settings.ClipNorm / (norm + 1e-6));
+        double scale = Math.Min(1, this.settings.ClipNorm / (norm + 1e-6)) / lossScale;
         foreach ((double factor, Tensor tensor) in settings)
             Constants(0).Write(tensor, Updates, learningRate * factor, scale);
     }

@@ -17,12 +17,13 @@ internal sealed class CapturedStep : IDisposable
     private readonly Mamba2Model model;
     private readonly AdamWOptimizer optimizer;
     private readonly MatMulPrecision precision;
-    private readonly Tensor inputs, labels;
+    private readonly Tensor inputs, labels, seed;
     private readonly Tensor? documents;
     private readonly (Parameter Parameter, Tensor Value)[] parameters;
     private readonly Dictionary<double, Tensor> settings;
     private readonly CapturedProgram differentiate, update;
     private readonly double[] numbers;
+    private double written;
     private CapturedProgram? measuredUpdate;
     private Tensor report = null!, moves = null!, sizes = null!;
     private Gradients gradients = null!;
@@ -33,14 +34,15 @@ internal sealed class CapturedStep : IDisposable
         (this.model, this.optimizer, precision) = (model, optimizer, model.Precision);
         Backend backend = model.Backend;
         (inputs, labels, documents) = batch.On(backend, length);
+        seed = backend.Zeros(new TensorType(model.DType, []));
         settings = optimizer.NewSettings();
-        home.Own([inputs, labels, .. documents is null ? (Tensor[])[] : [documents], .. settings.Values]);
+        home.Own([inputs, labels, seed, .. documents is null ? (Tensor[])[] : [documents], .. settings.Values]);
         parameters = [.. model.Parameters().Select(entry => (entry.Parameter, entry.Parameter.Value))];
         differentiate = backend.Capture(() =>
         {
             using Differentiation.Mode recording = Differentiation.Resume();
             Tensor mean = model.LossesAndState(inputs, labels, null, documents).Losses.MeanOverLabels(labels).Keep();
-            gradients = mean.Backward();
+            gradients = mean.Backward(seed);
             using Differentiation.Mode pause = Differentiation.Pause();
             report = TensorOperations.Concatenate(0, mean.Reshape([1]), optimizer.SquaredNorms(gradients));
             home.Own([report, .. gradients.Select(entry => entry.Value)]);
@@ -72,19 +74,21 @@ internal sealed class CapturedStep : IDisposable
     public long Tokens => inputs.Count;
 
     /// <summary>The norm of the gradients of the batch that was read last.</summary>
-    public double Norm => AdamWOptimizer.Root(numbers.AsSpan(1));
+    public double Norm => AdamWOptimizer.Root(numbers.AsSpan(1)) / written;
 
-    /// <summary>The mean loss of a batch; its gradients are there then.</summary>
-    public double Differentiate(TokenBatch batch)
+    /// <summary>The mean loss of a batch; its gradients, times <paramref name="lossScale"/>, are there then.</summary>
+    public double Differentiate(TokenBatch batch, double lossScale)
     {
-        Write(batch);
+        Write(batch, lossScale);
         differentiate.Run();
         return Read();
     }
 
-    /// <summary>Writes the batch that is read next.</summary>
-    public void Write(TokenBatch batch)
+    /// <summary>Writes the batch that is read next, and what its gradients are made with.</summary>
+    public void Write(TokenBatch batch, double lossScale)
     {
+        if (lossScale != written)
+            seed.WriteDoubles([written = lossScale]);
         inputs.Write<int>(batch.Inputs);
         labels.Write<int>(batch.Labels);
         documents?.Write<int>(batch.Documents);
@@ -109,7 +113,7 @@ internal sealed class CapturedStep : IDisposable
 
     /// <summary>Writes what an update by these gradients needs.</summary>
     /// <exception cref="NumericalException">Their norm is not finite; nothing has been changed.</exception>
-    public void Advance(double learningRate) => optimizer.Advance(Norm, learningRate, settings);
+    public void Advance(double learningRate) => optimizer.Advance(Norm, learningRate, written, settings);
 
     /// <summary>Updates the parameters by those gradients; returns their norm.</summary>
     /// <exception cref="NumericalException">The norm is not finite; nothing has been changed.</exception>

@@ -20,6 +20,9 @@ public readonly record struct StepReport(long Step, double Loss, double Gradient
     /// <summary>The gradient noise scale, in rows (see <see cref="GradientNoise"/>); null where it was not measured.</summary>
     public double? NoiseScale { get; init; }
 
+    /// <summary>The factor that the gradients were made with (see <see cref="Training.LossScale"/>); null where they were not scaled.</summary>
+    public double? LossScale { get; init; }
+
     /// <summary>Why no parameter was changed: the loss or a gradient was not finite. Null for a step like any other.</summary>
     public string? Skipped { get; init; }
 }

@@ -68,6 +68,9 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     /// <summary>What happens when the loss or a gradient is not finite.</summary>
     public NonFinite OnNonFinite { get; init; }
 
+    /// <summary>What gradients are multiplied with while they are made; used where the model's precision is <see cref="MatMulPrecision.Float16"/>.</summary>
+    public LossScale LossScale { get; init; } = new();
+
     /// <summary>How many steps have been made.</summary>
     public long StepsDone { get; private set; }
 
@@ -78,7 +81,7 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     public long BatchesPassed => StepsDone * accumulation + BatchesSkipped;
 
     /// <summary>What has to be saved for the training to go on exactly.</summary>
-    public IEnumerable<ITrainingPart> Parts => [this, Optimizer, .. InitialStates is null ? (ITrainingPart[])[] : [InitialStates]];
+    public IEnumerable<ITrainingPart> Parts => [this, Optimizer, .. IsScaled ? (ITrainingPart[])[LossScale] : [], .. InitialStates is null ? (ITrainingPart[])[] : [InitialStates]];
 
     /// <inheritdoc/>
     string ITrainingPart.Name => "trainer";
@@ -96,7 +99,10 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
         try
         {
             StepReport report = Attempt();
-            InitialStates?.Commit();
+            if (report.Skipped is null)
+                InitialStates?.Commit();
+            else
+                InitialStates?.Rollback();
             skippedInARow = 0;
             return report with { Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds };
         }
@@ -152,6 +158,8 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     /// <summary>Releases what was prepared for steps; the moments live as long as the backend.</summary>
     public void Dispose() => Forget();
 
+    private bool IsScaled => model.Precision == MatMulPrecision.Float16;
+
     private void Forget()
     {
         captured?.Dispose();
@@ -160,24 +168,34 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
 
     private StepReport Attempt()
     {
-        double rate = schedule[StepsDone], norm;
+        double rate = schedule[StepsDone], scale = IsScaled ? LossScale.Value : 1, norm;
         var sums = new Sums();
         TokenBatch? batch = accumulation == 1 ? Next(0, ref sums) : null;
-        if (batch is not null && IsCaptured(batch))
+        try
         {
-            CapturedStep step = CapturedFor(batch);
-            sums.Loss = step.Differentiate(batch);
-            ThrowUnlessFinite(sums);
-            norm = step.Update(rate);
+            if (batch is not null && IsCaptured(batch))
+            {
+                CapturedStep step = CapturedFor(batch);
+                sums.Loss = step.Differentiate(batch, scale);
+                ThrowUnlessFinite(sums);
+                norm = step.Update(rate);
+            }
+            else
+            {
+                using var scope = new Scope();
+                Gradients gradients = Gradient(ref sums, scale, batch);
+                ThrowUnlessFinite(sums);
+                norm = Optimizer.Step(gradients, rate, scale);
+            }
         }
-        else
+        catch (NumericalException) when (IsScaled && double.IsFinite(sums.Loss + sums.Penalty) && LossScale.Shrink())
         {
-            using var scope = new Scope();
-            Gradients gradients = Gradient(ref sums, batch);
-            ThrowUnlessFinite(sums);
-            norm = Optimizer.Step(gradients, rate);
+            string overflow = $"a gradient is too large for float16 at a loss scale of {scale:#,0}; it is {LossScale.Value:#,0} from now on";
+            return new StepReport(++StepsDone, sums.Loss, double.NaN, rate, sums.Penalty) { Tokens = sums.Tokens, Waited = sums.Waited, LossScale = scale, Skipped = overflow };
         }
-        return new StepReport(++StepsDone, sums.Loss, norm, rate, sums.Penalty) { Tokens = sums.Tokens, Waited = sums.Waited, NoiseScale = Noise(sums, norm) };
+        if (IsScaled)
+            LossScale.Succeed();
+        return new StepReport(++StepsDone, sums.Loss, norm, rate, sums.Penalty) { Tokens = sums.Tokens, Waited = sums.Waited, NoiseScale = Noise(sums, norm), LossScale = IsScaled ? scale : null };
     }
 
     /// <summary>The captured step of the next batch, which is written to it.</summary>
@@ -185,11 +203,11 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
     internal CapturedStep BeginTogether()
     {
         var sums = new Sums();
-        TokenBatch? batch = accumulation == 1 && Optimizer.MeasureEvery == 0 ? Next(0, ref sums) : null;
+        TokenBatch? batch = accumulation == 1 && Optimizer.MeasureEvery == 0 && !IsScaled ? Next(0, ref sums) : null;
         if (batch is null || !IsCaptured(batch))
-            throw new InvalidOperationException("Models are trained together on one batch a step, from the empty state, without penalty, observer or cure, none of them larger than steps that are captured.");
+            throw new InvalidOperationException("Models are trained together on one batch a step, from the empty state, without penalty, observer, cure or loss scale, none of them larger than steps that are captured.");
         CapturedStep step = CapturedFor(batch);
-        step.Write(batch);
+        step.Write(batch, lossScale: 1);
         return step;
     }
 
@@ -253,8 +271,8 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
         public long Tokens;
     }
 
-    /// <summary>The gradient of the mean loss, and of the penalty, over the batches of the next step.</summary>
-    private Gradients Gradient(ref Sums sums, TokenBatch? first = null)
+    /// <summary>The gradient of the mean loss, and of the penalty, over the batches of the next step, times <paramref name="scale"/>.</summary>
+    private Gradients Gradient(ref Sums sums, double scale, TokenBatch? first = null)
     {
         Gradients? gradients = null;
         Tensor? together = null;
@@ -276,9 +294,9 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
             Mamba2State? carried = InitialStates is null ? null : isLast ? last.Detach() : last;
             if (isLast)
             {
-                Gradients part = together.Backward();
+                Gradients part = together.Backward(together.Backend.Full(together.Type, scale));
                 if (accumulation > Through && Optimizer.IsMeasuring)
-                    sums.PartSquares += Math.Pow(AdamWOptimizer.Norm(part), 2);
+                    sums.PartSquares += Math.Pow(AdamWOptimizer.Norm(part) / scale, 2);
                 gradients = gradients is null ? part : gradients.Add(part);
                 together = null;
             }
@@ -304,7 +322,7 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
         {
             using var scope = new Scope();
             var sums = new Sums();
-            Gradients gradients = Gradient(ref sums);
+            Gradients gradients = Gradient(ref sums, IsScaled ? LossScale.Value : 1);
             // Finite numbers may have squares that are not.
             using Differentiation.Mode pause = Differentiation.Pause();
             Optimizer.ThrowUnlessNormsAreFinite(gradients);

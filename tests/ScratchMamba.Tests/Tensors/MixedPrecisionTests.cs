@@ -23,61 +23,60 @@ public sealed class MixedPrecisionTests(VulkanFixture vulkan)
 
     private sealed record Item(string Name, IPrimitive Operation, double Tolerance, params (Shape Shape, DType Type)[] Inputs);
 
-    private static IEnumerable<Item> Operations
+    private static IEnumerable<Item> Operations => OperationsIn(DType.BF16, MatMulPrecision.Bfloat16).Concat(OperationsIn(DType.F16, MatMulPrecision.Float16));
+
+    private static IEnumerable<Item> OperationsIn(DType n, MatMulPrecision precision)
     {
-        get
+        const DType f = DType.F32;
+        yield return new($"{n}: product", new MatMul(false, true, precision), OfOneRounding, ([136, 152], n), ([144, 152], n));
+        yield return new($"{n}: product, transposed, in full", new MatMul(true, false, precision, f), 1e-5, ([72, 136], n), ([72, 144], n));
+        yield return new($"{n}: product, parts", new MatMul(true, false, precision), OfOneRounding, ([2056, 136], n), ([2056, 128], n));
+        yield return new($"{n}: small product", new MatMul(false, false, precision), OfOneRounding, ([3, 5, 7], n), ([7, 9], n));
+        yield return new($"{n}: norm", new RmsNorm(1e-5, n), OfOneRounding, ([5, 68], f), ([68], f));
+        yield return new($"{n}: odd norm", new RmsNorm(1e-5, n), OfOneRounding, ([5, 67], f), ([67], f));
+        yield return new($"{n}: norm gradient", new RmsNormGradient(1e-5), OfOneRounding, ([37, 68], f), ([68], f), ([37, 68], n));
+        yield return new($"{n}: gated norm", new GatedRmsNorm(1e-5, 2, false), OfOneRounding, ([5, 72], n), ([5, 72], n), ([72], f));
+        yield return new($"{n}: gated norm gradient", new GatedRmsNormGradient(1e-5, 1, false), OfOneRounding, ([21, 72], n), ([21, 72], n), ([72], f), ([21, 72], n));
+        yield return new($"{n}: norm before the gate", new GatedRmsNormGradient(1e-5, 2, true), OfOneRounding, ([21, 72], n), ([21, 72], n), ([72], f), ([21, 72], n));
+        yield return new($"{n}: convolution", new CausalConvolution(true, true, false, true), OfOneRounding, ([2, 21, 6], n), ([6, 4], f), ([6], f), ([2, 3, 6], n));
+        yield return new($"{n}: odd convolution", new CausalConvolution(true, false, false, true), OfOneRounding, ([2, 21, 5], n), ([5, 4], f), ([5], f));
+        yield return new($"{n}: convolution gradient", new CausalConvolutionGradient(true, false, false, true), OfOneRounding, ([2, 71, 6], n), ([6, 4], f), ([6], f), ([2, 71, 6], n));
+        yield return new($"{n}: convolution gradient of float32", new CausalConvolutionGradient(true, false, false, false), 1e-5, ([2, 71, 6], f), ([6, 4], f), ([6], f), ([2, 71, 6], f));
+        (Shape, DType)[] projection = [([2, 71, 22], n), ([20, 4], f), ([20], f), ([2, 3, 20], n)];
+        yield return new($"{n}: convolution of a projection", new MixerConvolution(12, 4, true, true, false), OfOneRounding, projection);
+        yield return new(
+            $"{n}: convolution of a projection, gradient", new MixerConvolutionGradient(12, 4, true, true, false), OfOneRounding,
+            [.. projection, ([2, 71, 12], n), ([2, 71, 4], n), ([2, 71, 4], n), ([2, 71, 2], n)]);
+        yield return new($"{n}: sum", new Add(), OfOneRounding, ([3, 12], n), ([3, 12], n));
+        yield return new($"{n}: odd sum with F32", new Add(), 1e-6, ([3, 5], f), ([3, 5], n));
+        yield return new($"{n}: slice", new Slice(1, 2, 3), 0, ([4, 6, 2], n));
+        yield return new($"{n}: odd slice", new Slice(1, 1, 3), 0, ([4, 5], n));
+        yield return new($"{n}: concatenation", new Concatenate(1), 0, ([4, 6], n), ([4, 3], n));
+        yield return new($"{n}: padding", new Pad(1, 1, 2, 0), 0, ([4, 6], n));
+        (Shape, DType)[] scan = [([2, 150, 4, 8], n), ([2, 150, 4], f), ([4], f), ([2, 150, 2, 12], n)];
+        Shape states = [2, 3, 4, 8, 12];
+        yield return new($"{n}: chunk state", new ChunkState(64, false, precision), OfProducts, scan);
+        yield return new($"{n}: chunk state gradient", new ChunkStateGradient(64, false, precision), OfProducts, [.. scan, (states, f)]);
+        yield return new($"{n}: chunk scan", new ChunkScan(64, true, false, precision), OfProducts, [.. scan, ([2, 150, 2, 12], n), (states, f), ([4], f)]);
+        yield return new($"{n}: chunk scan of narrow states", new ChunkScan(64, false, false, precision), OfProducts, [.. scan, ([2, 150, 2, 12], n), (states, n)]);
+        yield return new($"{n}: chunk state gradient from a narrow one", new ChunkStateGradient(64, false, precision), OfProducts, [.. scan, (states, n)]);
+        yield return new($"{n}: state passing", new StatePassing(true, n), OfOneRounding, (states, f), ([2, 3, 4], f), ([2, 4, 8, 12], f));
+        yield return new($"{n}: state passing gradient", new StatePassingGradient(true), OfOneRounding, ([2, 3, 4], f), (states, n), (states, f), ([2, 4, 8, 12], f));
+        yield return new(
+            $"{n}: chunk scan gradient", new ChunkScanGradient(64, true, false, precision), OfProducts,
+            [.. scan, ([2, 150, 2, 12], n), (states, f), ([4], f), ([2, 150, 4, 8], n)]);
+        foreach ((string name, int width, int state, int groups, int chunk) in ((string, int, int, int, int)[])[("", 64, 128, 1, 128), (", more groups", 32, 96, 2, 128), (", shorter", 64, 32, 1, 64)])
         {
-            const DType N = DType.BF16, F = DType.F32;
-            yield return new("product", new MatMul(false, true, MatMulPrecision.Bfloat16), OfOneRounding, ([136, 152], N), ([144, 152], N));
-            yield return new("product, transposed, in full", new MatMul(true, false, MatMulPrecision.Bfloat16, F), 1e-5, ([72, 136], N), ([72, 144], N));
-            yield return new("product, parts", new MatMul(true, false, MatMulPrecision.Bfloat16), OfOneRounding, ([2056, 136], N), ([2056, 128], N));
-            yield return new("small product", new MatMul(false, false, MatMulPrecision.Bfloat16), OfOneRounding, ([3, 5, 7], N), ([7, 9], N));
-            yield return new("norm", new RmsNorm(1e-5, N), OfOneRounding, ([5, 68], F), ([68], F));
-            yield return new("odd norm", new RmsNorm(1e-5, N), OfOneRounding, ([5, 67], F), ([67], F));
-            yield return new("norm gradient", new RmsNormGradient(1e-5), OfOneRounding, ([37, 68], F), ([68], F), ([37, 68], N));
-            yield return new("gated norm", new GatedRmsNorm(1e-5, 2, false), OfOneRounding, ([5, 72], N), ([5, 72], N), ([72], F));
-            yield return new("gated norm gradient", new GatedRmsNormGradient(1e-5, 1, false), OfOneRounding, ([21, 72], N), ([21, 72], N), ([72], F), ([21, 72], N));
-            yield return new("norm before the gate", new GatedRmsNormGradient(1e-5, 2, true), OfOneRounding, ([21, 72], N), ([21, 72], N), ([72], F), ([21, 72], N));
-            yield return new("convolution", new CausalConvolution(true, true, false, true), OfOneRounding, ([2, 21, 6], N), ([6, 4], F), ([6], F), ([2, 3, 6], N));
-            yield return new("odd convolution", new CausalConvolution(true, false, false, true), OfOneRounding, ([2, 21, 5], N), ([5, 4], F), ([5], F));
-            yield return new("convolution gradient", new CausalConvolutionGradient(true, false, false, true), OfOneRounding, ([2, 71, 6], N), ([6, 4], F), ([6], F), ([2, 71, 6], N));
-            yield return new("convolution gradient of float32", new CausalConvolutionGradient(true, false, false, false), 1e-5, ([2, 71, 6], F), ([6, 4], F), ([6], F), ([2, 71, 6], F));
-            (Shape, DType)[] projection = [([2, 71, 22], N), ([20, 4], F), ([20], F), ([2, 3, 20], N)];
-            yield return new("convolution of a projection", new MixerConvolution(12, 4, true, true, false), OfOneRounding, projection);
+            (Shape, DType)[] whole = [([2, 200, 4, width], n), ([2, 200, 4], f), ([4], f), ([2, 200, groups, state], n)];
+            (Shape, DType) c = ([2, 200, groups, state], n), before = ([2, (200 + chunk - 1) / chunk, 4, width, state], n);
+            yield return new($"{n}: whole chunks{name}: state", new ChunkState(chunk, false, precision), OfProducts, whole);
+            yield return new($"{n}: whole chunks{name}: state gradient", new ChunkStateGradient(chunk, false, precision), OfProducts, [.. whole, before]);
+            yield return new($"{n}: whole chunks{name}: scan", new ChunkScan(chunk, true, false, precision), OfProducts, [.. whole, c, before, ([4], f)]);
+            yield return new($"{n}: whole chunks{name}: scan gradient", new ChunkScanGradient(chunk, true, false, precision), OfProducts, [.. whole, c, before, ([4], f), ([2, 200, 4, width], n)]);
+            yield return new($"{n}: whole scan{name}", new StateSpaceScan(chunk, true, true, false, true, precision), OfProducts, [.. whole, c, ([4], f), ([2, 4, width, state], f)]);
             yield return new(
-                "convolution of a projection, gradient", new MixerConvolutionGradient(12, 4, true, true, false), OfOneRounding,
-                [.. projection, ([2, 71, 12], N), ([2, 71, 4], N), ([2, 71, 4], N), ([2, 71, 2], N)]);
-            yield return new("sum", new Add(), OfOneRounding, ([3, 12], N), ([3, 12], N));
-            yield return new("odd sum with F32", new Add(), 1e-6, ([3, 5], F), ([3, 5], N));
-            yield return new("slice", new Slice(1, 2, 3), 0, ([4, 6, 2], N));
-            yield return new("odd slice", new Slice(1, 1, 3), 0, ([4, 5], N));
-            yield return new("concatenation", new Concatenate(1), 0, ([4, 6], N), ([4, 3], N));
-            yield return new("padding", new Pad(1, 1, 2, 0), 0, ([4, 6], N));
-            (Shape, DType)[] scan = [([2, 150, 4, 8], N), ([2, 150, 4], F), ([4], F), ([2, 150, 2, 12], N)];
-            Shape states = [2, 3, 4, 8, 12];
-            yield return new("chunk state", new ChunkState(64, false, MatMulPrecision.Bfloat16), OfProducts, scan);
-            yield return new("chunk state gradient", new ChunkStateGradient(64, false, MatMulPrecision.Bfloat16), OfProducts, [.. scan, (states, F)]);
-            yield return new("chunk scan", new ChunkScan(64, true, false, MatMulPrecision.Bfloat16), OfProducts, [.. scan, ([2, 150, 2, 12], N), (states, F), ([4], F)]);
-            yield return new("chunk scan of narrow states", new ChunkScan(64, false, false, MatMulPrecision.Bfloat16), OfProducts, [.. scan, ([2, 150, 2, 12], N), (states, N)]);
-            yield return new("chunk state gradient from a narrow one", new ChunkStateGradient(64, false, MatMulPrecision.Bfloat16), OfProducts, [.. scan, (states, N)]);
-            yield return new("state passing", new StatePassing(true, N), OfOneRounding, (states, F), ([2, 3, 4], F), ([2, 4, 8, 12], F));
-            yield return new("state passing gradient", new StatePassingGradient(true), OfOneRounding, ([2, 3, 4], F), (states, N), (states, F), ([2, 4, 8, 12], F));
-            yield return new(
-                "chunk scan gradient", new ChunkScanGradient(64, true, false, MatMulPrecision.Bfloat16), OfProducts,
-                [.. scan, ([2, 150, 2, 12], N), (states, F), ([4], F), ([2, 150, 4, 8], N)]);
-            foreach ((string name, int width, int state, int groups, int chunk) in ((string, int, int, int, int)[])[("", 64, 128, 1, 128), (", more groups", 32, 96, 2, 128), (", shorter", 64, 32, 1, 64)])
-            {
-                (Shape, DType)[] whole = [([2, 200, 4, width], N), ([2, 200, 4], F), ([4], F), ([2, 200, groups, state], N)];
-                (Shape, DType) c = ([2, 200, groups, state], N), before = ([2, (200 + chunk - 1) / chunk, 4, width, state], N);
-                yield return new($"whole chunks{name}: state", new ChunkState(chunk, false, MatMulPrecision.Bfloat16), OfProducts, whole);
-                yield return new($"whole chunks{name}: state gradient", new ChunkStateGradient(chunk, false, MatMulPrecision.Bfloat16), OfProducts, [.. whole, before]);
-                yield return new($"whole chunks{name}: scan", new ChunkScan(chunk, true, false, MatMulPrecision.Bfloat16), OfProducts, [.. whole, c, before, ([4], F)]);
-                yield return new($"whole chunks{name}: scan gradient", new ChunkScanGradient(chunk, true, false, MatMulPrecision.Bfloat16), OfProducts, [.. whole, c, before, ([4], F), ([2, 200, 4, width], N)]);
-                yield return new($"whole scan{name}", new StateSpaceScan(chunk, true, true, false, true, MatMulPrecision.Bfloat16), OfProducts, [.. whole, c, ([4], F), ([2, 4, width, state], F)]);
-                yield return new(
-                    $"whole scan{name}: gradient", new StateSpaceScanGradient(chunk, true, true, false, MatMulPrecision.Bfloat16), OfProducts,
-                    [.. whole, c, ([4], F), ([2, 4, width, state], F), before, ([2, 200, 4, width], N), ([2, 4, width, state], F)]);
-            }
+                $"{n}: whole scan{name}: gradient", new StateSpaceScanGradient(chunk, true, true, false, precision), OfProducts,
+                [.. whole, c, ([4], f), ([2, 4, width, state], f), before, ([2, 200, 4, width], n), ([2, 4, width, state], f)]);
         }
     }
 
@@ -93,7 +92,7 @@ public sealed class MixedPrecisionTests(VulkanFixture vulkan)
         double[][] exact;
         using (new Scope())
         {
-            Tensor[] inputs = [.. item.Inputs.Select((input, i) => cpu.Tensor(new TensorType(DType.F64, input.Shape), Array.ConvertAll(values[i], x => input.Type == DType.BF16 ? (double)(float)(BFloat16)x : x)))];
+            Tensor[] inputs = [.. item.Inputs.Select((input, i) => cpu.Tensor(new TensorType(DType.F64, input.Shape), Array.ConvertAll(values[i], x => input.Type switch { DType.BF16 => (double)(float)(BFloat16)x, DType.F16 => (double)(Half)x, _ => x })))];
             IPrimitive operation = item.Operation.Wide([.. item.Inputs.Select(input => new TensorType(input.Type, input.Shape))]) ?? item.Operation;
             exact = [.. Tensor.Run(operation, cpu, inputs).Select(output => output.ToDoubles())];
         }
@@ -161,8 +160,11 @@ public sealed class MixedPrecisionTests(VulkanFixture vulkan)
         Dictionary<string, double[]> exact = Gradients(cpu, DType.F64, MatMulPrecision.Full);
         foreach (Backend backend in (ReadOnlySpan<Backend>)[cpu, vulkan.Backend])
         {
-            foreach ((string path, double[] found) in Gradients(backend, DType.F32, MatMulPrecision.Bfloat16))
-                Assert.True(RelativeError.Of(found, exact[path]) < 0.02, $"{path} on {backend.Name}: {RelativeError.Of(found, exact[path]):e2}");
+            foreach ((MatMulPrecision precision, double tolerance) in (ReadOnlySpan<(MatMulPrecision, double)>)[(MatMulPrecision.Bfloat16, 0.02), (MatMulPrecision.Float16, 0.003)])
+            {
+                foreach ((string path, double[] found) in Gradients(backend, DType.F32, precision))
+                    Assert.True(RelativeError.Of(found, exact[path]) < tolerance, $"{precision}, {path} on {backend.Name}: {RelativeError.Of(found, exact[path]):e2}");
+            }
         }
 
         Dictionary<string, double[]> Gradients(Backend backend, DType type, MatMulPrecision precision)

@@ -4,6 +4,7 @@ using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Cpu;
+using ScratchMamba.Tensors.Operations;
 using ScratchMamba.Tests.Cli;
 using ScratchMamba.Training;
 
@@ -59,7 +60,7 @@ public sealed class ResumeTests(SmallModel small) : IClassFixture<SmallModel>, I
         Assert.DoesNotContain(Directory.GetDirectories(Path.Combine(cut, "checkpoints")), path => path.Contains("partial", StringComparison.Ordinal));
     }
 
-    public static TheoryData<string> Beginnings => ["empty", "carried", "through", "random", "fitted"];
+    public static TheoryData<string> Beginnings => ["empty", "carried", "through", "random", "fitted", "fp16"];
 
     [Theory, MemberData(nameof(Beginnings))]
     public void GoingOnIsAsIfTheTrainingHadNotStopped(string beginning)
@@ -81,7 +82,7 @@ public sealed class ResumeTests(SmallModel small) : IClassFixture<SmallModel>, I
             using var scope = new Scope();
             using var run = new RunFolder(folder.File(name));
             var config = new Mamba2Config { VocabularySize = 32, Width = 16, Layers = 2, StateSize = 4, HeadSize = 8, ChunkSize = 8 };
-            var model = new Mamba2Model(config, backend, seed: 1);
+            var model = new Mamba2Model(config, backend, seed: 1) { Precision = beginning == "fp16" ? MatMulPrecision.Float16 : MatMulPrecision.Full };
             var batches = new TokenBatches([.. Enumerable.Range(0, 2000).Select(i => (i * i + i / 7) % 32)], 2, 16, seed: 3) { Segments = beginning is "carried" or "through" ? 3 : 1 };
             InitialStates? states = beginning switch
             {
@@ -98,6 +99,7 @@ public sealed class ResumeTests(SmallModel small) : IClassFixture<SmallModel>, I
                 {
                     InitialStates = states,
                     Through = beginning == "through" ? 2 : 1,
+                    LossScale = new LossScale { Patience = 3 },
                 },
                 Folder = run,
                 Data = batches.Fingerprint,

@@ -14,7 +14,7 @@ public partial class LaunchTests
     private static readonly DeviceTraits[] Devices =
     [
         new() { SubgroupSize = 8, SharedMemoryBytes = 32 << 10, WorkgroupInvocations = 1024, IsCpu = true },
-        new() { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024, HasMatrixUnits = true },
+        new() { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024, HasMatrixUnits = true, HasHalfMatrixUnits = true },
         new() { SubgroupSize = 64, SharedMemoryBytes = 32 << 10, WorkgroupInvocations = 1024 },
     ];
 
@@ -106,6 +106,7 @@ public partial class LaunchTests
         (new Gather(), [new TensorType(DType.Q4_0, [9, 64]), new TensorType(DType.I32, [3])]),
         (new MatMul(false, true), [Matrix(20, 64), new TensorType(DType.Q8_0, [30, 64])]),
         (new MatMul(false, true, MatMulPrecision.Bfloat16), [Matrix(512, 128), new TensorType(DType.BF16, [512, 128])]),
+        (new MatMul(false, true, MatMulPrecision.Float16), [new TensorType(DType.F16, [512, 128]), new TensorType(DType.F16, [512, 128])]),
         (new MatMul(false, true, MatMulPrecision.Bfloat16x3), [Matrix(512, 100), Matrix(512, 100)]),
     ];
 

@@ -21,7 +21,7 @@ public static partial class TensorOperations
 }
 
 /// <summary>Matrix product over the last two axes: <c>C = A · B</c>, where either operand may be given transposed, and either may be one matrix shared by all of the other's.</summary>
-public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPrecision Precision = MatMulPrecision.Full, DType? Result = null) : IPrimitive
+public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPrecision Precision = MatMulPrecision.Full, DType? Result = null) : ITunable
 {
     /// <inheritdoc/>
     public Saved Saves => Saved.AllInputs;
@@ -69,12 +69,19 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        DType left = call.Inputs[0].DType;
+        MatMulLaunch plan = Plan(call);
+        return call.Inputs[0].DType == DType.F32 ? plan.Plan(call.Device) : plan.OfNarrow(call.Outputs[0].DType, call.Device);
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<Alternative> Alternatives(LaunchCall call) => call.Inputs[0].DType == DType.F32 ? [] : Plan(call).OthersOfNarrow(call.Outputs[0].DType, call.Device);
+
+    private MatMulLaunch Plan(LaunchCall call)
+    {
         Shape a = call.Inputs[0].Shape, b = call.Inputs[1].Shape, c = call.Outputs[0].Shape;
         (int m, int k) = Extents(a, TransposeA);
         (m, int batches) = Rows(m, b, c);
-        var plan = new MatMulLaunch(TransposeA, TransposeB, Precision, batches, m, c[^1], k, a.Rank == 2 || batches == 1, b.Rank == 2 || batches == 1) { TypeB = call.Inputs[1].DType };
-        return left == DType.F32 ? plan.Plan(call.Device) : left == DType.BF16 ? plan.OfNarrow(call.Outputs[0].DType, call.Device) : null;
+        return new MatMulLaunch(TransposeA, TransposeB, Precision, batches, m, c[^1], k, a.Rank == 2 || batches == 1, b.Rank == 2 || batches == 1) { TypeB = call.Inputs[1].DType };
     }
 
     /// <summary>The matrix in float32, where it is held in fewer bits and no kernel reads it so; null otherwise, as for every operation that is itself small.</summary>

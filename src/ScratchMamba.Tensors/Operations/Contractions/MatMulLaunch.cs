@@ -3,15 +3,15 @@ namespace ScratchMamba.Tensors.Operations;
 /// <summary>
 /// Which shader multiplies two matrices, by their shape and the device. C [batches, M, N] is the product over K; a batch offset of 0 means that all batches share the operand.
 /// </summary>
-internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, MatMulPrecision Precision, int Batches, int M, int N, int K, bool SharesA, bool SharesB)
+internal readonly partial record struct MatMulLaunch(bool TransposeA, bool TransposeB, MatMulPrecision Precision, int Batches, int M, int N, int K, bool SharesA, bool SharesB)
 {
     // What keeps a large device busy: two workgroups on each of 132 multiprocessors. Devices do not tell how many they have; a small one only gets longer queues.
     private const int BusyGroups = 264;
 
     private const int MostSplits = 16;
 
-    // What a workgroup of the kernel for matrix units computes, how deep at once, and how many elements lie in a pack.
-    private const int MatrixTile = 128, MatrixSlice = 32, Pack = 8;
+    // How many elements lie in a pack.
+    private const int Pack = 8;
 
     // What writing and adding a part of such a tile takes, in steps along K: ten times as much as where multiplying takes ten times as long.
     private const double SumOfMatrixTile = 3;
@@ -35,6 +35,34 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     private readonly record struct NoBarriers(uint M, uint N, uint K, uint RowGroups, uint ColumnGroups, uint Batches, uint BatchA, uint BatchB);
 
     private readonly record struct Sum(uint Count, uint Splits);
+
+    /// <summary>What a workgroup of the kernel for matrix units computes, how deep at once, and what of it a subgroup does.</summary>
+    private readonly record struct MatrixKernel(int M, int N, int K, int SubgroupM, int SubgroupN)
+    {
+        /// <summary>The one for everybody: two workgroups on a multiprocessor of NVIDIA's hide each other's barriers.</summary>
+        public static MatrixKernel Default => new(128, 128, 32, 64, 64);
+
+        /// <summary>Those that were fastest for some shape somewhere.</summary>
+        public static MatrixKernel[] Others { get; } =
+        [
+            new(192, 128, 64, 96, 32), new(128, 256, 32, 64, 64),
+        ];
+
+        public string Name => $"{M}x{N}x{K}";
+
+        private int Invocations(DeviceTraits device) => M / SubgroupM * (N / SubgroupN) * device.SubgroupSize;
+
+        /// <summary>Whether every invocation loads as much as the others, and shared memory holds the slices with their padding, and the results on their way to memory.</summary>
+        public bool Fits(bool transposeA, bool transposeB, uint parts, DeviceTraits device)
+        {
+            int invocations = Invocations(device), packsA = (transposeA ? M : K) / Pack, packsB = (transposeB ? K : N) / Pack;
+            int slices = (int)parts * ((transposeA ? K : M) * (packsA + 1) + (transposeB ? N : K) * (packsB + 1)), results = invocations / device.SubgroupSize * 16 * (SubgroupN / 4 + 1);
+            return invocations <= device.WorkgroupInvocations && 16 * Math.Max(slices, results) <= device.SharedMemoryBytes && invocations % packsA == 0 && invocations % packsB == 0
+                && M * K / Pack % invocations == 0 && N * K / Pack % invocations == 0;
+        }
+
+        public uint[] Constants(DeviceTraits device) => [(uint)Invocations(device), (uint)device.SubgroupSize, (uint)M, (uint)N, (uint)K, (uint)SubgroupM, (uint)SubgroupN];
+    }
 
     /// <summary>How B is held.</summary>
     public DType TypeB { get; init; }
@@ -81,7 +109,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
                 return plan.FewRows(a, b).InRegisters(device);
         }
         if (plan.FitsMatrixUnits(device))
-            return plan.OnMatrixUnits(a, b, device);
+            return plan.Precision == MatMulPrecision.Bfloat16x3 && device.SubgroupSize == 32 ? plan.OfFragments(a, b, DType.F32, DType.F32) : plan.OnMatrixUnits(a, b, device);
         if (plan.IsWholeA && plan.IsWholeB && plan.IsWholeC && plan.M >= 64 && plan.N >= 128 && plan.K >= 16)
             return plan.InLargeTiles(a, b);
         return plan.InTiles(a, b);
@@ -101,47 +129,66 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         return Summed(tiles.Splits, DType.F32, [product]);
     }
 
-    /// <summary>A product of matrices of BF16 as they lie in memory; null where matrix units do not take them so.</summary>
-    public Launch? OfNarrow(DType result, DeviceTraits device)
+    /// <summary>A product of matrices of 16 bits as they lie in memory; null where matrix units do not take them so.</summary>
+    public Launch? OfNarrow(DType result, DeviceTraits device) => (long)Batches * M * N == 0 ? Launch.Nothing : OfNarrow(MatrixKernel.Default, result, device);
+
+    /// <summary>The same by other kernels.</summary>
+    public IReadOnlyList<Alternative> OthersOfNarrow(DType result, DeviceTraits device)
     {
-        int rowOfA = TransposeA ? M : K, rowOfB = TransposeB ? K : N;
-        bool fits = device.HasMatrixUnits && M >= MatrixTile && N >= MatrixTile && K >= MatrixSlice && (rowOfA | rowOfB | K | N) % Pack == 0;
-        if ((long)Batches * M * N == 0)
-            return Launch.Nothing;
-        if (!fits)
-            return null;
-        Tiles tiles = Divide(MatrixTile, MatrixTile, MatrixSlice, SumOfMatrixTile);
-        return Summed(tiles.Splits, result, [Product(tiles, Slot.In(0), Slot.In(1), Target(tiles.Splits), 0, 0, (uint)rowOfA, (uint)rowOfB, 1, tiles.Splits == 1 ? result : DType.F32, device)]);
+        var others = new List<Alternative>();
+        foreach (MatrixKernel kernel in MatrixKernel.Others)
+        {
+            if (OfNarrow(kernel, result, device) is { } launch)
+                others.Add(new Alternative(kernel.Name, launch));
+        }
+        if (OfNarrow(MatrixKernel.Default, result, device) is not null && TypeB == DType.BF16 && device.SubgroupSize == 32)
+            others.Add(new Alternative("fragments", OfFragments(Slot.In(0), Slot.In(1), DType.BF16, result)));
+        return others;
     }
 
-    private Dispatch Product(Tiles tiles, Slot a, Slot b, Slot c, uint restA, uint restB, uint pitchA, uint pitchB, uint parts, DType result, DeviceTraits device) => Dispatch.Linear(
-        "matmul_cooperative", tiles.Groups, [a, b, c], new MatrixTiles(tiles, restA, restB),
-        4 * (uint)device.SubgroupSize, (uint)device.SubgroupSize, MatrixTile, MatrixTile, MatrixSlice, 64, 64, TransposeA ? 1u : 0, TransposeB ? 1u : 0, pitchA, pitchB, parts, result.ShaderCode());
+    private Launch? OfNarrow(MatrixKernel kernel, DType result, DeviceTraits device)
+    {
+        int rowOfA = TransposeA ? M : K, rowOfB = TransposeB ? K : N;
+        bool hasUnits = TypeB == DType.F16 ? device.HasHalfMatrixUnits : device.HasMatrixUnits;
+        if (!hasUnits || M < kernel.M || N < kernel.N || K < kernel.K || (rowOfA | rowOfB | K | N) % Pack != 0 || !kernel.Fits(TransposeA, TransposeB, 1, device))
+            return null;
+        Tiles tiles = Divide(kernel.M, kernel.N, kernel.K, SumOfMatrixTile);
+        return Summed(tiles.Splits, result, [Product(kernel, tiles, Slot.In(0), Slot.In(1), Target(tiles.Splits), 0, 0, (uint)rowOfA, (uint)rowOfB, 1, tiles.Splits == 1 ? result : DType.F32, device)]);
+    }
+
+    private Dispatch Product(
+        MatrixKernel kernel, Tiles tiles, Slot a, Slot b, Slot c, uint restA, uint restB, uint pitchA, uint pitchB, uint parts, DType result, DeviceTraits device)
+    {
+        return Dispatch.Linear(
+            TypeB == DType.F16 ? "matmul_cooperative_half" : "matmul_cooperative", tiles.Groups, [a, b, c], new MatrixTiles(tiles, restA, restB),
+            [.. kernel.Constants(device), TransposeA ? 1u : 0, TransposeB ? 1u : 0, pitchA, pitchB, parts, result.ShaderCode()]);
+    }
 
     private bool FitsMatrixUnits(DeviceTraits device) =>
-        Precision != MatMulPrecision.Full && device.HasMatrixUnits && M >= MatrixTile && N >= MatrixTile && K >= MatrixSlice && M % Pack == 0 && N % Pack == 0;
+        (Precision is MatMulPrecision.Bfloat16 or MatMulPrecision.Bfloat16x3) && device.HasMatrixUnits && M >= MatrixKernel.Default.M && N >= MatrixKernel.Default.N && K >= MatrixKernel.Default.K && M % Pack == 0 && N % Pack == 0;
 
     /// <summary>Both operands are rounded into scratch memory, with their inner axis filled up to whole slices, and multiplied there.</summary>
     private Launch OnMatrixUnits(Slot a, Slot b, DeviceTraits device)
     {
         uint parts = Precision == MatMulPrecision.Bfloat16x3 ? 2u : 1;
-        MatMulLaunch padded = this with { K = (K + MatrixSlice - 1) / MatrixSlice * MatrixSlice };
+        MatrixKernel kernel = MatrixKernel.Default;
+        MatMulLaunch padded = this with { K = (K + kernel.K - 1) / kernel.K * kernel.K };
         (Dispatch first, Operand left) = Rounded(a, 0, TransposeA ? (K, M) : (M, K), TransposeA, SharesA, parts);
         (Dispatch second, Operand right) = Rounded(b, 1, TransposeB ? (N, K) : (K, N), !TransposeB, SharesB, parts);
-        Tiles tiles = padded.Divide(MatrixTile, MatrixTile, MatrixSlice, SumOfMatrixTile) with
+        Tiles tiles = padded.Divide(kernel.M, kernel.N, kernel.K, SumOfMatrixTile) with
         {
             BatchA = SharesA ? 0 : left.AllRows * left.Packs * Pack,
             BatchB = SharesB ? 0 : right.AllRows * right.Packs * Pack,
         };
-        Dispatch product = Product(
-            tiles, Slot.ScratchIn(0), Slot.ScratchIn(1), Target(tiles.Splits, scratch: 2), left.Count * Pack, right.Count * Pack, left.Packs * Pack, right.Packs * Pack, parts, DType.F32, device);
+        Dispatch product = padded.Product(
+            kernel, tiles, Slot.ScratchIn(0), Slot.ScratchIn(1), Target(tiles.Splits, scratch: 2), left.Count * Pack, right.Count * Pack, left.Packs * Pack, right.Packs * Pack, parts, DType.F32, device);
         return Summed(tiles.Splits, DType.F32, [first, second, product], 16L * parts * left.Count, 16L * parts * right.Count);
     }
 
     private (Dispatch Dispatch, Operand Operand) Rounded(Slot x, int scratch, (int Rows, int Columns) extents, bool rowsAreInner, bool isShared, uint parts)
     {
         (int rows, int columns) = extents;
-        int slice = rowsAreInner ? MatrixSlice : 1, pitch = rowsAreInner ? Pack : MatrixSlice;
+        int slice = rowsAreInner ? MatrixKernel.Default.K : 1, pitch = rowsAreInner ? Pack : MatrixKernel.Default.K;
         uint allRows = (uint)((rows + slice - 1) / slice * slice), packs = (uint)((columns + pitch - 1) / pitch * pitch / Pack);
         uint count = checked((uint)((isShared ? 1L : Batches) * allRows * packs));
         var operand = new Operand((uint)rows, (uint)columns, allRows, packs, count);

@@ -17,4 +17,22 @@ public enum MatMulPrecision
     /// sequence, so that products read them as they lie in memory; weights, their gradients, step sizes, decays and carried states stay float32.
     /// </summary>
     Bfloat16,
+
+    /// <summary>
+    /// The same with float16: operands and activations with three more bits of precision, relative error about 3e-4, but numbers beyond 65,504 overflow and below 6e-8 vanish. Gradients are
+    /// therefore made times a large factor in training. Products of float32 operands are not rounded.
+    /// </summary>
+    Float16,
+}
+
+/// <summary>What precisions mean for the tensors between operations.</summary>
+public static class MatMulPrecisions
+{
+    /// <summary>The type of 16 bits that activations are held in; null where they are not held in fewer bits than the rest.</summary>
+    public static DType? Activations(this MatMulPrecision precision) => precision switch
+    {
+        MatMulPrecision.Bfloat16 => DType.BF16,
+        MatMulPrecision.Float16 => DType.F16,
+        _ => null,
+    };
 }

@@ -28,6 +28,9 @@ public sealed class MetricsFile : IDisposable
     /// <summary>The mean loss of the step's batches, in nats per token.</summary>
     public const string Loss = "loss";
 
+    /// <summary>The factor that gradients were made with, where float16 needs one.</summary>
+    public const string LossScale = "loss_scale";
+
     /// <summary>The forgetting penalty.</summary>
     public const string Penalty = "penalty";
 

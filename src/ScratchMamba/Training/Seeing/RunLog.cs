@@ -49,6 +49,8 @@ public sealed class RunLog : ITrainingObserver, IDisposable
             [MetricsFile.Tokens] = tokens,
             [MetricsFile.Seconds] = Math.Round(seconds, 3),
         };
+        if (report.LossScale is { } scale)
+            values[MetricsFile.LossScale] = scale;
         if (run.Trainer.Penalty is not null)
             values[MetricsFile.Penalty] = report.Penalty;
         foreach (string missing in values.Where(entry => !double.IsFinite(entry.Value)).Select(entry => entry.Key).ToArray())
