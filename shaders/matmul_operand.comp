@@ -3,7 +3,6 @@
 // A float32 matrix as matrix units take it: rounded to bfloat16 (to the nearest, ties to even), with rows and columns of zeros up to whole slices and packs of eight.
 // With PARTS 2 a second matrix behind the first holds what rounding took away, rounded too.
 #include "common.glsl"
-#include "rounding.glsl"
 
 layout(constant_id = 1) const uint PARTS = 1;
 layout(constant_id = 2) const uint WHOLE = 0; // rows are multiples of eight elements
@@ -19,6 +18,18 @@ layout(push_constant, scalar) uniform Push {
     uint packs; // pitch / 8
     uint count; // packs of one part
 } push;
+
+uint round16(float value) {
+    uint bits = floatBitsToUint(value);
+    return isnan(value) ? 0x7FC0u : (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
+}
+
+uint pair(float low, float high) { return round16(low) | round16(high) << 16; }
+
+float rest(float value) {
+    float rounded = uintBitsToFloat(round16(value) << 16);
+    return isinf(rounded) ? 0.0 : value - rounded;
+}
 
 void main() {
     uint i = invocationNumber();

@@ -3,7 +3,7 @@ namespace ScratchMamba.Tensors.Operations;
 /// <summary>
 /// Which shader multiplies two matrices, by their shape and the device. C [batches, M, N] is the product over K; a batch offset of 0 means that all batches share the operand.
 /// </summary>
-internal readonly partial record struct MatMulLaunch(bool TransposeA, bool TransposeB, MatMulPrecision Precision, int Batches, int M, int N, int K, bool SharesA, bool SharesB)
+internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, MatMulPrecision Precision, int Batches, int M, int N, int K, bool SharesA, bool SharesB)
 {
     // What keeps a large device busy: two workgroups on each of 132 multiprocessors. Devices do not tell how many they have; a small one only gets longer queues.
     private const int BusyGroups = 264;
@@ -109,7 +109,7 @@ internal readonly partial record struct MatMulLaunch(bool TransposeA, bool Trans
                 return plan.FewRows(a, b).InRegisters(device);
         }
         if (plan.FitsMatrixUnits(device))
-            return plan.Precision == MatMulPrecision.Bfloat16x3 && device.SubgroupSize == 32 ? plan.OfFragments(a, b, DType.F32, DType.F32) : plan.OnMatrixUnits(a, b, device);
+            return plan.OnMatrixUnits(a, b, device);
         if (plan.IsWholeA && plan.IsWholeB && plan.IsWholeC && plan.M >= 64 && plan.N >= 128 && plan.K >= 16)
             return plan.InLargeTiles(a, b);
         return plan.InTiles(a, b);
@@ -141,8 +141,6 @@ internal readonly partial record struct MatMulLaunch(bool TransposeA, bool Trans
             if (OfNarrow(kernel, result, device) is { } launch)
                 others.Add(new Alternative(kernel.Name, launch));
         }
-        if (OfNarrow(MatrixKernel.Default, result, device) is not null && TypeB == DType.BF16 && device.SubgroupSize == 32)
-            others.Add(new Alternative("fragments", OfFragments(Slot.In(0), Slot.In(1), DType.BF16, result)));
         return others;
     }
 
