@@ -104,6 +104,7 @@ public class CapturedStepTests
 
     internal static void EnsemblesAreTrainedAsAlone(Backend backend)
     {
+        using var scope = new Scope();
         const int Steps = 4;
         (int Width, int State, int Length, ulong Seed)[] kinds = [(16, 8, 24, 1), (16, 8, 24, 2), (32, 4, 12, 1)];
         Trainer[] Make() =>
