@@ -14,7 +14,7 @@ namespace ScratchMamba.Studies.Data;
 /// T h e ␣ p a s s k e y ␣ i s ␣ 3 3 7 4 3 . ␣ R e m e m b e r ␣ i t . ␣ 3* 3* 7* 4* 3* ␣ i s ␣ t h e ␣ p a s s k e y . ⏎
 /// </code>
 /// </example>
-public sealed class PasskeyDocuments : StudyData
+public sealed class PasskeyDocuments : ByteDocuments
 {
     // The hidden line mentions the number a second time from here on, so much later than the first.
     private const int SecondMention = 35, Repeated = 20, Digits = 5;
@@ -35,18 +35,6 @@ public sealed class PasskeyDocuments : StudyData
 
     /// <inheritdoc/>
     public override string Name => longest == shortest ? "passkeys hidden in nothing" : $"passkeys, prompts of {shortest} to {longest} bytes one after another";
-
-    /// <inheritdoc/>
-    public override int VocabularySize => 256;
-
-    /// <inheritdoc/>
-    public override double ChanceLoss => Math.Log(10);
-
-    /// <inheritdoc/>
-    public override string Show(int id) => ((char)id).ToString().Replace(' ', '␣').Replace('\n', '⏎');
-
-    /// <inheritdoc/>
-    public override IEnumerable<MarkedToken> Document(ulong seed, ulong number) => Document(seed, number, 0);
 
     /// <inheritdoc/>
     public override IEnumerable<MarkedToken> Document(ulong seed, ulong number, long start)

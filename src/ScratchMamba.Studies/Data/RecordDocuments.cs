@@ -14,7 +14,7 @@ namespace ScratchMamba.Studies.Data;
 /// O n e ␣ d i s s o l v e ␣ m a ⏎ W r i t e ␣ 4 4 ␣ d o w n : ␣ d i s s o l v e ␣* 4* 4* . ⏎ W h e n ␣ c o u r s e : ␣ 2 0 3 7 6 2 0 ⏎ W h i c h ␣ d i s s o l v e ? ␣* 4* 4* . ⏎ T h e ␣ w h e n ␣ c o u r s e , ␣ o n c e ␣ m o r e : ␣* 2* 0* 3* 7* 6* 2* 0* . ⏎
 /// </code>
 /// </example>
-public sealed class RecordDocuments : StudyData
+public sealed class RecordDocuments : ByteDocuments
 {
     private const int Shortest = 96, MostRecords = 4;
 
@@ -48,18 +48,6 @@ public sealed class RecordDocuments : StudyData
 
     /// <inheritdoc/>
     public override string Name => $"records among lines, passages of {Shortest} to {longest} bytes one after another, of {prose.Name}";
-
-    /// <inheritdoc/>
-    public override int VocabularySize => 256;
-
-    /// <inheritdoc/>
-    public override double ChanceLoss => Math.Log(10);
-
-    /// <inheritdoc/>
-    public override string Show(int id) => ((char)id).ToString().Replace(' ', '␣').Replace('\n', '⏎');
-
-    /// <inheritdoc/>
-    public override IEnumerable<MarkedToken> Document(ulong seed, ulong number) => Document(seed, number, 0);
 
     /// <inheritdoc/>
     public override IEnumerable<MarkedToken> Document(ulong seed, ulong number, long start)
