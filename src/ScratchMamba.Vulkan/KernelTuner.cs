@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Operations;
 
@@ -85,7 +86,7 @@ internal sealed class KernelTuner(VulkanBackend backend, KernelFile file)
                 backend.ReadAt(output, (type.Bytes - bytes.Length) / 16 * i / pieces * 16, bytes);
                 int size = type.DType.Size();
                 for (int at = 0; at + size <= bytes.Length; at += size)
-                    values.Add(type.DType switch { DType.F32 => BitConverter.ToSingle(bytes, at), DType.F16 => (double)BitConverter.ToHalf(bytes, at), _ => BitConverter.Int32BitsToSingle(BitConverter.ToUInt16(bytes, at) << 16) });
+                    values.Add(type.DType switch { DType.F32 => BitConverter.ToSingle(bytes, at), DType.F16 => (double)BitConverter.ToHalf(bytes, at), _ => (float)MemoryMarshal.Read<BFloat16>(bytes.AsSpan(at)) });
             }
             return [.. values];
         }

@@ -53,7 +53,7 @@ internal static class BenchCommand
             (int rows, int columns, int inner) = (parsed.GetValue(m), parsed.GetValue(n), parsed.GetValue(k));
             (bool ta, bool tb) = (parsed.GetValue(transposeA), parsed.GetValue(transposeB));
             MatMulPrecision exactly = CommonOptions.PrecisionOf(parsed.GetValue(precision)!);
-            DType type = ActivationsOf(exactly);
+            DType type = exactly.Activations(DType.F32, DType.F32);
             Tensor a = Noise(backend, ta ? [inner, rows] : [rows, inner], 1).Cast(type), b = Noise(backend, tb ? [columns, inner] : [inner, columns], 2).Cast(type);
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
             {
@@ -64,9 +64,6 @@ internal static class BenchCommand
             report($"gemm {rows}x{columns}x{inner}{(ta ? " transpose-a" : "")}{(tb ? " transpose-b" : "")} {parsed.GetValue(precision)}", time, 2.0 * rows * columns * inner, 0, bytes);
         });
     }
-
-    /// <summary>What operands and activations are held in.</summary>
-    private static DType ActivationsOf(MatMulPrecision precision) => precision.Activations() ?? DType.F32;
 
     private static Verb Copy()
     {
@@ -110,7 +107,7 @@ internal static class BenchCommand
             (int b, int l, int h, int p, int n, int q) =
                 (parsed.GetValue(batch), parsed.GetValue(length), parsed.GetValue(heads), parsed.GetValue(head), parsed.GetValue(state), parsed.GetValue(chunk));
             MatMulPrecision exactly = CommonOptions.PrecisionOf(parsed.GetValue(precision)!);
-            DType type = ActivationsOf(exactly);
+            DType type = exactly.Activations(DType.F32, DType.F32);
             Tensor x = Noise(backend, [b, l, h, p], 1).Cast(type).Track(), step = (Noise(backend, [b, l, h], 2) * 0.1 + 0.101).Track(), decay = (Noise(backend, [h], 3) - 1.5).Track();
             Tensor bs = Noise(backend, [b, l, 1, n], 4).Cast(type).Track(), cs = Noise(backend, [b, l, 1, n], 5).Cast(type).Track(), skip = Noise(backend, [h], 6).Track(), seed = Noise(backend, [b, l, h, p], 7).Cast(type);
             string name = $"scan B{b} L{l} H{h} P{p} N{n} Q{q} {parsed.GetValue(precision)}";
@@ -151,32 +148,17 @@ internal static class BenchCommand
             ];
             using var ensemble = new Ensemble(trainers);
             backend.ResetPeak();
-            VulkanBackend? vulkan = (backend as StoppableBackend)?.Device;
-            if (vulkan is not null)
-                vulkan.TimesPrograms = true;
-            const int Early = 10;
-            int steps = 0;
-            long held = 0;
-            (TimeSpan Busy, TimeSpan Waited, long Time) early = default;
+            DeviceUse? use = (backend as StoppableBackend)?.Device is { } device ? new DeviceUse(device) : null;
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
             {
                 if (count == 1)
                     trainers[0].Step();
                 else
                     ensemble.Step();
-                if (++steps == Early && vulkan is not null)
-                    (held, early) = (vulkan.HeldBytes, (vulkan.ProgramTime, vulkan.Waited, Stopwatch.GetTimestamp()));
+                use?.Count();
             });
-            string found = "";
-            if (steps > Early && vulkan is not null)
-            {
-                double wall = Stopwatch.GetElapsedTime(early.Time).TotalMilliseconds, waited = (vulkan.Waited - early.Waited).TotalMilliseconds, busy = (vulkan.ProgramTime - early.Busy).TotalMilliseconds;
-                found = string.Create(CultureInfo.InvariantCulture, $", {held / Giga:0.00} GB taken after {Early} steps, {vulkan.HeldBytes / Giga:0.00} after {steps}, host {(wall - waited) / (steps - Early):0.00} ms a step");
-                if (busy > 0)
-                    found += string.Create(CultureInfo.InvariantCulture, $", device idle {1 - busy / wall:0.0%}");
-            }
             report(
-                $"train {(count > 1 ? $"{count} models of " : "")}{config.ParameterCount / 1e6:0.0}M parameters, {b}x{l}, peak {backend.PeakBytes / Giga:0.00} GB{found}", time,
+                $"train {(count > 1 ? $"{count} models of " : "")}{config.ParameterCount / 1e6:0.0}M parameters, {b}x{l}, peak {backend.PeakBytes / Giga:0.00} GB{use}", time,
                 3.0 * count * b * l * (PerToken(config) + Projection(config)), (double)count * b * l, 0);
             foreach (Trainer trainer in trainers)
                 trainer.Dispose();
@@ -323,6 +305,41 @@ internal static class BenchCommand
 
     private static Tensor Noise(Backend backend, Shape shape, ulong stream) =>
         Tensor.Create(backend, new Uniform(new TensorType(DType.F32, shape), 1, stream)) * 2 - 1;
+
+    /// <summary>What training steps take of a device and of the host beside their time: memory early and late, so that what is lost shows, and who waits for whom.</summary>
+    private sealed class DeviceUse
+    {
+        private const int Early = 10;
+
+        private readonly VulkanBackend device;
+        private int steps;
+        private long held, start;
+        private TimeSpan busy, waited;
+
+        public DeviceUse(VulkanBackend device)
+        {
+            this.device = device;
+            device.TimesPrograms = true;
+        }
+
+        /// <summary>A step has been made.</summary>
+        public void Count()
+        {
+            if (++steps == Early)
+                (held, busy, waited, start) = (device.HeldBytes, device.ProgramTime, device.Waited, Stopwatch.GetTimestamp());
+        }
+
+        /// <summary>What is behind the name of the measurement; nothing of few steps.</summary>
+        public override string ToString()
+        {
+            if (steps <= Early)
+                return "";
+            TimeSpan wall = Stopwatch.GetElapsedTime(start), worked = device.ProgramTime - busy;
+            double host = (wall - (device.Waited - waited)).TotalMilliseconds / (steps - Early);
+            string idle = worked > TimeSpan.Zero ? string.Create(CultureInfo.InvariantCulture, $", device idle {1 - worked / wall:0.0%}") : "";
+            return string.Create(CultureInfo.InvariantCulture, $", {held / Giga:0.00} GB taken after {Early} steps, {device.HeldBytes / Giga:0.00} after {steps}, host {host:0.00} ms a step{idle}");
+        }
+    }
 
     /// <summary>Ends a measurement, which has nothing to save, at its next operation: a process must not end while one of its threads still works on a device.</summary>
     private sealed class StoppableBackend(Backend inner, CancellationToken stop) : DecoratedBackend(inner)

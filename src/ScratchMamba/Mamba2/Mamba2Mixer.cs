@@ -59,8 +59,8 @@ public sealed class Mamba2Mixer : Module
         get
         {
             DType type = skip.Value.DType;
-            bool isFree = type == DType.F32 && Cure is null && Observer is null && InAdapter is null && OutAdapter is null;
-            return isFree && Precision.Activations() is { } narrow && (inWeight.Value.DType == DType.F32 || inWeight.Value.DType == narrow) ? narrow : type;
+            bool isFree = Cure is null && Observer is null && InAdapter is null && OutAdapter is null;
+            return isFree ? Precision.Activations(type, inWeight.Value.DType) : type;
         }
     }
 
@@ -218,7 +218,7 @@ public sealed class Mamba2Mixer : Module
         Tensor token = projected[1].Reshape([batch, 1, config.ConvolutionWidth]);
         Tensor carried = token.ConvolutionState(config.ConvolutionTaps, state.Convolution);
         Tensor mixed = token.CausalConvolution(Taps, convolutionBias?.Value, state.Convolution, silu: true);
-        (Tensor x, Tensor b, Tensor c) = SplitHeads(mixed, batch);                                              // [B, H, P] [B, G, N] [B, G, N]
+        (Tensor x, Tensor b, Tensor c) = InHeads(SplitMixed(mixed), batch);                                     // [B, H, P] [B, G, N] [B, G, N]
         (Tensor y, LayerState next) = RecurOnce(new Recurrence(x, TimeStep(projected[2]), Decay, b, c), carried, state);
         return (Finish(y.Reshape([batch, config.InnerWidth]), projected[0]), next);
     }
@@ -261,21 +261,23 @@ public sealed class Mamba2Mixer : Module
 
     private (Tensor X, Tensor B, Tensor C, Tensor RawStep) Convolve(Tensor[] projected, Tensor? before, Tensor? sequence)
     {
-        int groupWidth = config.Groups * config.StateSize;
         Tensor xBC = projected[1];
         Tensor[] parts = projected.Length == 2
-            ? xBC.MixerConvolution(config.InnerWidth, groupWidth, Taps, convolutionBias?.Value, before, sequence)
-            : [.. xBC.CausalConvolution(Taps, convolutionBias?.Value, before, sequence, silu: true).Split(-1, config.InnerWidth, groupWidth, groupWidth), projected[2]];
-        Shape heads = [xBC.Shape[0], xBC.Shape[1], config.Heads, config.HeadSize], group = [xBC.Shape[0], xBC.Shape[1], config.Groups, config.StateSize];
-        return (parts[0].Reshape(heads), parts[1].Reshape(group), parts[2].Reshape(group), parts[3]);
+            ? xBC.MixerConvolution(config.InnerWidth, GroupWidth, Taps, convolutionBias?.Value, before, sequence)
+            : [.. SplitMixed(xBC.CausalConvolution(Taps, convolutionBias?.Value, before, sequence, silu: true)), projected[2]];
+        (Tensor x, Tensor b, Tensor c) = InHeads(parts, xBC.Shape[0], xBC.Shape[1]);
+        return (x, b, c, parts[3]);
     }
 
-    private (Tensor X, Tensor B, Tensor C) SplitHeads(Tensor mixed, int batch)
+    private int GroupWidth => config.Groups * config.StateSize;
+
+    private Tensor[] SplitMixed(Tensor mixed) => mixed.Split(-1, config.InnerWidth, GroupWidth, GroupWidth);
+
+    /// <summary>x, B and C, the first three parts, by heads and groups.</summary>
+    private (Tensor X, Tensor B, Tensor C) InHeads(Tensor[] parts, params ReadOnlySpan<int> leading)
     {
-        int groupWidth = config.Groups * config.StateSize;
-        Tensor[] parts = mixed.Split(-1, config.InnerWidth, groupWidth, groupWidth);
-        Shape group = [batch, config.Groups, config.StateSize];
-        return (parts[0].Reshape([batch, config.Heads, config.HeadSize]), parts[1].Reshape(group), parts[2].Reshape(group));
+        Shape group = [.. leading, config.Groups, config.StateSize];
+        return (parts[0].Reshape([.. leading, config.Heads, config.HeadSize]), parts[1].Reshape(group), parts[2].Reshape(group));
     }
 
     /// <summary>Δ = clamp(softplus(Δ̂ + b)).</summary>

@@ -230,7 +230,7 @@ public sealed class Mamba2Model : Module
         (Tensor hidden, Mamba2State next) = Hidden(tokens, state, sequence);
         // Products of activations rounded to 16 bits, with the weight rounded once for all blocks, give logits of 16 bits.
         Tensor matrix = (head ?? embedding).Value;
-        DType type = DType == DType.F32 && Precision.Activations() is { } narrow && (matrix.DType == DType.F32 || matrix.DType == narrow) ? narrow : DType;
+        DType type = Precision.Activations(DType, matrix.DType);
         Tensor weight = matrix.Cast(type);
         int rows = checked((int)tokens.Count), most = (int)Math.Clamp(LogitsBytes / (type.Size() * (long)Config.VocabularySize), 1, rows);
         // Whole tiles of the kernels that multiply.

@@ -28,11 +28,18 @@ public enum MatMulPrecision
 /// <summary>What precisions mean for the tensors between operations.</summary>
 public static class MatMulPrecisions
 {
-    /// <summary>The type of 16 bits that activations are held in; null where they are not held in fewer bits than the rest.</summary>
-    public static DType? Activations(this MatMulPrecision precision) => precision switch
+    /// <summary>The type that activations are held in: one of 16 bits where the precision has one and <paramref name="weights"/> lose nothing by it that they have not lost, otherwise that of the rest.</summary>
+    /// <param name="precision">How exactly products are computed.</param>
+    /// <param name="rest">The type of what is never rounded.</param>
+    /// <param name="weights">The type of the matrices that multiply them.</param>
+    public static DType Activations(this MatMulPrecision precision, DType rest, DType weights)
     {
-        MatMulPrecision.Bfloat16 => DType.BF16,
-        MatMulPrecision.Float16 => DType.F16,
-        _ => null,
-    };
+        DType narrow = precision switch
+        {
+            MatMulPrecision.Bfloat16 => DType.BF16,
+            MatMulPrecision.Float16 => DType.F16,
+            _ => rest,
+        };
+        return rest == DType.F32 && (weights == DType.F32 || weights == narrow) ? narrow : rest;
+    }
 }
