@@ -52,7 +52,7 @@ public sealed record StudyOptions
         ],
     };
 
-    /// <summary>Minutes on a large graphics card, each study: see the README for how they are divided among commands.</summary>
+    /// <summary>Minutes on a large graphics card, each study: see docs/studies.md for how they are divided among commands.</summary>
     public static StudyOptions Gpu { get; } = new()
     {
         Preset = "gpu", Steps = 5000, Prompts = 128, PasskeySamples = 200, StreamLength = 1 << 20, StreamPrompts = 128,
