@@ -106,8 +106,16 @@ public abstract class Backend : IDisposable
         {
             capturing = null;
         }
-        program.Place();
-        program.Complete(Compile(program.Calls));
+        try
+        {
+            program.Place();
+            program.Complete(Compile(program.Calls));
+        }
+        catch
+        {
+            program.Dispose();
+            throw;
+        }
         return program;
     }
 

@@ -102,14 +102,13 @@ public sealed class CapturedProgram : IDisposable
     /// <summary>Releases the memory of the tensors that were made while capturing.</summary>
     public void Dispose()
     {
-        if (compiled is null)
-            return;
-        compiled.Dispose();
+        compiled?.Dispose();
         compiled = null;
         foreach (Storage storage in lifetimes.Keys)
             storage.Released = true;
         foreach (Storage arena in arenas)
             backend.Return(arena);
+        arenas.Clear();
     }
 
     internal void Add(Call call)

@@ -21,7 +21,8 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     private readonly Dictionary<(Type Operation, DType Type), bool> faulty = [];
     private KernelTuner? tuner;
     private readonly Lock gate = new();
-    private bool disposed, isExpanding;
+    private ProgramExpansion? expansion;
+    private bool disposed;
 
     /// <summary>A backend on one device.</summary>
     /// <param name="wish">The device's number or a part of its name; nothing for the best one.</param>
@@ -337,14 +338,16 @@ public unsafe class VulkanBackend : Backend, ICommandSink
 
     internal void ReturnScratch(VulkanStorage scratch) => memory.Return(scratch.Range with { LastUse = scratch.LastUse });
 
-    private Launch? LaunchOf(IPrimitive operation, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> outputs)
+    /// <summary>What runs an operation, or nothing where it has no shader.</summary>
+    internal Launch? LaunchOf(IPrimitive operation, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> outputs)
     {
         TensorType[] types = Tensor.TypesOf(inputs);
         var call = new LaunchCall(types, Tensor.TypesOf(outputs), TraitsFor(operation, types));
         return (operation is ITunable tunable ? kernels.Chosen(tunable, call) : null) ?? operation.Launch(call);
     }
 
-    private static Tensor[] Define(IPrimitive operation, ReadOnlySpan<Tensor> inputs) => Widening.Run(operation, inputs) ?? operation.Definition(inputs)
+    /// <summary>Runs an operation without a shader by others.</summary>
+    internal static Tensor[] Define(IPrimitive operation, ReadOnlySpan<Tensor> inputs) => Widening.Run(operation, inputs) ?? operation.Definition(inputs)
         ?? throw new NotSupportedException($"{operation.Name} has no shader for {string.Join<TensorType>(", ", Tensor.TypesOf(inputs))}, and no definition in smaller operations; use --device cpu.");
 
     private void RunDefinition(Call call)
@@ -374,61 +377,27 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     /// <inheritdoc/>
     protected internal override CompiledProgram Compile(IReadOnlyList<IReadOnlyList<CapturedCall>> programs)
     {
-        if (isExpanding)
-            return new Expanded();
+        if (expansion is not null)
+            return ProgramExpansion.Part;
         // Operations that are recorded as a whole cannot be timed one by one.
         if (stream.Timestamps is not null || tuner is not null)
             return base.Compile(programs);
-        var parts = new List<IReadOnlyList<(CapturedCall, Launch?)>>();
-        var definitions = new List<CapturedProgram>();
-        isExpanding = true;
+        expansion = new ProgramExpansion(this);
         try
         {
-            foreach (IReadOnlyList<CapturedCall> calls in programs)
-            {
-                var flat = new List<(CapturedCall, Launch?)>();
-                Expand(calls, flat, definitions);
-                parts.Add(flat);
-            }
+            expansion.Add(programs);
+            lock (gate)
+                return new VulkanProgram(this, device, stream, pipelines, expansion);
+        }
+        catch
+        {
+            expansion.Dispose();
+            throw;
         }
         finally
         {
-            isExpanding = false;
+            expansion = null;
         }
-        lock (gate)
-            return new VulkanProgram(this, device, stream, pipelines, parts, definitions);
-    }
-
-    /// <summary>Lists launches, those of definitions in the place of operations without a shader; a call without a launch is a copy.</summary>
-    private void Expand(IReadOnlyList<CapturedCall> calls, List<(CapturedCall Call, Launch? Launch)> flat, List<CapturedProgram> definitions)
-    {
-        foreach (CapturedCall call in calls)
-        {
-            if (LaunchOf(call.Operation, call.Inputs, call.Outputs) is { } launch)
-            {
-                flat.Add((call, launch));
-                continue;
-            }
-            Tensor[] results = [];
-            ulong revived = call.Revive();
-            // By the backend that its tensors belong to, which may be one around this: that is where its operations come.
-            Backend owner = call.Inputs.Length > 0 ? call.Inputs[0].Backend : this;
-            CapturedProgram definition = owner.Capture(() => results = Define(call.Operation, call.Inputs));
-            call.Release(revived);
-            definitions.Add(definition);
-            Expand(definition.Calls, flat, definitions);
-            for (int i = 0; i < results.Length; i++)
-            {
-                if (results[i].Count > 0)
-                    flat.Add((new CapturedCall(call.Operation, [results[i]], [call.Outputs[i]]), null));
-            }
-        }
-    }
-
-    /// <summary>A definition that became part of a larger program.</summary>
-    private sealed class Expanded : CompiledProgram
-    {
-        public override void Run() => throw new InvalidOperationException("This program is part of another one.");
     }
 
     private MemoryRange Rent(long bytes, string what)

@@ -19,34 +19,26 @@ internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
     // What the commands access, and whether they write it.
     private readonly Dictionary<VulkanStorage, bool> accesses = [];
     private readonly List<VulkanStorage> scratch = [], freeScratch = [];
-    private readonly IReadOnlyList<CapturedProgram> definitions;
+    private readonly ProgramExpansion expansion;
     private List<Action> listed = [];
     private readonly ProgramClock? clock;
     private ulong lastRun;
 
-    public VulkanProgram(VulkanBackend backend, VulkanDevice device, CommandStream stream, Pipelines pipelines, IReadOnlyList<IReadOnlyList<(CapturedCall Call, Launch? Launch)>> parts, IReadOnlyList<CapturedProgram> definitions)
+    public VulkanProgram(VulkanBackend backend, VulkanDevice device, CommandStream stream, Pipelines pipelines, ProgramExpansion expansion)
     {
-        (this.backend, this.device, this.stream, this.pipelines, this.definitions) = (backend, device, stream, pipelines, definitions);
+        (this.backend, this.device, this.stream, this.pipelines, this.expansion) = (backend, device, stream, pipelines, expansion);
         (pool, CommandBuffer buffer) = device.MakeCommandBuffer(CommandPoolCreateFlags.None);
-        writer = new CommandWriter(device.Vk, parts.Count) { Buffer = buffer };
-        var info = new CommandBufferBeginInfo { Flags = CommandBufferUsageFlags.SimultaneousUseBit };
-        device.Check(device.Vk.BeginCommandBuffer(buffer, &info), "recording a program");
-        writer.OrderAll();
+        writer = new CommandWriter(device.Vk, expansion.Sequences.Count) { Buffer = buffer };
         clock = backend.TimesPrograms ? new ProgramClock(device) : null;
-        clock?.Begin(buffer);
-        List<Action>[] commands = [.. parts.Select(ListOf)];
-        for (int i = 0; commands.Any(part => i < part.Count); i++)
+        try
         {
-            foreach (List<Action> part in commands)
-            {
-                if (i < part.Count)
-                    part[i]();
-            }
+            Record(buffer);
         }
-        writer.OrderAll();
-        clock?.End(buffer);
-        writer.ShowHost();
-        device.Check(device.Vk.EndCommandBuffer(buffer), "recording a program");
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
     public override void Run()
@@ -68,8 +60,7 @@ internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
         device.Vk.DestroyCommandPool(device.Handle, pool, null);
         foreach (VulkanStorage storage in scratch)
             backend.ReturnScratch(storage);
-        foreach (CapturedProgram definition in definitions)
-            definition.Dispose();
+        expansion.Dispose();
     }
 
     public void Dispatch(Dispatch dispatch, ReadOnlySpan<byte> push, ReadOnlySpan<Access> accesses)
@@ -96,6 +87,27 @@ internal sealed unsafe class VulkanProgram : CompiledProgram, ICommandSink
     }
 
     public void ReturnScratch(VulkanStorage storage) => freeScratch.Add(storage);
+
+    private void Record(CommandBuffer buffer)
+    {
+        var info = new CommandBufferBeginInfo { Flags = CommandBufferUsageFlags.SimultaneousUseBit };
+        device.Check(device.Vk.BeginCommandBuffer(buffer, &info), "recording a program");
+        writer.OrderAll();
+        clock?.Begin(buffer);
+        List<Action>[] commands = [.. expansion.Sequences.Select(ListOf)];
+        for (int i = 0; commands.Any(part => i < part.Count); i++)
+        {
+            foreach (List<Action> part in commands)
+            {
+                if (i < part.Count)
+                    part[i]();
+            }
+        }
+        writer.OrderAll();
+        clock?.End(buffer);
+        writer.ShowHost();
+        device.Check(device.Vk.EndCommandBuffer(buffer), "recording a program");
+    }
 
     /// <summary>The commands of one sequence.</summary>
     private List<Action> ListOf(IReadOnlyList<(CapturedCall Call, Launch? Launch)> calls)

@@ -1,4 +1,5 @@
 using ScratchMamba.Tensors;
+using ScratchMamba.Tensors.Backends;
 using ScratchMamba.Tensors.Cpu;
 using ScratchMamba.Tensors.Operations;
 
@@ -85,5 +86,21 @@ public class CapturedProgramTests
         Assert.Throws<InvalidOperationException>(() => cpu.Capture(() => cpu.Capture(() => { })));
         // After a failure nothing is being captured.
         Assert.Equal(1, x.Item());
+    }
+
+    [Fact]
+    public void ACaptureThatCannotBePreparedHoldsNothing()
+    {
+        using var unprepared = new Unprepared(new CpuBackend());
+        Tensor x = unprepared.Tensor<float>([1000], new float[1000]);
+        long before = unprepared.LiveBytes;
+        Assert.Throws<InsufficientMemoryException>(() => unprepared.Capture(() => x.Exp()));
+        Assert.Equal(before, unprepared.LiveBytes);
+        Assert.Equal(1, x.Exp().ToArray<float>()[0]);
+    }
+
+    private sealed class Unprepared(Backend inner) : DecoratedBackend(inner)
+    {
+        protected internal override CompiledProgram Compile(IReadOnlyList<CapturedCall> calls) => throw new InsufficientMemoryException();
     }
 }
