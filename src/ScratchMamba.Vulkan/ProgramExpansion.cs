@@ -67,10 +67,5 @@ internal sealed class ProgramExpansion(VulkanBackend backend) : IDisposable
     private sealed class PartOfProgram : CompiledProgram
     {
         public override void Run() => throw new InvalidOperationException("This program is part of another one.");
-
-        // One for all.
-        public override void Dispose()
-        {
-        }
     }
 }
