@@ -12,10 +12,10 @@ namespace ScratchMamba.Cli;
 /// <param name="Batch">Rows of a batch.</param>
 /// <param name="Length">Tokens of a row.</param>
 /// <param name="Accumulation">How many batches make one update.</param>
-/// <param name="Recomputes">Whether layers are computed again for their gradients.</param>
-internal sealed record StepShape(int Batch, int Length, int Accumulation = 1, bool Recomputes = false)
+/// <param name="Recomputed">How many layers are computed again for their gradients.</param>
+internal sealed record StepShape(int Batch, int Length, int Accumulation = 1, int Recomputed = 0)
 {
-    public override string ToString() => $"--batch {Batch} --length {Length}{(Accumulation > 1 ? $" --accumulate {Accumulation}" : "")}{(Recomputes ? " --recompute" : "")}";
+    public override string ToString() => $"--batch {Batch} --length {Length}{(Accumulation > 1 ? $" --accumulate {Accumulation}" : "")}{(Recomputed > 0 ? $" --recompute {Recomputed}" : "")}";
 }
 
 /// <summary>How much memory a training takes, found out without taking it.</summary>
@@ -25,8 +25,8 @@ internal static class Memory
     private const double PoolSlack = 1.1;
     private const long RuntimeGrowth = 20 << 20;
 
-    /// <summary>The bytes that one step needs at most at a time in float32: parameters, moments, gradients and activations.</summary>
-    /// <param name="make">Makes the model, with or without its weights.</param>
+    /// <summary>The bytes that one step needs at most at a time: parameters, moments, gradients and activations.</summary>
+    /// <param name="make">Makes the model, with or without its weights, and says how exactly it computes.</param>
     /// <param name="shape">What a step reads.</param>
     /// <param name="averages">Whether an average of the weights is kept.</param>
     public static long ForTraining(Func<Backend, Mamba2Model> make, StepShape shape, bool averages = false)
@@ -36,7 +36,7 @@ internal static class Memory
             throw new MisuseException($"A batch of {shape.Batch:#,0} rows of {shape.Length:#,0} tokens is too large.");
         using var backend = new NullBackend();
         Mamba2Model model = make(backend);
-        model.Recomputes = shape.Recomputes;
+        model.RecomputedLayers = shape.Recomputed;
         var batch = new TokenBatch(new int[tokens], new int[tokens]);
         // A third batch takes no more than the second.
         using var trainer = new Trainer(model, _ => batch, shape.Length, new LearningRateSchedule(1e-3, 1, 0, LearningRateDecay.Constant), accumulation: Math.Min(2, shape.Accumulation));
@@ -53,24 +53,29 @@ internal static class Memory
     /// <summary>The bytes that this process will have of the host's memory when <paramref name="tensors"/> bytes of tensors live there, which are not there yet.</summary>
     public static long OfProcess(long tensors) => (long)(PoolSlack * tensors) + RuntimeGrowth + Environment.WorkingSet;
 
-    /// <summary>The bytes that a training may take: of a device its own memory, and otherwise what the host has free.</summary>
+    /// <summary>The bytes of tensors that a training may have: of a device what its own memory holds, lent again as it is, and otherwise what the host has free.</summary>
     public static long Available(Backend backend)
     {
         long host = FreeOnHost();
-        return backend is not VulkanBackend vulkan ? host : vulkan.Device.SharesMemory ? Math.Min(host, vulkan.Device.MemoryBytes) : vulkan.Device.MemoryBytes;
+        return backend is not VulkanBackend vulkan ? host : vulkan.Device.SharesMemory ? Math.Min(host, vulkan.Device.MemoryBytes) : (long)(vulkan.Device.MemoryBytes / PoolSlack);
     }
 
-    /// <summary>Throws unless there is the memory for a training; says what would fit.</summary>
-    /// <returns>The bytes that it takes.</returns>
-    public static long Require(Func<Backend, Mamba2Model> make, Mamba2Config sizes, StepShape shape, bool averages, long available)
+    /// <summary>
+    /// The shape with as many layers computed again as there must be for a training to fit; with a number of them in <paramref name="recomputed"/>, that many. Throws where it does not fit, and says what would.
+    /// </summary>
+    /// <returns>That shape, and the bytes that it takes.</returns>
+    public static (StepShape Shape, long Bytes) Require(Func<Backend, Mamba2Model> make, Mamba2Config sizes, StepShape shape, int? recomputed, bool averages, long available)
     {
+        shape = shape with { Recomputed = Math.Min(recomputed ?? 0, sizes.Layers) };
         // Less than the activations take: enough to refuse what is far too large before it is measured.
-        double least = shape.Recomputes ? 0 : 4.0 * shape.Batch * shape.Length * sizes.InnerWidth * sizes.Layers;
+        double least = LeastBytes(shape);
         long needed = least > available ? (long)Math.Min(least, long.MaxValue) : ForTraining(make, shape, averages);
         if (needed <= available)
-            return needed;
+            return (shape, needed);
+        if (recomputed is null && Fewest() is var (fewest, bytes))
+            return (fewest, bytes);
         string remedy = "Choose a smaller model.";
-        foreach (StepShape other in Smaller(shape))
+        foreach (StepShape other in Smaller(shape, recomputed is null ? sizes.Layers : shape.Recomputed, sizes.Layers))
         {
             if (4.0 * other.Batch * other.Length * sizes.Width * sizes.Layers < available && ForTraining(make, other, averages) is var less && less <= available)
             {
@@ -79,6 +84,28 @@ internal static class Memory
             }
         }
         throw new InvalidOperationException($"This training takes {(least > available ? "at least " : "")}{Size(needed)} with {shape}; there is {Size(available)}. {remedy}");
+
+        double LeastBytes(StepShape shape) => 2.0 * shape.Batch * shape.Length * sizes.InnerWidth * (sizes.Layers - shape.Recomputed);
+
+        // Each layer that is computed again takes less than one that is kept.
+        (StepShape, long)? Fewest()
+        {
+            (int tooFew, StepShape enough) = (0, shape with { Recomputed = sizes.Layers });
+            if (4.0 * shape.Batch * shape.Length * sizes.Width * sizes.Layers > available)
+                return null;
+            long bytes = ForTraining(make, enough, averages);
+            if (bytes > available)
+                return null;
+            while (enough.Recomputed - tooFew > 1)
+            {
+                StepShape tried = shape with { Recomputed = (tooFew + enough.Recomputed) / 2 };
+                if (LeastBytes(tried) <= available && ForTraining(make, tried, averages) is var less && less <= available)
+                    (enough, bytes) = (tried, less);
+                else
+                    tooFew = tried.Recomputed;
+            }
+            return (enough, bytes);
+        }
     }
 
     public static string Size(long bytes) => bytes switch
@@ -90,17 +117,17 @@ internal static class Memory
     };
 
     /// <summary>Ways of taking less, the one that changes least first: the same update from smaller batches, layers computed again, and then shorter rows.</summary>
-    private static IEnumerable<StepShape> Smaller(StepShape shape)
+    private static IEnumerable<StepShape> Smaller(StepShape shape, int recomputed, int layers)
     {
-        foreach (bool recomputes in shape.Recomputes ? [true] : new[] { false, true })
+        foreach (int count in recomputed == layers ? [layers] : new[] { recomputed, layers })
         {
-            StepShape tried = shape with { Recomputes = recomputes };
-            if (recomputes != shape.Recomputes)
+            StepShape tried = shape with { Recomputed = count };
+            if (count != recomputed)
                 yield return tried;
             while (tried.Batch % 2 == 0 && tried.Accumulation <= int.MaxValue / 2)
                 yield return tried = tried with { Batch = tried.Batch / 2, Accumulation = 2 * tried.Accumulation };
         }
-        for (StepShape tried = shape with { Batch = 1, Recomputes = true }; tried.Length > 1;)
+        for (StepShape tried = shape with { Batch = 1, Recomputed = layers }; tried.Length > 1;)
             yield return tried = tried with { Length = tried.Length / 2 };
     }
 

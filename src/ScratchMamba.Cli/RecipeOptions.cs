@@ -55,7 +55,7 @@ internal sealed class RecipeOptions
 
     private readonly Option<bool> evaluatesAverage = new("--eval-ema") { Description = "Measure the held-out loss of the average, not of the weights." };
 
-    private readonly Option<bool> recompute = new("--recompute") { Description = "Keep only each layer's input for the gradient, and compute the layer again there: far less memory, a third more time." };
+    private readonly Option<int?> recompute = CommonOptions.Recompute("as many as it takes to fit by default");
 
     private readonly Option<bool> find = new("--find-lr") { Description = "Do not train: try rising learning rates on up to 100 steps, write the curve into --out, and suggest one." };
 
@@ -97,7 +97,6 @@ internal sealed class RecipeOptions
     {
         string? given = reads ? parsed.GetValue(init) : null;
         Mamba2Model model = given is null ? new Mamba2Model(sizes, backend, seed: seed) : Checkpoint.Load(given, backend);
-        model.Recomputes = parsed.GetValue(recompute);
         int lowRank = parsed.GetValue(rank);
         if (lowRank > 0)
             model.Adapt(new LowRankAdaptation(lowRank, parsed.GetValue(alpha) ?? 2 * lowRank, [.. parsed.GetValue(targets)!.Distinct()], Path.GetFullPath(parsed.GetValue(init)!)), seed);
@@ -125,8 +124,8 @@ internal sealed class RecipeOptions
     /// <summary>Whether the held-out loss is that of the average.</summary>
     public bool EvaluatesAverage(ParseResult parsed) => parsed.GetValue(evaluatesAverage);
 
-    /// <summary>Whether layers are computed again for their gradients.</summary>
-    public bool Recomputes(ParseResult parsed) => parsed.GetValue(recompute);
+    /// <summary>How many layers are to be computed again for their gradients; null for as many as it takes.</summary>
+    public int? Recomputed(ParseResult parsed) => parsed.GetValue(recompute);
 
     private static void Checked(Action action)
     {

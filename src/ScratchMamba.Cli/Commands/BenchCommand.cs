@@ -132,7 +132,7 @@ internal static class BenchCommand
     {
         Option<int> batch = CommonOptions.Count("--batch", 8, "Rows of a batch."), length = CommonOptions.Count("--length", 512, "Tokens of a row."), models = CommonOptions.Count("--models", 1, "How many models are trained side by side.");
         Option<string> precision = CommonOptions.Precision();
-        var recompute = new Option<bool>("--recompute") { Description = "Layers are computed again for their gradients, instead of kept." };
+        Option<int?> recompute = CommonOptions.Recompute("none by default");
         ModelOptions sizes = new();
         return Measured("train", "Training steps: forward, backward, clipping and AdamW.", [.. sizes.All, batch, length, models, recompute, precision], (parsed, backend, report) =>
         {
@@ -143,7 +143,7 @@ internal static class BenchCommand
             Trainer[] trainers =
             [
                 .. Enumerable.Range(0, count).Select(_ => new Trainer(
-                    WithNoise(new Mamba2Model(config, backend, seed: null) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!), Recomputes = parsed.GetValue(recompute) }), _ => new TokenBatch(tokens[..^1], tokens[1..]), l,
+                    WithNoise(new Mamba2Model(config, backend, seed: null) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!), RecomputedLayers = parsed.GetValue(recompute) ?? 0 }), _ => new TokenBatch(tokens[..^1], tokens[1..]), l,
                     new LearningRateSchedule(1e-4, 1_000_000, 0, LearningRateDecay.Constant))),
             ];
             using var ensemble = new Ensemble(trainers);

@@ -91,7 +91,7 @@ internal static class TrainCommand
                 }
             }
         });
-        MemoryNeeded = parsed => Needed(parsed, Subject(parsed, resumes: false).Sizes, Memory.FreeOnHost());
+        MemoryNeeded = parsed => Needed(parsed, Subject(parsed, resumes: false).Sizes, Memory.FreeOnHost()).Bytes;
         return verb;
 
         void Train(ParseResult parsed, string[] files, bool resumes, TextWriter output, CancellationToken cancellation)
@@ -104,13 +104,15 @@ internal static class TrainCommand
             using var traced = new Trace(opened, parsed.GetValue(trace), output);
             // Looks at every number that is made, but only of a step that went wrong.
             var backend = new FiniteBackend(traced.Backend) { IsChecking = false };
-            long needed = Needed(parsed, sizes, Memory.Available(opened));
+            (StepShape shape, long needed) = Needed(parsed, sizes, Memory.Available(opened));
             // What goes on with adapters needs what they adapt; anything else is in the checkpoint.
             Mamba2Model model = recipe.Model(parsed, sizes, backend, parsed.GetValue(seed), reads: !resumes || recipe.Adapts(parsed));
-            model.Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!);
+            (model.Precision, model.RecomputedLayers) = (CommonOptions.PrecisionOf(parsed.GetValue(precision)!), shape.Recomputed);
             output.WriteLine($"data: {source.Description}");
             output.WriteLine($"model: {model.ParameterCount:#,0} parameters, {sizes.Layers} layers of width {sizes.Width}, state {sizes.StateSize}");
             output.WriteLine($"memory: {Memory.Size(needed)} for parameters, moments, gradients and activations{(Memory.IsOnHost(opened) ? $"; about {Memory.Size(Memory.OfProcess(needed))} with the program" : "")}");
+            if (recipe.Recomputed(parsed) is null && shape.Recomputed > 0)
+                output.WriteLine($"recomputed: {shape.Recomputed} of {sizes.Layers} layers for their gradients, because with all of them kept it would not fit; --recompute says otherwise");
             InitialStates? begun = begin.Of(parsed, model, parsed.GetValue(seed), parsed.GetValue(accumulate));
             using var carried = begun as IDisposable;
             var run = new TextTraining
@@ -153,10 +155,15 @@ internal static class TrainCommand
             output.WriteLine($"saved in {run.Folder}");
         }
 
-        // The memory that a training takes; throws unless there is as much.
-        long Needed(ParseResult parsed, Mamba2Config sizes, long available) => Memory.Require(
-            backend => recipe.Model(parsed, sizes, backend, seed: null, reads: false), sizes,
-            new StepShape(parsed.GetValue(batch), parsed.GetValue(length), parsed.GetValue(accumulate), recipe.Recomputes(parsed)), recipe.Average(parsed) > 0, available);
+        // How a training fits, and the memory that it takes then; throws where it does not.
+        (StepShape Shape, long Bytes) Needed(ParseResult parsed, Mamba2Config sizes, long available) => Memory.Require(
+            backend =>
+            {
+                Mamba2Model model = recipe.Model(parsed, sizes, backend, seed: null, reads: false);
+                model.Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!);
+                return model;
+            },
+            sizes, new StepShape(parsed.GetValue(batch), parsed.GetValue(length), parsed.GetValue(accumulate)), recipe.Recomputed(parsed), recipe.Average(parsed) > 0, available);
 
         (Tokenizer Tokens, Mamba2Config Sizes) Subject(ParseResult parsed, bool resumes)
         {

@@ -103,8 +103,11 @@ public sealed class Mamba2Model : Module
     /// <summary>The element type that weight matrices are held in.</summary>
     public DType WeightType { get; }
 
-    /// <summary>Whether the forward pass keeps only each block's input for the backward pass, and computes the block again there: memory for time.</summary>
-    public bool Recomputes { get; set; }
+    /// <summary>
+    /// Of how many blocks, from the first on, the forward pass keeps only the input for the backward pass, and computes them again there: memory for time, the same numbers.
+    /// The first, because what the others keep is gone when their turn comes.
+    /// </summary>
+    public int RecomputedLayers { get; set; }
 
     /// <summary>What is trained beside the model's own parameters; null for nothing.</summary>
     public LowRankAdaptation? Adaptation { get; private set; }
@@ -316,14 +319,15 @@ public sealed class Mamba2Model : Module
         for (int i = 0; i < blocks.Length; i++)
         {
             using Place.Mark place = Place.Enter(places[i]);
-            (u, next[i]) = padding is null ? Block(blocks[i], u, state?.Layers[i], sequence) : blocks[i].ForwardPadded(u, state?.Layers[i], sequence, padding);
+            (u, next[i]) = padding is null ? Block(i, u, state?.Layers[i], sequence) : blocks[i].ForwardPadded(u, state?.Layers[i], sequence, padding);
         }
         return (u, new Mamba2State(next));
     }
 
-    private (Tensor Output, LayerState State) Block(Mamba2Block block, Tensor u, LayerState? state, Tensor? sequence)
+    private (Tensor Output, LayerState State) Block(int layer, Tensor u, LayerState? state, Tensor? sequence)
     {
-        if (!Recomputes)
+        Mamba2Block block = blocks[layer];
+        if (layer >= RecomputedLayers)
             return block.Forward(u, state, sequence);
         LayerState? next = null;
         Tensor[] outputs = Differentiation.Recompute(

@@ -111,13 +111,50 @@ public sealed class RecipeVerbTests(SmallModel small) : IClassFixture<SmallModel
         Assert.False(Directory.Exists(Out));
     }
 
+    [Fact]
+    public void AsManyLayersAreComputedAgainAsItTakesToFit()
+    {
+        var config = new Mamba2Config { VocabularySize = 256, Layers = 6, Width = 64, StateSize = 16, HeadSize = 16 };
+        var shape = new StepShape(4, 100);
+        Mamba2Model Make(Backend backend) => new(config, backend, seed: null);
+        long Bytes(int recomputed) => Memory.ForTraining(Make, shape with { Recomputed = recomputed });
+        long all = Bytes(0), least = Bytes(6), between = (all + least) / 2;
+
+        Assert.Equal((shape, all), Memory.Require(Make, config, shape, null, false, all));
+        (StepShape chosen, long bytes) = Memory.Require(Make, config, shape, null, false, between);
+        Assert.InRange(chosen.Recomputed, 1, 5);
+        Assert.Equal(Bytes(chosen.Recomputed), bytes);
+        Assert.True(bytes <= between && Bytes(chosen.Recomputed - 1) > between);
+        Assert.Equal(6, Memory.Require(Make, config, shape, int.MaxValue, false, between).Shape.Recomputed);
+
+        // What was said is done, and what would fit is named.
+        StepShape row = shape with { Batch = 1 };
+        least = Memory.ForTraining(Make, row with { Recomputed = 6 });
+        Assert.Contains("With --batch 1 --length 100 --recompute 6", Assert.Throws<InvalidOperationException>(() => Memory.Require(Make, config, row, 0, false, least)).Message, StringComparison.Ordinal);
+        Assert.Contains("--accumulate", Assert.Throws<InvalidOperationException>(() => Memory.Require(Make, config, shape, null, false, Bytes(6) - 1)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void LayersToComputeAgainAreAllNoneOrANumber()
+    {
+        Run.Of(Training(Out, "--recompute", "sometimes")).IsMisuseSaying("--recompute", "on, off or a number");
+        byte[] Model(string to, params string[] more)
+        {
+            Run.Of(Training(to, more)).Succeeds();
+            return File.ReadAllBytes(Assert.Single(Directory.GetFiles(to, "model.safetensors", SearchOption.AllDirectories)));
+        }
+        byte[] kept = Model(Out);
+        Assert.Equal(kept, Model(folder.File("one"), "--recompute", "1"));
+        Assert.Equal(kept, Model(folder.File("all"), "--recompute"));
+    }
+
     [Theory, InlineData(1, false, false), InlineData(3, false, true), InlineData(1, true, false)]
     public void TheEstimateIsWhatIsTaken(int accumulation, bool recomputes, bool averages)
     {
         var config = new Mamba2Config { VocabularySize = 256, Layers = 3, Width = 64, StateSize = 16, HeadSize = 16 };
-        long expected = Memory.ForTraining(backend => new Mamba2Model(config, backend, seed: null), new StepShape(4, 100, accumulation, recomputes), averages);
+        long expected = Memory.ForTraining(backend => new Mamba2Model(config, backend, seed: null), new StepShape(4, 100, accumulation, recomputes ? 3 : 0), averages);
         using var cpu = new CpuBackend();
-        var model = new Mamba2Model(config, cpu, seed: 1) { Recomputes = recomputes };
+        var model = new Mamba2Model(config, cpu, seed: 1) { RecomputedLayers = recomputes ? int.MaxValue : 0 };
         var batch = new TokenBatch(new int[400], new int[400]);
         using var trainer = new Trainer(model, _ => batch, 100, new LearningRateSchedule(1e-3, 10, 0, LearningRateDecay.Constant), accumulation: accumulation);
         WeightAverage? average = averages ? new WeightAverage(model, 0.9) : null;

@@ -52,7 +52,7 @@ public sealed class CureTests : IDisposable
         Outcome.AssertClose(expected, Of(model, InParts(model, tokens, [.. Enumerable.Repeat(1, Length)], steps: true)));
         Outcome.AssertClose(expected, Of(model, InParts(model, tokens, [1, 2, 9, 8, 1], steps: false)));
         Outcome.AssertClose(expected, Of(model, InParts(model, tokens, [7, 1, 1, 1, 11], steps: true)));
-        model.Recomputes = true;
+        model.RecomputedLayers = int.MaxValue;
         Outcome.AssertClose(expected, Of(model, InParts(model, tokens, [8, 13], steps: false)));
     }
 

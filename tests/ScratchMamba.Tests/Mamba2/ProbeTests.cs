@@ -141,7 +141,7 @@ public sealed class ProbeTests : IDisposable
     public void AProbeChangesNoBitOfTraining(bool recomputes)
     {
         Mamba2Model model = Samples.Model("plain", cpu, DType.F32);
-        model.Recomputes = recomputes;
+        model.RecomputedLayers = recomputes ? int.MaxValue : 0;
         Tensor tokens = cpu.Tensor<int>([Batch, Length], Samples.Tokens(Batch * Length)), labels = cpu.Tensor<int>([Batch, Length], Samples.Tokens(Batch * Length, seed: 6));
         Dictionary<string, float[]> before = Train(), after;
         var probe = new StateProbe(4);

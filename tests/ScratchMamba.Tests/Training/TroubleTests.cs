@@ -45,7 +45,7 @@ public sealed class TroubleTests : IDisposable
         }
         Trainer Start(NonFinite policy)
         {
-            var model = new Mamba2Model(Is("groups") ? Config with { Groups = 2, ProjectionBias = true } : Config, finite, seed: 1) { Recomputes = Is("recomputed") };
+            var model = new Mamba2Model(Is("groups") ? Config with { Groups = 2, ProjectionBias = true } : Config, finite, seed: 1) { RecomputedLayers = Is("recomputed") ? int.MaxValue : 0 };
             if (Is("bf16"))
                 model.Precision = MatMulPrecision.Bfloat16;
             if (Is("adapters"))
