@@ -6,6 +6,7 @@
 // Each element of the state is read and written once, by the same invocation, so that the next state may be the state itself; it is read first, since it does not depend on the operation before.
 #include "common.glsl"
 #include "math.glsl"
+#include "elements.glsl"
 
 layout(constant_id = 0) const uint WORKGROUP = 256;
 layout(constant_id = 1) const uint TAPS = 4;
@@ -20,6 +21,7 @@ layout(constant_id = 8) const uint GATED = 0;
 layout(constant_id = 9) const uint HEADS = 24;
 layout(constant_id = 10) const uint WIDTH = 64;
 layout(constant_id = 11) const uint GROUPS = 1;
+layout(constant_id = 12) const uint TYPE = F32; // of the state
 
 const uint INNER = HEADS * WIDTH, CHANNELS = INNER + 2 * GROUPS * STATES, PITCH = INNER + CHANNELS + HEADS;
 
@@ -72,27 +74,10 @@ float convolve(uint batch, uint channel, bool carries) {
     return silu(sum);
 }
 
-// Four numbers of a row of the state, zeros behind its end.
-vec4 load(uint row, uint quad) {
-    if (STATES % 4 == 0)
-        return Vectors(uint64_t(push.recurrent)).at[row * QUADS + min(quad, QUADS - 1)];
-    vec4 h = vec4(0);
-    [[unroll]] for (uint i = 0; i < 4; i++) {
-        if (4 * quad + i < STATES)
-            h[i] = push.recurrent.at[row * STATES + 4 * quad + i];
-    }
-    return h;
-}
-
-void store(uint row, uint quad, vec4 h) {
-    if (STATES % 4 == 0) {
-        Vectors(uint64_t(push.nextRecurrent)).at[row * QUADS + quad] = h;
-        return;
-    }
-    [[unroll]] for (uint i = 0; i < 4; i++) {
-        if (4 * quad + i < STATES)
-            push.nextRecurrent.at[row * STATES + 4 * quad + i] = h[i];
-    }
+// Four numbers of a row of the state, zeros behind its end where rows are no whole quads.
+vec4 readState(uint row, uint quad) {
+    uint n = 4 * (TYPE == RAGGED ? quad : min(quad, QUADS - 1));
+    return readFour(push.recurrent, row * STATES + n, int(STATES) - int(n), TYPE);
 }
 
 void main() {
@@ -108,7 +93,7 @@ void main() {
         vec4 h[HELD];
         if (QUADS > 0 && rows > 0) {
             [[unroll]] for (uint i = 0; i < EACH * STEPS; i++)
-                h[i] = load(index * WIDTH + firstRow + min(first + i / STEPS * TEAMS + team, rows - 1), i % STEPS * LANES + lane);
+                h[i] = readState(index * WIDTH + firstRow + min(first + i / STEPS * TEAMS + team, rows - 1), i % STEPS * LANES + lane);
         }
         if (first == 0) {
             for (uint i = me; i < 2 * STATES + rows; i += WORKGROUP) {
@@ -152,7 +137,7 @@ void main() {
                 uint n = s * LANES + lane;
                 if (n < QUADS && p < rows) {
                     vec4 next = fma(vec4(decay), h[e * STEPS + s], scale * b[n]);
-                    store(row, n, next);
+                    writeFour(push.nextRecurrent, row * STATES + 4 * n, int(STATES - 4 * n), TYPE, next);
                     sums = fma(next, c[n], sums);
                 }
             }

@@ -45,6 +45,16 @@ internal static class CommonOptions
             DefaultValueFactory = _ => "stored",
         }.AcceptOnlyFromAmong("stored", "f32", "bf16", "f16", "q8_0", "q4_0");
 
+    public static Option<string> StateType() =>
+        new Option<string>("--state-type")
+        {
+            Description = "What states are held in between tokens: f32, or bf16 or f16 for half the memory of each text and faster writing of many at a time. Everything is computed in float32.",
+            DefaultValueFactory = _ => "f32",
+        }.AcceptOnlyFromAmong("f32", "bf16", "f16");
+
+    /// <summary>What <see cref="StateType()"/> was given.</summary>
+    public static DType StateTypeOf(string name) => Enum.Parse<DType>(name, ignoreCase: true);
+
     /// <summary>What <see cref="WeightType()"/> was given; null for float32.</summary>
     /// <param name="name">The option's value.</param>
     /// <param name="model">Where the model is stored; null where there is none.</param>

@@ -69,6 +69,14 @@ public abstract class Backend : IDisposable
     /// <summary>Copies a storage's first bytes to the host, after all that was executed before.</summary>
     public abstract void Read(Storage storage, Span<byte> data);
 
+    /// <summary>Begins to copy so many bytes of a tensor's data to the host, as the operations before leave it. The function waits for them, but for no operation that comes later.</summary>
+    protected internal virtual Func<byte[]> ReadLater(Storage storage, int bytes)
+    {
+        var data = new byte[bytes];
+        Read(storage, data);
+        return () => data;
+    }
+
     /// <summary>Runs an operation.</summary>
     public abstract void Execute(Call call);
 

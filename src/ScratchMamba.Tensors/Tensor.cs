@@ -88,6 +88,19 @@ public sealed class Tensor
         return values;
     }
 
+    /// <summary>
+    /// The elements as they are now, for later: a device begins to copy them, and goes on with what it is given in the meantime, until somebody asks for the value.
+    /// </summary>
+    /// <exception cref="ArgumentException"><typeparamref name="T"/> is not the element type.</exception>
+    public Lazy<T[]> ReadLater<T>() where T : unmanaged
+    {
+        CheckTransfer<T>(checked((int)Count));
+        ThrowIfReleased();
+        Backend.ThrowIfCapturing("read");
+        Func<byte[]> bytes = Backend.ReadLater(Storage, checked((int)Type.Bytes));
+        return new(() => MemoryMarshal.Cast<byte, T>(bytes()).ToArray());
+    }
+
     /// <summary>The elements as doubles, whatever their type.</summary>
     public double[] ToDoubles() => DType switch
     {

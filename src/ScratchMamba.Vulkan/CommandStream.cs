@@ -6,11 +6,11 @@ namespace ScratchMamba.Vulkan;
 
 /// <summary>
 /// One endless sequence of commands, handed to the device in submissions. Submission n signals the value n of a timeline semaphore;
-/// everything that waits, waits for such a value. At most two submissions are in flight while a third is recorded.
+/// everything that waits, waits for such a value. At most three submissions are in flight while a fourth is recorded: two programs, and between them what is read of the first.
 /// </summary>
 internal sealed unsafe class CommandStream : IDisposable
 {
-    private const int SlotCount = 3;
+    private const int MostInFlight = 3, SlotCount = MostInFlight + 1;
 
     // Enough to hide the cost of a submission; where the device has nothing to do, fewer, so that it starts early.
     private const int CommandsPerSubmission = 256, CommandsWhenIdle = 32;
@@ -185,9 +185,8 @@ internal sealed unsafe class CommandStream : IDisposable
 
     private void Submit(CommandBuffer buffer, string what)
     {
-        // At most two in flight: a third may start once the first is through.
-        if (Now > 2)
-            WaitFor(Now - 2);
+        if (Now > MostInFlight)
+            WaitFor(Now - MostInFlight);
         var command = new CommandBufferSubmitInfo { CommandBuffer = buffer };
         var signal = new SemaphoreSubmitInfo { Semaphore = timeline, Value = Now, StageMask = PipelineStageFlags2.AllCommandsBit };
         var info = new SubmitInfo2 { CommandBufferInfoCount = 1, PCommandBufferInfos = &command, SignalSemaphoreInfoCount = 1, PSignalSemaphoreInfos = &signal };

@@ -11,7 +11,7 @@ internal sealed unsafe class StagingRing : IDisposable
     private readonly CommandStream stream;
 
     // Positions count bytes ever handed out; the place in the memory is the position modulo the size.
-    private readonly Queue<(long End, ulong Value)> inUse = new();
+    private readonly Queue<(long End, ulong Value, Action? Fetch)> inUse = new();
     private long head, tail;
 
     public StagingRing(VulkanDevice device, MemoryTypes types, CommandStream stream)
@@ -23,21 +23,22 @@ internal sealed unsafe class StagingRing : IDisposable
 
     public MemoryBlock Block { get; }
 
-    /// <summary>A place for some bytes, reserved until what is recorded now has run.</summary>
-    public long Reserve(long bytes)
+    /// <summary>A place for some bytes, reserved until what is recorded now has run, and <paramref name="fetch"/>, if given, has been called.</summary>
+    public long Reserve(long bytes, Action? fetch = null)
     {
         long size = (bytes + Alignment - 1) / Alignment * Alignment;
         if (head % Size + size > Size)
             head += Size - head % Size;
         while (head + size - tail > Size)
         {
-            (long end, ulong value) = inUse.Dequeue();
+            (long end, ulong value, Action? waiting) = inUse.Dequeue();
             stream.WaitFor(value);
+            waiting?.Invoke();
             tail = end;
         }
         long place = head % Size;
         head += size;
-        inUse.Enqueue((head, stream.Now));
+        inUse.Enqueue((head, stream.Now, fetch));
         return place;
     }
 

@@ -178,6 +178,42 @@ public unsafe class VulkanBackend : Backend, ICommandSink
             ReadAt(source, 0, data);
     }
 
+    /// <inheritdoc/>
+    protected internal override Func<byte[]> ReadLater(Storage storage, int bytes)
+    {
+        if (bytes > StagingRing.MostBytes)
+            return base.ReadLater(storage, bytes);
+        var source = (VulkanStorage)storage;
+        lock (gate)
+        {
+            byte[]? data = null;
+            ulong value = 0;
+            long place = 0;
+            place = staging.Reserve(bytes, Fetch);
+            stream.Copy(source.Block, source.Offset, staging.Block, place, bytes);
+            value = stream.LastRecorded;
+            source.Touch(value, writes: false);
+            stream.Submit();
+            return () =>
+            {
+                lock (gate)
+                {
+                    Fetch();
+                    return data!;
+                }
+            };
+
+            void Fetch()
+            {
+                if (data is not null)
+                    return;
+                ObjectDisposedException.ThrowIf(disposed, this);
+                stream.WaitFor(value);
+                data = staging.At(place, bytes).ToArray();
+            }
+        }
+    }
+
     /// <summary>Copies bytes that start at an offset from a tensor's data, which may be negative where there is padding.</summary>
     internal void ReadAt(VulkanStorage source, long offset, Span<byte> data)
     {

@@ -31,6 +31,9 @@ public abstract class DecoratedBackend(Backend inner) : Backend
     public override void Read(Storage storage, Span<byte> data) => Inner.Read(storage, data);
 
     /// <inheritdoc/>
+    protected internal override Func<byte[]> ReadLater(Storage storage, int bytes) => SeesCaptured ? base.ReadLater(storage, bytes) : Inner.ReadLater(storage, bytes);
+
+    /// <inheritdoc/>
     public override void Execute(Call call) => Inner.Execute(call);
 
     /// <inheritdoc/>

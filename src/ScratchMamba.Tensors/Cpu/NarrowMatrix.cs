@@ -10,12 +10,17 @@ internal readonly unsafe struct NarrowMatrix
     private readonly byte* data;
     private readonly Half* scales;
 
-    public NarrowMatrix(TensorType type, byte* data)
+    public NarrowMatrix(TensorType type, byte* data) : this(type.DType, data)
     {
-        DType = type.DType;
-        this.data = data;
         if (type.DType.IsQuantized())
             scales = (Half*)(data + type.Count / QuantizedBlocks.Length * QuantizedBlocks.IntegerBytes(type.DType));
+    }
+
+    /// <summary>Numbers of 16 bits.</summary>
+    public NarrowMatrix(DType type, byte* data)
+    {
+        DType = type;
+        this.data = data;
     }
 
     /// <summary>How the numbers are held.</summary>
@@ -60,11 +65,32 @@ internal readonly unsafe struct NarrowMatrix
         }
     }
 
+    /// <summary>The nearest numbers of a type of 16 bits.</summary>
+    public static void Round(DType type, ReadOnlySpan<float> from, byte* to)
+    {
+        if (type == DType.BF16)
+            Round(from, new Span<BFloat16>(to, from.Length));
+        else
+            TensorPrimitives.ConvertToHalf(from, new Span<Half>(to, from.Length));
+    }
+
     /// <summary>The nearest numbers of bfloat16.</summary>
     public static void Round(ReadOnlySpan<float> from, Span<BFloat16> to)
     {
-        for (int i = 0; i < from.Length; i++)
+        ReadOnlySpan<uint> bits = MemoryMarshal.Cast<float, uint>(from);
+        Span<ushort> halves = MemoryMarshal.Cast<BFloat16, ushort>(to);
+        int i = 0;
+        for (; i <= bits.Length - Vector<ushort>.Count; i += Vector<ushort>.Count)
+            Vector.Narrow(Nearest(new Vector<uint>(bits[i..])), Nearest(new Vector<uint>(bits[(i + Vector<uint>.Count)..]))).CopyTo(halves[i..]);
+        for (; i < from.Length; i++)
             to[i] = (BFloat16)from[i];
+
+        // As the conversion of one number does it.
+        static Vector<uint> Nearest(Vector<uint> value)
+        {
+            Vector<uint> high = value >>> 16, isNumber = Vector.AsVectorUInt32(Vector.Equals(Vector.AsVectorSingle(value), Vector.AsVectorSingle(value)));
+            return Vector.ConditionalSelect(isNumber, value + new Vector<uint>(0x7fff) + (high & Vector<uint>.One) >>> 16, high | new Vector<uint>(0x40));
+        }
     }
 
     private static void WidenBFloat16(ReadOnlySpan<ushort> halves, Span<float> to)

@@ -51,14 +51,18 @@ public sealed class Generator(Mamba2Model model, Sampler sampler)
             made++;
             yield return next;
             using var greedy = new GreedyBurst(model, session.State, next, Burst);
-            for (; made + Burst <= count && !cancellation.IsCancellationRequested; made += Burst)
+            Lazy<int[]>? burst = greedy.Start();
+            for (; burst is not null && !cancellation.IsCancellationRequested; made += Burst)
             {
-                foreach (int token in greedy.Run())
+                // The device makes the next tokens while these are read and used.
+                Lazy<int[]>? following = made + 2 * Burst <= count ? greedy.Start() : null;
+                foreach (int token in burst.Value)
                 {
                     session.MarkRead();
                     session.Write(token);
                     yield return token;
                 }
+                burst = following;
             }
         }
         foreach (int token in Continue(session, count - made, cancellation))

@@ -32,11 +32,11 @@ internal sealed class GreedyBurst : IDisposable
         });
     }
 
-    /// <summary>The next tokens.</summary>
-    public int[] Run()
+    /// <summary>Begins to make the next tokens.</summary>
+    public Lazy<int[]> Start()
     {
         program.Run();
-        return tokens.ToArray<int>();
+        return tokens.ReadLater<int>();
     }
 
     public void Dispose()

@@ -6,6 +6,7 @@ using ScratchMamba.Checkpoints;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Autograd;
+using ScratchMamba.Tensors.Operations;
 
 namespace ScratchMamba.Generation;
 
@@ -84,13 +85,20 @@ public static class SessionFile
         void Fill(string name, Tensor tensor)
         {
             StoredTensor entry = file.Entry(name);
-            if (entry.Shape != tensor.Shape || entry.Type.ToString() != tensor.DType.ToString())
+            bool isOther = entry.Type.ToString() != tensor.DType.ToString();
+            if (isOther && tensor.DType == model.StateType && entry.Type is StoredType.F32 or StoredType.BF16 or StoredType.F16)
+                throw Fault($"holds states in {Option(entry.Type)}, and the model in {Option(tensor.DType)}: say --state-type {Option(entry.Type)}");
+            if (isOther || entry.Shape != tensor.Shape)
                 throw Fault($"tensor {name} is {entry.Type} {entry.Shape}; the model's is {tensor.Type}");
             if (tensor.DType == DType.F64)
                 tensor.Write<double>(file.ReadDoubles(name));
+            else if (tensor.DType.IsNarrow())
+                Tensor.Overwrite(new Cast(tensor.DType), [model.Backend.Tensor<float>(tensor.Shape, file.ReadFloats(name))], tensor);
             else
                 tensor.Write<float>(file.ReadFloats(name));
         }
+
+        static string Option<T>(T type) where T : struct, Enum => type.ToString().ToLowerInvariant();
 
         int[] Tokens(string name)
         {

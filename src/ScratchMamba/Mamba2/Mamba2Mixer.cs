@@ -123,6 +123,7 @@ public sealed class Mamba2Mixer : Module
     /// <summary>The same over sequences of different lengths: with Δ = 0 the positions of the padding leave states as they are, and the convolution's last inputs are each row's own.</summary>
     internal (Tensor Output, LayerState State) ForwardPadded(Tensor u, LayerState? state, Tensor? sequence, Padding? padding)
     {
+        (DType held, state) = Widened(state);
         int batch = u.Shape[0], length = u.Shape[1], kept = Math.Min(length, config.ConvolutionTaps - 1);
         Tensor[] projected = Project(u.Cast(Activations));                                                      // [B, L, E] [B, L, E + 2GN] [B, L, H]
         Tensor? before = state?.Convolution.Cast(projected[1].DType);                                           // [B, K - 1, E + 2GN]
@@ -134,7 +135,7 @@ public sealed class Mamba2Mixer : Module
         if (padding is not null)
             step *= padding.Mask;
         (Tensor y, LayerState next) = Recur(new Recurrence(x, step, Decay, b, c), carried, state, sequence);      // [B, L, H, P]
-        return (Finish(y.Reshape([batch, length, config.InnerWidth]), projected[0]), next);
+        return (Finish(y.Reshape([batch, length, config.InnerWidth]), projected[0]), next.HeldIn(held));
     }
 
     /// <summary>The layer for one token of each sequence: the same computation as <see cref="Forward"/> over sequences of length 1.</summary>
@@ -165,7 +166,7 @@ public sealed class Mamba2Mixer : Module
         return output;
     }
 
-    /// <summary>The layer's state before the first token.</summary>
+    /// <summary>The layer's state before the first token, in the type that is computed with.</summary>
     internal LayerState EmptyState(int batch)
     {
         Tensor recurrent = InitialState(batch) ?? Zeros([batch, config.Heads, config.HeadSize, config.StateSize]);
@@ -211,17 +212,21 @@ public sealed class Mamba2Mixer : Module
     }
 
     /// <summary>A token in the operations that make up <see cref="MixerStep"/>.</summary>
-    private (Tensor Output, LayerState State) StepByStep(Tensor u, LayerState state)
+    private (Tensor Output, LayerState State) StepByStep(Tensor u, LayerState given)
     {
+        (DType held, LayerState? state) = Widened(given);
         int batch = u.Shape[0];
         Tensor[] projected = Project(u);                                                                        // [B, E] [B, E + 2GN] [B, H]
         Tensor token = projected[1].Reshape([batch, 1, config.ConvolutionWidth]);
-        Tensor carried = token.ConvolutionState(config.ConvolutionTaps, state.Convolution);
+        Tensor carried = token.ConvolutionState(config.ConvolutionTaps, state!.Convolution);
         Tensor mixed = token.CausalConvolution(Taps, convolutionBias?.Value, state.Convolution, silu: true);
         (Tensor x, Tensor b, Tensor c) = InHeads(SplitMixed(mixed), batch);                                     // [B, H, P] [B, G, N] [B, G, N]
         (Tensor y, LayerState next) = RecurOnce(new Recurrence(x, TimeStep(projected[2]), Decay, b, c), carried, state);
-        return (Finish(y.Reshape([batch, config.InnerWidth]), projected[0]), next);
+        return (Finish(y.Reshape([batch, config.InnerWidth]), projected[0]), next.HeldIn(held));
     }
+
+    /// <summary>The type that states are held in between tokens, which is kept, and a state in the type that is computed with.</summary>
+    private (DType Held, LayerState? State) Widened(LayerState? state) => (state?.Recurrent.DType ?? skip.Value.DType, state?.HeldIn(skip.Value.DType));
 
     // Matrix units make the longer product inside a chunk faster than memory takes and gives the states between twice as many.
     private int Chunk => Activations.IsNarrow() ? 2 * config.ChunkSize : config.ChunkSize;

@@ -68,6 +68,7 @@ public sealed class Mamba2Model : Module
     private readonly Parameter? head;
     private readonly Mamba2Block[] blocks;
     private readonly string[] places;
+    private DType? stateType;
     private bool isRecomputing;
 
     /// <summary>A model with fresh parameters, drawn by the published rules.</summary>
@@ -102,6 +103,20 @@ public sealed class Mamba2Model : Module
 
     /// <summary>The element type that weight matrices are held in.</summary>
     public DType WeightType { get; }
+
+    /// <summary>
+    /// The type that <see cref="EmptyState"/> holds the states of heads in, which stays theirs from token to token: F32, or BF16 or F16 for half the memory and, where many texts are written
+    /// at a time, less of it to read and write. Each new state is computed in F32 and rounded to the nearest number. What is less than half a unit in the last place of a
+    /// state's number then changes nothing, neither decay nor input: BF16 has 8 bits, F16 has 11 and numbers up to 65,504.
+    /// </summary>
+    /// <exception cref="ArgumentException">The model does not compute in F32, or states are not held in that type.</exception>
+    public DType StateType
+    {
+        get => stateType ?? DType;
+        set => stateType = value == DType || (value.IsNarrow() && DType == DType.F32)
+            ? value
+            : throw new ArgumentException($"States of a model that computes in {DType} are held in {DType}{(DType == DType.F32 ? ", BF16 or F16" : "")}, not in {value}.");
+    }
 
     /// <summary>
     /// Of how many blocks, from the first on, the forward pass keeps only the input for the backward pass, and computes them again there: memory for time, the same numbers.
@@ -206,8 +221,8 @@ public sealed class Mamba2Model : Module
             yield return ("lm_head.weight", head);
     }
 
-    /// <summary>The state before the first token, with the learned initial states, and what the cure carries.</summary>
-    public Mamba2State EmptyState(int batch) => new([.. blocks.Select(block => block.Mixer.EmptyState(batch))]);
+    /// <summary>The state before the first token, with the learned initial states, and what the cure carries; of <see cref="StateType"/>.</summary>
+    public Mamba2State EmptyState(int batch) => new([.. blocks.Select(block => block.Mixer.EmptyState(batch).HeldIn(StateType))]);
 
     /// <summary>The logits of the token after each position.</summary>
     /// <param name="tokens">Token ids, I32 [B, L].</param>

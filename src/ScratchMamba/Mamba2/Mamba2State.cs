@@ -6,7 +6,7 @@ namespace ScratchMamba.Mamba2;
 
 /// <summary>What one layer carries from token to token.</summary>
 /// <param name="Convolution">The last K − 1 inputs of the convolution, oldest first: [B, K − 1, channels].</param>
-/// <param name="Recurrent">The state of every head: [B, H, P, N].</param>
+/// <param name="Recurrent">The state of every head: [B, H, P, N], which may be held in 16 bits; see <see cref="Mamba2Model.StateType"/>.</param>
 public sealed record LayerState(Tensor Convolution, Tensor Recurrent)
 {
     /// <summary>What a cure carries beside the state; null without one that does.</summary>
@@ -17,6 +17,9 @@ public sealed record LayerState(Tensor Convolution, Tensor Recurrent)
 
     /// <summary>All tensors of the state.</summary>
     public IEnumerable<Tensor> Tensors => [Convolution, Recurrent, .. Memory?.Tensors ?? [], .. LogRetention is null ? (Tensor[])[] : [LogRetention]];
+
+    /// <summary>The same state with that of the heads rounded to, or widened from, a type.</summary>
+    internal LayerState HeldIn(DType type) => Recurrent.DType == type ? this : this with { Recurrent = Recurrent.Cast(type) };
 
     /// <summary>The same state of other tensors, in the order of <see cref="Tensors"/>.</summary>
     internal LayerState With(ReadOnlySpan<Tensor> tensors) => new(tensors[0], tensors[1])
@@ -77,7 +80,7 @@ public sealed class Mamba2State(IReadOnlyList<LayerState> layers)
         if (Tensors.Count() != other.Tensors.Count() || layers.Zip(other.Layers).Any(pair => pair.First.Memory is null != pair.Second.Memory is null))
             throw new ArgumentException("The states are not alike: one carries what a cure needs, the other does not. A model's EmptyState has all that it needs.");
         foreach ((Tensor target, Tensor source) in Tensors.Zip(other.Tensors))
-            Tensor.Overwrite(new Affine(1, 0), [source], target);
+            Tensor.Overwrite(new Concatenate(0), [source], target);
         foreach ((LayerState target, LayerState source) in layers.Zip(other.Layers))
             target.Memory?.MoveTo(source.Memory!.Position);
     }

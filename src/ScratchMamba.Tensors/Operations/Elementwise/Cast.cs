@@ -33,11 +33,8 @@ public readonly record struct Cast(DType Type) : IPrimitive
             case (DType.BF16 or DType.F16 or DType.Q8_0 or DType.Q4_0, _):
                 new NarrowMatrix(call.InputType(0), call.InputBytes(0)).Widen(0, call.OutputAddress<float>(0), checked((int)call.OutputType(0).Count));
                 break;
-            case (_, DType.BF16):
-                NarrowMatrix.Round(call.Input<float>(0), call.Output<BFloat16>(0));
-                break;
-            case (_, DType.F16):
-                TensorPrimitives.ConvertToHalf(call.Input<float>(0), call.Output<Half>(0));
+            case (_, DType.BF16 or DType.F16):
+                NarrowMatrix.Round(Type, call.Input<float>(0), call.OutputBytes(0));
                 break;
             case (_, DType.Q8_0 or DType.Q4_0):
                 QuantizedBlocks.Quantize(Type, call.Input<float>(0)).CopyTo(new Span<byte>(call.OutputBytes(0), checked((int)call.OutputType(0).Bytes)));

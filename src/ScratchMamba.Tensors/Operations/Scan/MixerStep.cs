@@ -28,6 +28,7 @@ public static partial class TensorOperations
 /// Inputs: [z | x̂ | B̂ | Ĉ | dt̂] as one tensor [B, 2E + 2GN + H] with E = H · P; the convolution's last K − 1 inputs [B, K − 1, E + 2GN], oldest first; h [B, H, P, N]; taps
 /// [E + 2GN, K], of which tap K − 1 is the current token's; if said so, their bias [E + 2GN]; dt_bias [H]; A_log [H]; D, [H] or [H, P].
 /// Outputs: y [B, E], the convolution's next K − 1 inputs, and h′. h′ may overwrite h; the convolution's inputs must not be overwritten.
+/// Beside F32, h may be held in 16 bits: it is widened, and h′ is rounded to the nearest after y has been computed from it.
 /// </summary>
 /// <param name="Groups">G, which divides H: head h uses group h / (H / G) of B and C.</param>
 /// <param name="TimeStepLow">The least dt.</param>
@@ -55,7 +56,7 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
     public TensorType[] Infer(ReadOnlySpan<TensorType> inputs)
     {
         Rules.RequireCount(nameof(MixerStep), inputs, Skip + 1);
-        Rules.RequireFloating(nameof(MixerStep), inputs);
+        Rules.RequireFloating(nameof(MixerStep), inputs[Recurrent].DType.IsNarrow() && inputs[0].DType == DType.F32 ? [.. inputs[..Recurrent], .. inputs[(Recurrent + 1)..]] : inputs);
         Shape state = inputs[Recurrent].Shape, taps = inputs[Taps].Shape;
         ShapeException.ThrowUnless(state.Rank == 4, nameof(MixerStep), "the recurrent state must be [batch, heads, width, state]", inputs);
         (int batch, int heads, int width) = (state[0], state[1], state[2]);
@@ -98,7 +99,7 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
         int workgroup = call.Device.IsCpu ? 64 : Math.Min(512, call.Device.WorkgroupInvocations), teams = workgroup / lanes;
         int rows = Math.Max(1, Math.Min(width, sequencesAndHeads >= 256 || call.Device.IsCpu ? width : teams)), each = Math.Clamp(2 / steps, 1, (rows + teams - 1) / teams);
         long slices = Math.Max(1, (width + rows - 1) / rows), sharedBytes = sizeof(float) * (8L * (quads + 1) + 3 * rows + 2);
-        if (call.Inputs[0].DType != DType.F32 || sharedBytes > call.Device.SharedMemoryBytes)
+        if (call.Inputs[0].DType != DType.F32 || sharedBytes > call.Device.SharedMemoryBytes || Elements.Codes(states, call.Inputs[Recurrent].DType) is not [uint type])
             return null;
         return Dispatch.Linear(
             "mixer_step", sequencesAndHeads * slices,
@@ -108,7 +109,7 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
             ],
             new Scalars((uint)(sequencesAndHeads * slices), (float)TimeStepLow, (float)TimeStepHigh),
             (uint)workgroup, (uint)taps, (uint)states, (uint)rows, (uint)lanes, (uint)each, HasConvolutionBias ? 1u : 0, (uint)call.Inputs[Skip].Shape.Rank, IsGated ? 1u : 0,
-            (uint)heads, (uint)width, (uint)Groups);
+            (uint)heads, (uint)width, (uint)Groups, type);
     }
 
     /// <inheritdoc/>
@@ -130,9 +131,9 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
         if (TimeStepLow > 0 || TimeStepHigh < double.PositiveInfinity)
             step = step.Clamp(TimeStepLow, TimeStepHigh);
         (Tensor y, Tensor after) = xBC[0].Reshape([batch, heads, width]).StateSpaceStep(
-            step, -inputs[DecayLog].Exp(), xBC[1].Reshape(grouped), xBC[2].Reshape(grouped), inputs[Recurrent], inputs[Skip]);
+            step, -inputs[DecayLog].Exp(), xBC[1].Reshape(grouped), xBC[2].Reshape(grouped), inputs[Recurrent].Cast(inputs[Projected].DType), inputs[Skip]);
         y = y.Reshape([batch, inner]);
-        return [IsGated ? y * parts[0].Silu() : y, carried, after];
+        return [IsGated ? y * parts[0].Silu() : y, carried, after.Cast(inputs[Recurrent].DType)];
     }
 
     private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
@@ -150,7 +151,8 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
             High = T.CreateChecked(TimeStepHigh),
             Projected = call.InputAddress<T>(Projected),
             Convolution = call.InputAddress<T>(Convolution),
-            Recurrent = call.InputAddress<T>(Recurrent),
+            HeldIn = call.InputType(Recurrent).DType,
+            Recurrent = call.InputBytes(Recurrent),
             Taps = call.InputAddress<T>(Taps),
             ConvolutionBias = HasConvolutionBias ? call.InputAddress<T>(ConvolutionBias) : null,
             StepBias = call.InputAddress<T>(StepBias),
@@ -159,7 +161,7 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
             Y = call.OutputAddress<T>(0),
             IsGated = IsGated,
             NextConvolution = call.OutputAddress<T>(1),
-            NextRecurrent = call.OutputAddress<T>(2),
+            NextRecurrent = call.OutputBytes(2),
         };
         T[] convolved = ArrayPool<T>.Shared.Rent(checked(state[0] * body.Channels));
         fixed (T* first = convolved)

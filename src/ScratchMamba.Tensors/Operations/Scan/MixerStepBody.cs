@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Numerics;
 using ScratchMamba.Tensors.Cpu;
 
@@ -14,7 +15,11 @@ internal unsafe struct MixerStepBody<T> : IParallelBody where T : unmanaged, IFl
     public bool IsConvolving, IsGated;
     public int Heads, Width, States, Groups, TapCount, SkipsPerHead;
     public T Low, High;
-    public T* Projected, Convolution, Recurrent, Taps, ConvolutionBias, StepBias, DecayLog, Skip, Y, NextConvolution, NextRecurrent, Convolved;
+    public T* Projected, Convolution, Taps, ConvolutionBias, StepBias, DecayLog, Skip, Y, NextConvolution, Convolved;
+
+    /// <summary>The states, of T or of 16 bits.</summary>
+    public byte* Recurrent, NextRecurrent;
+    public DType HeldIn;
 
     private readonly int Inner => Heads * Width;
 
@@ -41,12 +46,28 @@ internal unsafe struct MixerStepBody<T> : IParallelBody where T : unmanaged, IFl
         VectorMath.Map<Softplus, T>(new ReadOnlySpan<T>(ref step), new Span<T>(ref step));
         step = T.Min(T.Max(step, Low), High);
         T decay = T.Exp(-step * T.Exp(DecayLog[head]));
-        for (int p = 0; p < Width; p++)
+        float[] widened = HeldIn.IsNarrow() ? ArrayPool<float>.Shared.Rent(States) : [];
+        fixed (float* wide = widened)
         {
-            long row = (long)index * Width + p;
-            T value = Row(Recurrent + row * States, NextRecurrent + row * States, decay, step * x[p], b, c) + x[p] * Skip[SkipsPerHead == 1 ? head : head * Width + p];
-            y[p] = IsGated ? value * y[p] : value;
+            for (int p = 0; p < Width; p++)
+            {
+                long at = ((long)index * Width + p) * States;
+                T sum = HeldIn.IsNarrow() ? NarrowRow((nint)at, wide, decay, step * x[p], b, c) : Row((T*)Recurrent + at, (T*)NextRecurrent + at, decay, step * x[p], b, c);
+                T value = sum + x[p] * Skip[SkipsPerHead == 1 ? head : head * Width + p];
+                y[p] = IsGated ? value * y[p] : value;
+            }
         }
+        if (HeldIn.IsNarrow())
+            ArrayPool<float>.Shared.Return(widened);
+    }
+
+    /// <summary>The same of a row of 16 bits, where T is float.</summary>
+    private readonly T NarrowRow(nint at, float* wide, T decay, T scale, T* b, T* c)
+    {
+        new NarrowMatrix(HeldIn, Recurrent).Widen(at, wide, States);
+        T sum = Row((T*)wide, (T*)wide, decay, scale, b, c);
+        NarrowMatrix.Round(HeldIn, new ReadOnlySpan<float>(wide, States), NextRecurrent + 2 * at);
+        return sum;
     }
 
     /// <summary>h′ = decay · h + scale · B, and C · h′.</summary>
