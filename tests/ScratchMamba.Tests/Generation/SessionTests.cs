@@ -56,6 +56,43 @@ public sealed class SessionTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(DType.BF16, "none")]
+    [InlineData(DType.F16, "none")]
+    [InlineData(DType.BF16, "window=7")]
+    public void StatesOf16BitsStayThatFromTokenToTokenAndInFiles(DType type, string cure)
+    {
+        Mamba2Model model = Samples.Model("plain", cpu, DType.F32), exact = Samples.Model("plain", cpu, DType.F32);
+        model.Cure = exact.Cure = Cure.Parse(cure);
+        model.StateType = type;
+        using Session text = Begun(model, 13), whole = Begun(exact, 13);
+        int[] before = Written(text, 17);
+        Assert.All(text.State.Layers, layer => Assert.Equal((DType.F32, type), (layer.Convolution.DType, layer.Recurrent.DType)));
+        SessionFile.Save(text, Saved);
+        using Session loaded = SessionFile.Load(Saved, model).Session, fork = text.Fork();
+        int[] expected = Written(text, 23);
+        Assert.Equal(expected, Written(loaded, 23));
+        Assert.Equal(expected, Written(fork, 23));
+        Assert.Equal(States(text), States(loaded));
+        CheckpointException error = Assert.Throws<CheckpointException>(() => SessionFile.Load(Saved, exact));
+        Assert.EndsWith($"holds states in {type}, and the model in F32: say --state-type {type}".ToLowerInvariant(), error.Message.ToLowerInvariant(), StringComparison.Ordinal);
+
+        // As near to those of float32 as their 8 or 11 bits are, after the same tokens.
+        whole.Read([.. before, .. expected]);
+        using var scope = new Scope();
+        double[] logits = whole.Logits().ToDoubles(), rounded = text.Logits().ToDoubles();
+        Assert.InRange(RelativeError.Of(rounded, logits), 1e-7, type == DType.BF16 ? 1e-2 : 2e-3);
+    }
+
+    [Fact]
+    public void StatesAreHeldInFloatingPointOf16Or32Bits()
+    {
+        Mamba2Model single = Samples.Model("plain", cpu, DType.F32), precise = Samples.Model("plain", cpu, DType.F64);
+        Assert.Equal((DType.F32, DType.F64), (single.StateType, precise.StateType));
+        Assert.Contains("held in F32, BF16 or F16, not in Q8_0", Assert.Throws<ArgumentException>(() => single.StateType = DType.Q8_0).Message, StringComparison.Ordinal);
+        Assert.Contains("held in F64, not in BF16", Assert.Throws<ArgumentException>(() => precise.StateType = DType.BF16).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void AMomentBeforeTheFirstTokenIsSavedToo()
     {

@@ -43,6 +43,31 @@ public class DecodingOnVulkanTests(VulkanFixture fixture)
     }
 
     [Theory]
+    [InlineData(1, 64, 128, DType.BF16)]
+    [InlineData(70, 40, 12, DType.F16)]
+    [InlineData(2, 17, 33, DType.BF16)]
+    public void AStepRoundsAStateOf16BitsToTheNearest(int batch, int width, int state, DType type)
+    {
+        Input[] inputs = MixerInputs(batch, 4, width, 2, state, 4, hasBias: true);
+        var step = new MixerStep(2, 0.1, 0.9, true, true);
+        using var cpu = new CpuBackend();
+        using var scope = new Scope();
+        Tensor[] wide = Array.ConvertAll(inputs, input => input.On(cpu, DType.F32));
+        wide[2] = wide[2].Cast(type).Cast(DType.F32);
+        double[][] expected = [.. Tensor.ApplyAll(step, wide).Select(tensor => tensor.ToDoubles())];
+        Tensor[] here = [.. wide[..2], wide[2].Cast(type), .. wide[3..]];
+        Tensor[] there = [.. Array.ConvertAll(inputs[..2], input => input.On(fixture.Backend, DType.F32)), fixture.Backend.Tensor(here[2].Type, wide[2].ToDoubles()), .. Array.ConvertAll(inputs[3..], input => input.On(fixture.Backend, DType.F32))];
+        foreach (Tensor[] results in new[] { Tensor.ApplyAll(step, here), step.Definition(here), Tensor.ApplyAll(new AsOnGraphics(step), there), Tensor.ApplyAll(step, there) })
+        {
+            Assert.InRange(RelativeError.Of(results[0].ToDoubles(), expected[0]), 0, 1e-5);
+            Assert.Equal(type, results[2].DType);
+            double unit = type == DType.BF16 ? 1.0 / 256 : 1.0 / 2048;
+            foreach ((double rounded, double exact) in results[2].ToDoubles().Zip(expected[2]))
+                Assert.InRange(Math.Abs(rounded - exact), 0, unit * Math.Abs(exact) + 1e-6);
+        }
+    }
+
+    [Theory]
     [InlineData(1, 768, 130, true)]
     [InlineData(8, 36, 5, true)]
     [InlineData(2, 1540, 64, false)]

@@ -34,6 +34,21 @@ public class VulkanBackendTests(VulkanFixture fixture)
     }
 
     [Fact]
+    public void WhatIsReadLaterIsWhatWasThereWhenItWasAskedFor()
+    {
+        using VulkanBackend vulkan = Open();
+        Tensor x = vulkan.Tensor<float>([7], Numbers(7));
+        Lazy<float[]> early = x.ReadLater<float>();
+        Tensor.Overwrite(new Affine(2, 1), [x], x);
+        Lazy<float[]> later = x.ReadLater<float>();
+        // More passes between than the staging memory holds.
+        Tensor large = vulkan.Tensor<float>([9_000_001], Numbers(9_000_001));
+        Assert.Equal(Numbers(7).Select(value => 2 * value + 1), later.Value);
+        Assert.Equal(Numbers(7), early.Value);
+        Assert.Equal(9_000_000, large.ReadLater<float>().Value[^1]);
+    }
+
+    [Fact]
     public void MemoryIsReusedWhileCommandsAreUnderWay()
     {
         using VulkanBackend vulkan = Open();
