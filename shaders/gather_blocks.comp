@@ -1,4 +1,4 @@
-// y[s] = table[indices[s]] in float32, rows of quantised numbers; a row that does not exist is zeros. Four numbers for each invocation.
+// y[s] = table[indices[s]] in float32, rows of numbers in fewer bits; a row that does not exist is zeros. Four numbers for each invocation.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "words.glsl"

@@ -361,7 +361,7 @@ public sealed class Mamba2Model : Module
     private Tensor Embedded(Tensor tokens)
     {
         using Place.Mark place = Place.Enter("backbone.embeddings");
-        return embedding.Value.Gather(tokens).Cast(DType);
+        return embedding.Value.Gather(tokens, DType);
     }
 
     private Tensor Logits(Tensor hidden)

@@ -90,15 +90,22 @@ public class NarrowOnVulkanTests(VulkanFixture fixture)
     }
 
     [Theory]
-    [InlineData(DType.Q8_0)]
-    [InlineData(DType.Q4_0)]
-    public void RowsOfQuantizedTablesAreGathered(DType type)
+    [InlineData(DType.Q8_0, 96)]
+    [InlineData(DType.Q4_0, 96)]
+    [InlineData(DType.BF16, 96)]
+    [InlineData(DType.F16, 96)]
+    [InlineData(DType.F16, 33)]
+    public void RowsOfNumbersInFewerBitsAreGathered(DType type, int width)
     {
-        SentinelBackend vulkan = fixture.Backend;
+        using var cpu = new CpuBackend();
         using var scope = new Scope();
-        Input table = new Draw([], 16).Normal([5, 96]);
-        Tensor rows = vulkan.Tensor(new TensorType(type, [5, 96]), table.Values), indices = vulkan.Tensor<int>([4], 4, 0, 3, 4);
-        Assert.Equal(rows.Cast(DType.F32).Gather(indices).ToDoubles(), rows.Gather(indices).ToDoubles());
+        Input table = new Draw([], 16).Normal([5, width]);
+        foreach (Backend backend in new Backend[] { cpu, fixture.Backend })
+        {
+            Tensor rows = backend.Tensor(new TensorType(type, [5, width]), table.Values), indices = backend.Tensor<int>([4], 4, 0, 3, 4), gathered = rows.Gather(indices, DType.F32);
+            Assert.Equal(DType.F32, gathered.DType);
+            Assert.Equal(rows.Cast(DType.F32).Gather(indices).ToDoubles(), gathered.ToDoubles());
+        }
     }
 
     private static double[] Run(IPrimitive operation, Tensor[] inputs) => operation switch

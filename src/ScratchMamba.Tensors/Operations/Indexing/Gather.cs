@@ -5,10 +5,15 @@ public static partial class TensorOperations
     /// <summary><c>y[s…] = table[indices[s…]]</c>: rows of the first axis. A table [R, rest…] and indices of shape S give S followed by rest; an embedding is this.</summary>
     /// <exception cref="ArgumentOutOfRangeException">On the CPU: an index is negative or not less than R.</exception>
     public static Tensor Gather(this Tensor table, Tensor indices) => Tensor.Apply(new Gather(), table, indices);
+
+    /// <summary>The same rows in a type: widened as they are read where the table's is smaller.</summary>
+    public static Tensor Gather(this Tensor table, Tensor indices, DType type) =>
+        table.DType.IsNarrow() && type == DType.F32 ? Tensor.Apply(new Gather(Widens: true), table, indices) : table.Gather(indices).Cast(type);
 }
 
 /// <summary>Rows of a table by number: <c>y[s…] = table[indices[s…]]</c>, those of quantised tables in F32. The inputs are the table [R, rest…] and I32 indices of any shape S; the result is S followed by rest.</summary>
-public readonly record struct Gather : IPrimitive
+/// <param name="Widens">Whether those of tables of 16 bits are in F32, too.</param>
+public readonly record struct Gather(bool Widens) : IPrimitive
 {
     private readonly record struct Scalars(uint Count, uint Length, uint Rows);
 
@@ -24,7 +29,7 @@ public readonly record struct Gather : IPrimitive
         ShapeException.ThrowUnless(inputs[1].DType == DType.I32, nameof(Gather), "indices must be I32", inputs);
         ShapeException.ThrowUnless(
             indices.Rank + table.Rank - 1 <= Shape.MaxRank, nameof(Gather), $"the result would have more than {Shape.MaxRank} axes", inputs);
-        return [new TensorType(inputs[0].DType.IsQuantized() ? DType.F32 : inputs[0].DType, [.. indices.AsSpan(), .. table.AsSpan()[1..]])];
+        return [new TensorType(IsWidened(inputs[0]) ? DType.F32 : inputs[0].DType, [.. indices.AsSpan(), .. table.AsSpan()[1..]])];
     }
 
     /// <inheritdoc/>
@@ -32,7 +37,7 @@ public readonly record struct Gather : IPrimitive
     {
         Shape table = call.InputType(0).Shape;
         Indices.RequireInRange(nameof(Gather), call.Input<int>(1), table[0]);
-        if (call.DType.IsQuantized())
+        if (IsWidened(call.InputType(0)))
         {
             var matrix = new NarrowMatrix(call.InputType(0), call.InputBytes(0));
             int columns = checked((int)table.Product(1, table.Rank));
@@ -55,9 +60,9 @@ public readonly record struct Gather : IPrimitive
         long count = call.Outputs[0].Count, length = table.Product(1, table.Rank);
         if (count == 0)
             return Tensors.Launch.Nothing;
-        if (call.Inputs[0].DType.IsQuantized())
+        if (IsWidened(call.Inputs[0]))
         {
-            if (table.Rank != 2)
+            if (table.Rank != 2 || length % FewRowsLaunch.PackLength(call.Inputs[0].DType) != 0)
                 return null;
             return Dispatch.Linear(
                 "gather_blocks", ElementwiseLaunch.Groups(count), [Slot.In(0), Slot.In(1), Slot.Out(0)], new Scalars((uint)count, (uint)length, (uint)table[0]),
@@ -73,7 +78,16 @@ public readonly record struct Gather : IPrimitive
     }
 
     /// <inheritdoc/>
-    public Tensor?[] Backward(BackwardCall call) => [call.Gradient(0).ScatterAdd(call.Input(1), call.InputType(0).Shape[0]), null];
+    public Tensor?[] Backward(BackwardCall call)
+    {
+        Tensor gradient = call.Gradient(0).ScatterAdd(call.Input(1), call.InputType(0).Shape[0]);
+        return [call.InputType(0).DType.IsNarrow() ? gradient.Cast(call.InputType(0).DType) : gradient, null];
+    }
+
+    /// <inheritdoc/>
+    public Tensor[]? Definition(ReadOnlySpan<Tensor> inputs) => IsWidened(inputs[0].Type) && !inputs[0].DType.IsQuantized() ? [inputs[0].Gather(inputs[1]).Cast(DType.F32)] : null;
+
+    private bool IsWidened(TensorType table) => table.DType.IsQuantized() || (Widens && table.DType.IsNarrow());
 
     private unsafe struct Body : IParallelBody
     {
