@@ -42,14 +42,14 @@ public sealed class PasskeyStudy : Study
         this.isTrainedOn = isTrainedOn;
         stages = isTrainedOn ? options.PasskeyStages : options.UnseenStages;
         trained = Math.Max(Shortest, stages.Max(stage => stage.Longest));
-        lengths = [.. Enumerable.Range(0, 21).Select(i => Shortest << i).Where(length => length <= options.PasskeyLongest)];
+        lengths = [.. Enumerable.Range(0, 21).Select(i => Shortest << i).Where(length => length <= Math.Min(options.PasskeyLongest, 4L * trained))];
         sizes = [.. (isTrainedOn ? options.PasskeyModels : options.UnseenModels).Select(Make)];
 
         Size Make((int Width, int Layers, int StateSize) size)
         {
             IReadOnlyList<TrainingPlan>[] plans = [.. Enumerable.Range(0, options.PasskeySeeds).Select(seed => options.PasskeyPlans(size, options.FirstSeed + (ulong)seed, isTrainedOn))];
             ModelSource[] models = [.. plans.Select(each => new ModelSource(new TrainingJob(each[^1])))];
-            var data = new PasskeyDocuments(trained);
+            var data = new PasskeyDocuments(trained, options.Tokenizer);
             return new Size(
                 $"{size.Layers} × {size.Width}, N = {size.StateSize}", plans,
                 [.. models.Select(model => Asking(model, lengths.Where(length => length <= trained), options.PasskeySamples, "passkey at all depths"))],
@@ -257,7 +257,7 @@ public sealed class PasskeyStudy : Study
     private Interval Recalls(PasskeyTable[] answers) => PasskeyFigures.Accuracy(answers, answer => answer.Count(lengths.Last(length => length <= trained)));
 
     private MeasurementJob<PasskeyTable> Asking(ModelSource model, IEnumerable<int> asked, int samples, string what) =>
-        Ask(model, [.. asked.SelectMany(length => PasskeyTable.Even(length, samples))], Cure.None, what, new TextPasskey(new Tokenizers.ByteTokenizer()));
+        Ask(model, [.. asked.SelectMany(length => PasskeyTable.Even(length, samples))], Cure.None, what, new TextPasskey(Options.Tokenizer));
 
     private MeasurementJob<StateTrace> Trace(ModelSource model, PasskeyDocuments data)
     {

@@ -21,7 +21,7 @@ public sealed record Subject(IReadOnlyList<ModelSource> Models, StudyData Data, 
     {
         IReadOnlyList<TrainingPlan> plans = options.Plans;
         string seeds = plans.Count == 1 ? $"seed {plans[0].Seed}" : $"seeds {plans[0].Seed} to {plans[^1].Seed}";
-        (RepeatedTokens repeated, Passkey passkey) = Prompts(options.Data, new ByteTokenizer());
+        (RepeatedTokens repeated, Passkey passkey) = Prompts(options.Data, options.Tokenizer);
         return new Subject([.. plans.Select(plan => new ModelSource(new TrainingJob(plan)))], options.Data, repeated, passkey, options.Length, plans[0].Model, seeds);
     }
 

@@ -25,7 +25,8 @@ internal static class StudyCommand
         var model = new Option<string?>("--model") { Description = "Study this checkpoint instead of training models." };
         Option<string[]> data = CommonOptions.Data();
         data.Required = false;
-        data.Description = "Files or folders of UTF-8 text to learn from and to read, byte by byte, instead of streaming recall.";
+        data.Description = "Files or folders of UTF-8 text to learn from and to read instead of streaming recall; the lines among which passkey-unseen hides records.";
+        var vocabulary = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder that has one: text is read in its tokens, passkeys too. Without it, in bytes." };
         Option<int?> length = Optional("--length", "The training length, in tokens."), steps = Optional("--steps", "How many updates to make."), state = Optional("--state", "N: the size of the state of a channel."),
             width = Optional("--width", "The width of the residual stream."), layers = Optional("--layers", "The number of blocks."), batch = Optional("--tokens", "Tokens of a batch."),
             seeds = Optional("--seeds", "How many models are trained alike."), prompts = Optional("--prompts", "How many prompts each model reads."),
@@ -59,7 +60,7 @@ internal static class StudyCommand
         Option<string> device = CommonOptions.Device(), precision = CommonOptions.Precision();
         var verb = new Verb(
             "study", "Study what models do beyond their training length, and what helps; the paper's experiments from scratch.", "scratchmamba study all --preset tiny --out runs/studies",
-            preset, folder, model, data, length, steps, state, width, layers, batch, rate, early, seeds, prompts, factor, stream, states, lengths, capacityTokens, capacitySeeds, cures, workers, seed, device, precision);
+            preset, folder, model, data, vocabulary, length, steps, state, width, layers, batch, rate, early, seeds, prompts, factor, stream, states, lengths, capacityTokens, capacitySeeds, cures, workers, seed, device, precision);
         verb.Arguments.Add(names);
         verb.SetAction((parsed, cancellation) =>
         {
@@ -96,13 +97,21 @@ internal static class StudyCommand
             string? given = parsed.GetValue(model);
             if (given is not null && parsed.GetValue(length) is null)
                 throw new MisuseException("--model needs --length too: the length that the model was trained on.");
-            Tokenizer tokenizer = given is null ? new ByteTokenizer() : Checkpoint.LoadTokenizer(given, Checkpoint.LoadConfig(given));
+            if (given is not null && parsed.GetValue(vocabulary) is not null)
+                throw new MisuseException("--model brings its own tokenizer; leave --tokenizer out.");
+            Tokenizer tokenizer = given is not null ? Checkpoint.LoadTokenizer(given, Checkpoint.LoadConfig(given)) : TrainCommand.TokenizerFor(parsed.GetValue(vocabulary));
+            bool readsProse = chosen.Any(study => study is All or "passkey-unseen");
             if (parsed.GetValue(data) is { Length: > 0 } paths)
             {
                 string name = string.Join(" ", paths.Select(path => Path.GetFileName(Path.TrimEndingDirectorySeparator(path))));
                 byte[] text = TextCorpus.ReadFiles(paths);
-                options = options with { Data = new TextDocuments(name, text, tokenizer), Prose = chosen.Any(study => study is All or "passkey-unseen") ? new Prose(name, text) : null };
+                options = options with { Data = new TextDocuments(name, text, tokenizer), Prose = readsProse ? new Prose(name, text, tokenizer) : null };
             }
+            else if (readsProse && tokenizer is BpeTokenizer)
+            {
+                options = options with { Prose = Prose.Embed(tokenizer) };
+            }
+            options = options with { Tokenizer = tokenizer };
             Subject subject = given is null ? Subject.Trained(options) : Subject.Given(given, options.Data, options.Length, tokenizer);
             string command = "scratchmamba study {0}" + string.Concat(parsed.Tokens.Skip(1).Select(token => token.Value).Where(word => !chosen.Contains(word)).Select(word => $" {word}"));
             // Of a model that is there, all is what can be done without training.

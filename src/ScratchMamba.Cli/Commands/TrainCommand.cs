@@ -211,7 +211,8 @@ internal static class TrainCommand
     /// <summary>The bytes of memory that a training takes that a command line asks for; throws where its options are wrong, or there is not as much.</summary>
     public static Func<ParseResult, long> MemoryNeeded { get; private set; } = null!;
 
-    private static Tokenizer TokenizerFor(string? given)
+    /// <summary>The tokenizer that was named; of bytes where none was.</summary>
+    public static Tokenizer TokenizerFor(string? given)
     {
         if (given is null)
             return new ByteTokenizer();

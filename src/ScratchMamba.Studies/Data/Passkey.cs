@@ -74,12 +74,12 @@ public sealed class TextPasskey(Tokenizer tokenizer, bool announces = true) : Pa
     public override string Name => "passkey of five digits among sentences";
 
     /// <inheritdoc/>
-    public override int AnswerTokens => Encode(tokenizer, " 00000").Length;
+    public override int AnswerTokens => " 00000".Length;
 
     /// <inheritdoc/>
     public override PasskeyPrompt Prompt(ulong seed, ulong number, int length, double depth)
     {
-        string key = new Philox(seed, number).Next(100_000).ToString("00000");
+        string key = KeyOf(seed, number);
         int[] needle = Needle(key);
         int pieces = (length - before.Length - after.Length) / filling.Length, place = Place(depth, pieces, length);
         var tokens = new List<int>(length);
@@ -101,8 +101,11 @@ public sealed class TextPasskey(Tokenizer tokenizer, bool announces = true) : Pa
     /// <summary>The shortest prompt that has room for what is hidden.</summary>
     internal int Least => before.Length + filling.Length + after.Length;
 
-    /// <summary>How many bytes a prompt of at most <paramref name="length"/> has, where tokens are bytes.</summary>
-    internal int BytesOf(int length) => Least + ((length - Least) / filling.Length - 1) * filling.Length + Needle("00000").Length;
+    /// <summary>How many tokens a prompt of at most <paramref name="length"/> has.</summary>
+    internal int TokensOf(int length, string key) => before.Length + after.Length + ((length - before.Length - after.Length) / filling.Length - 1) * filling.Length + Needle(key).Length;
+
+    /// <summary>What a prompt hides.</summary>
+    internal static string KeyOf(ulong seed, ulong number) => new Philox(seed, number).Next(100_000).ToString("00000");
 
     /// <inheritdoc/>
     public override string Decode(ReadOnlySpan<int> tokens) => Encoding.UTF8.GetString(tokenizer.Decode(tokens));

@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using ScratchMamba.Data;
+using ScratchMamba.Tokenizers;
 
 namespace ScratchMamba.Studies.Data;
 
@@ -9,23 +10,24 @@ public sealed class Prose
 {
     private const int ShortestWord = 3, LongestWord = 10, LeastWords = 16;
 
-    private static readonly Lazy<Prose> Embedded = new(() => new Prose("this project's text", TextCorpus.FromBytes(TextCorpus.ReadDefault()).Training));
+    private static readonly Lazy<Prose> Embedded = new(() => Embed(new ByteTokenizer()));
 
     /// <summary>The lines and words of a text.</summary>
     /// <param name="name">What it is.</param>
     /// <param name="text">UTF-8 text.</param>
+    /// <param name="tokenizer">What makes tokens of it; bytes by default.</param>
     /// <exception cref="ArgumentException">It has too few words to make sentences of.</exception>
-    public Prose(string name, ReadOnlySpan<byte> text)
+    public Prose(string name, ReadOnlySpan<byte> text, Tokenizer? tokenizer = null)
     {
-        var lines = new List<byte[]>();
+        Tokenizer = tokenizer ?? new ByteTokenizer();
+        var lines = new List<int[]>();
         var words = new SortedSet<string>(StringComparer.Ordinal);
         foreach (Range range in text.Split((byte)'\n'))
         {
-            ReadOnlySpan<byte> line = text[range];
-            string read = Encoding.UTF8.GetString(line);
+            string read = Encoding.UTF8.GetString(text[range]);
             if (TextPasskey.IsSpokenOf(read))
                 continue;
-            lines.Add([.. line, (byte)'\n']);
+            lines.Add(Tokenizer.Encode([.. text[range], (byte)'\n']));
             foreach (string word in read.Split((char[])[' ', '.', ',', ':', ';', '(', ')'], StringSplitOptions.RemoveEmptyEntries))
             {
                 if (word.Length is >= ShortestWord and <= LongestWord && word.All(char.IsAsciiLetterLower))
@@ -42,11 +44,17 @@ public sealed class Prose
     /// <summary>The text that is always there, as far as it is not held out.</summary>
     public static Prose Default => Embedded.Value;
 
+    /// <summary>The same in tokens.</summary>
+    public static Prose Embed(Tokenizer tokenizer) => new("this project's text", TextCorpus.FromBytes(TextCorpus.ReadDefault()).Training, tokenizer);
+
+    /// <summary>What makes tokens of it.</summary>
+    public Tokenizer Tokenizer { get; }
+
     /// <summary>What it is, with its length and the beginning of its hash.</summary>
     public string Name { get; }
 
-    /// <summary>Its lines, each with its end.</summary>
-    internal byte[][] Lines { get; }
+    /// <summary>Its lines in tokens, each with its end.</summary>
+    internal int[][] Lines { get; }
 
     /// <summary>The words in small letters, each once.</summary>
     internal string[] Words { get; }

@@ -1,10 +1,11 @@
 using System.Text;
 using ScratchMamba.Tensors;
+using ScratchMamba.Tokenizers;
 
 namespace ScratchMamba.Studies.Data;
 
 /// <summary>
-/// Passages in bytes, one after another, with long-range structure: names are given values in one of many ways somewhere among lines that say nothing of them, and asked for in other ways at the end.
+/// Passages, one after another, with long-range structure: names are given values in one of many ways somewhere among lines that say nothing of them, and asked for in other ways at the end.
 /// The lines are text, or sentences of its words that are repeated. Lengths are log-uniform, places uniform. No line of <see cref="TextPasskey"/> is ever among them.
 /// Scored are the values where they are asked for, and where they are told a second time.
 /// </summary>
@@ -14,9 +15,10 @@ namespace ScratchMamba.Studies.Data;
 /// O n e ␣ d i s s o l v e ␣ m a ⏎ W r i t e ␣ 4 4 ␣ d o w n : ␣ d i s s o l v e ␣* 4* 4* . ⏎ W h e n ␣ c o u r s e : ␣ 2 0 3 7 6 2 0 ⏎ W h i c h ␣ d i s s o l v e ? ␣* 4* 4* . ⏎ T h e ␣ w h e n ␣ c o u r s e , ␣ o n c e ␣ m o r e : ␣* 2* 0* 3* 7* 6* 2* 0* . ⏎
 /// </code>
 /// </example>
-public sealed class RecordDocuments : ByteDocuments
+public sealed class RecordDocuments : TokenizedDocuments
 {
-    private const int Shortest = 96, MostRecords = 4;
+    // What is told and asked for once has room in the shortest of the shortest.
+    private const int Shortest = 96, Least = 64, MostRecords = 4;
 
     // What tells {n} its value {v}, and what asks for it. A value follows a space, so that the space after a question is known too. Sentences begin neither "The … is" nor "What is".
     private static readonly string[] Telling =
@@ -34,20 +36,20 @@ public sealed class RecordDocuments : ByteDocuments
     public static int Forms => Telling.Length * Asking.Length;
 
     private readonly Prose prose;
-    private readonly int longest;
+    private readonly int shortest, longest, newline;
 
     /// <summary>Passages from the shortest on.</summary>
     /// <param name="prose">Where lines and words are from.</param>
-    /// <param name="longest">The most bytes that a passage may have.</param>
+    /// <param name="longest">The most tokens that a passage may have.</param>
     /// <exception cref="ArgumentOutOfRangeException">No passage is so short.</exception>
-    public RecordDocuments(Prose prose, int longest)
+    public RecordDocuments(Prose prose, int longest) : base(prose.Tokenizer)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(longest, Shortest);
-        (this.prose, this.longest) = (prose, longest);
+        ArgumentOutOfRangeException.ThrowIfLessThan(longest, Least);
+        (this.prose, this.longest, shortest, newline) = (prose, longest, Math.Min(Shortest, longest * 3 / 4), Tokenizer.Encode("\n"u8)[^1]);
     }
 
     /// <inheritdoc/>
-    public override string Name => $"records among lines, passages of {Shortest} to {longest} bytes one after another, of {prose.Name}";
+    public override string Name => $"records among lines, passages of {shortest} to {longest} {Unit} one after another, of {prose.Name}";
 
     /// <inheritdoc/>
     public override IEnumerable<MarkedToken> Document(ulong seed, ulong number, long start)
@@ -55,76 +57,78 @@ public sealed class RecordDocuments : ByteDocuments
         var random = new Philox(seed, number);
         for (ulong index = 0; ; index++)
         {
-            int length = (int)(Shortest * Math.Exp(random.NextDouble() * Math.Log((double)longest / Shortest)));
+            int length = (int)(shortest * Math.Exp(random.NextDouble() * Math.Log((double)longest / shortest)));
             ulong key = random.NextUInt64();
             if (start >= length)
             {
                 start -= length;
                 continue;
             }
-            (byte[] bytes, int[] distances) = Passage(new Philox(key, index), length);
+            (int[] tokens, int[] distances) = Passage(new Philox(key, index), length);
             for (int i = (int)start; i < length; i++)
-                yield return new MarkedToken(bytes[i], distances[i]);
+                yield return new MarkedToken(tokens[i], distances[i]);
             start = 0;
         }
     }
 
-    /// <summary>A passage of exactly so many bytes, and of each the distance to what determines it.</summary>
-    private (byte[] Bytes, int[] Distances) Passage(Philox random, int length)
+    /// <summary>A passage of exactly so many tokens, and of each the distance to what determines it.</summary>
+    private (int[] Tokens, int[] Distances) Passage(Philox random, int length)
     {
-        List<(string Value, string Told, string Asked)> records = [];
+        List<(string Value, Line Told, Line Asked)> records = [];
         int left = length;
         for (int count = 1 + random.Next(MostRecords); records.Count < count;)
         {
             string name = NameOf(random), value = ValueOf(random);
-            string told = Telling[random.Next(Telling.Length)].Replace("{n}", name).Replace("{v}", value), asked = $"{Asking[random.Next(Asking.Length)].Replace("{n}", name)} {value}";
-            int size = told.Length + asked.Length + 3;
+            string telling = Telling[random.Next(Telling.Length)].Replace("{n}", name).Replace("{v}", value);
+            Line told = new($"{char.ToUpperInvariant(telling[0])}{telling[1..]}\n", Tokenizer), asked = new($"{Asking[random.Next(Asking.Length)].Replace("{n}", name)} {value}.\n", Tokenizer);
+            int size = told.Tokens.Length + asked.Tokens.Length;
             if (size > left)
                 break;
-            records.Add((value, char.ToUpperInvariant(told[0]) + told[1..] + "\n", asked + ".\n"));
+            records.Add((value, told, asked));
             left -= size;
         }
         int[] places = [.. records.Select(_ => random.Next(left + 1))], order = [.. Enumerable.Range(0, records.Count)];
         Array.Sort(places);
         random.Shuffle<int>(order);
 
-        byte[] bytes = new byte[length];
-        int[] distances = new int[length], lastTold = new int[records.Count];
+        int[] tokens = new int[length], distances = new int[length], lastTold = new int[records.Count];
         Array.Fill(distances, MarkedToken.NotScored);
         int at = 0, filled = 0, next = 0;
-        foreach (byte[] line in Lines(random))
+        foreach (int[] line in Lines(random))
         {
             for (; next < records.Count && filled >= places[next]; next++)
                 Write(next, records[next].Told);
             if (filled == left)
                 break;
             int count = Math.Min(line.Length, left - filled);
-            line.AsSpan(0, count).CopyTo(bytes.AsSpan(at));
+            line.AsSpan(0, count).CopyTo(tokens.AsSpan(at));
             (at, filled) = (at + count, filled + count);
-            bytes[at - 1] = (byte)'\n';
+            tokens[at - 1] = newline;
         }
         foreach (int record in order)
             Write(record, records[record].Asked);
-        return (bytes, distances);
+        return (tokens, distances);
 
         // A value that was told before is scored, with the space before it.
-        void Write(int record, string line)
+        void Write(int record, Line line)
         {
-            int start = at;
-            at += Encoding.UTF8.GetBytes(line, bytes.AsSpan(at));
+            line.Tokens.CopyTo(tokens.AsSpan(at));
             string mention = " " + records[record].Value;
-            for (int found = line.IndexOf(mention, StringComparison.Ordinal); found >= 0; found = line.IndexOf(mention, found + 1, StringComparison.Ordinal))
+            for (int found = line.Text.IndexOf(mention, StringComparison.Ordinal); found >= 0; found = line.Text.IndexOf(mention, found + 1, StringComparison.Ordinal))
             {
-                int place = start + found;
-                if (lastTold[record] > 0)
-                    distances.AsSpan(place, mention.Length).Fill(place - lastTold[record]);
+                (int first, int count) = Within(line.Tokens, found, found + mention.Length).GetOffsetAndLength(line.Tokens.Length);
+                int place = at + first;
+                // The last tokens may be others, where what follows begins in them.
+                for (int i = place; lastTold[record] > 0 && i < place + count && tokens[i] == tokens[i - place + lastTold[record]]; i++)
+                    distances[i] = place - lastTold[record];
                 lastTold[record] = place;
             }
+            at += line.Tokens.Length;
         }
     }
 
     /// <summary>Lines that say nothing of any record, endlessly: text from some place on, a few sentences again and again, or some of a few in any order.</summary>
-    private IEnumerable<byte[]> Lines(Philox random)
+    private IEnumerable<int[]> Lines(Philox random)
     {
         double kind = random.NextDouble();
         if (kind < 0.3)
@@ -132,9 +136,15 @@ public sealed class RecordDocuments : ByteDocuments
             for (int line = random.Next(prose.Lines.Length); ; line = (line + 1) % prose.Lines.Length)
                 yield return prose.Lines[line];
         }
-        byte[][] few = [.. Enumerable.Range(0, 1 + random.Next(4)).Select(_ => Encoding.UTF8.GetBytes(string.Join(' ', Enumerable.Range(0, 1 + random.Next(5)).Select(_ => Sentence(random))) + "\n"))];
+        int[][] few = [.. Enumerable.Range(0, 1 + random.Next(4)).Select(_ => new Line(string.Join(' ', Enumerable.Range(0, 1 + random.Next(5)).Select(_ => Sentence(random))) + "\n", Tokenizer).Tokens)];
         for (int line = 0; ; line++)
             yield return few[kind < 0.8 ? line % few.Length : random.Next(few.Length)];
+    }
+
+    /// <summary>A line of ASCII, and its tokens.</summary>
+    private sealed record Line(string Text, Tokenizer Tokenizer)
+    {
+        public int[] Tokens { get; } = Tokenizer.Encode(Encoding.ASCII.GetBytes(Text));
     }
 
     private string Sentence(Philox random) => $"{Articles[random.Next(Articles.Length)]} {Word(random)} {Verbs[random.Next(Verbs.Length)]} {Word(random)}.";

@@ -4,8 +4,10 @@ using System.Text.Json.Serialization.Metadata;
 using ScratchMamba.Checkpoints;
 using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
+using ScratchMamba.Studies.Data;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Cpu;
+using ScratchMamba.Tokenizers;
 using ScratchMamba.Training;
 
 namespace ScratchMamba.Studies.Laboratory;
@@ -144,7 +146,7 @@ file sealed class Training : IDisposable
 
     public void Finish(Store store, double seconds, long peak)
     {
-        Checkpoint.Save(Trainer.Model, store.ModelFolder(Plan));
+        Checkpoint.Save(Trainer.Model, store.ModelFolder(Plan), tokenizer: (Plan.Data as TokenizedDocuments)?.Tokenizer as BpeTokenizer);
         WriteNote(store.NoteOf(Plan), seconds, peak);
     }
 

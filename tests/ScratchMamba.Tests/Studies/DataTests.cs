@@ -10,6 +10,9 @@ public class DataTests
 {
     private static readonly Prose Declaration = new("lines", "when in the course of human events it becomes necessary for one people to dissolve\nthe political bands which have connected them with another, and to assume among the powers\n"u8);
 
+    // It has tokens of several letters, and of two digits.
+    private static readonly BpeTokenizer Vocabulary = BpeTrainer.Train("the people of the powers were 17 and 42, then 17 and 42: the passkey is the one that is remembered. Remember the people, \"the\"."u8, 300);
+
     private static readonly Dictionary<string, StudyData> All = new()
     {
         ["recall"] = new StreamingRecall(),
@@ -21,6 +24,8 @@ public class DataTests
         ["passkeys"] = new PasskeyDocuments(700),
         ["bare passkeys"] = new PasskeyDocuments(0),
         ["records"] = new RecordDocuments(Declaration, 150),
+        ["passkeys in tokens"] = new PasskeyDocuments(500, Vocabulary),
+        ["records in tokens"] = new RecordDocuments(new Prose("lines", "when in the course of human events it becomes necessary for one people to dissolve the political bands which have connected them\n"u8, Vocabulary), 150),
         ["newlines"] = RepeatedTokens.Newlines(new ByteTokenizer()),
         ["pair"] = RepeatedTokens.Pair(new StreamingRecall()),
     };
@@ -46,7 +51,7 @@ public class DataTests
         Assert.True(data.ChanceLoss <= Math.Log(data.VocabularySize) + 1e-12);
     }
 
-    [Theory, InlineData("recall"), InlineData("recent recall"), InlineData("associative"), InlineData("copying"), InlineData("passkeys"), InlineData("bare passkeys"), InlineData("records"), InlineData("newlines"), InlineData("pair")]
+    [Theory, InlineData("recall"), InlineData("recent recall"), InlineData("associative"), InlineData("copying"), InlineData("passkeys"), InlineData("bare passkeys"), InlineData("records"), InlineData("passkeys in tokens"), InlineData("records in tokens"), InlineData("newlines"), InlineData("pair")]
     public void WhatIsScoredStandsAtItsDistance(string name)
     {
         for (ulong number = 0; number < 5; number++)
@@ -87,6 +92,20 @@ public class DataTests
     }
 
     [Fact]
+    public void APasskeyInTokensIsTheSameText()
+    {
+        string text = System.Text.Encoding.UTF8.GetString(Vocabulary.Decode([.. Take(All["passkeys in tokens"], 1, 5, 3000).Select(token => token.Id)]));
+        string[] prompts = text.Split("There is an important")[1..^1];
+        Assert.NotEmpty(prompts);
+        Assert.All(prompts, prompt => Assert.Matches(@"The passkey is (\d{5})\. Remember it\. \1 is the passkey\.\n(.|\n)*The passkey is \1\n\n$", prompt));
+        var passkey = new TextPasskey(Vocabulary);
+        PasskeyPrompt asked = passkey.Prompt(1, 2, 600, 0.5);
+        Assert.InRange(asked.Tokens.Length, 500, 600);
+        Assert.True(passkey.Accepts(asked, Vocabulary.Encode(System.Text.Encoding.UTF8.GetBytes(" " + asked.Answer))));
+        Assert.NotEqual(All["records"].Name, All["records in tokens"].Name);
+    }
+
+    [Fact]
     public void RecordsAreAskedForAsTheyWereTold()
     {
         MarkedToken[] tokens = Take(new RecordDocuments(Declaration, 5000), 1, 3, 30_000);
@@ -94,7 +113,7 @@ public class DataTests
         Assert.True(distances.Min() < 20 && distances.Max() > 2000);
         // Most values are digits, which nothing else is.
         Assert.InRange(tokens.Count(token => token.IsScored && char.IsAsciiDigit((char)token.Id)) / (double)distances.Length, 0.4, 0.8);
-        Assert.Throws<ArgumentOutOfRangeException>(() => new RecordDocuments(Declaration, 95));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new RecordDocuments(Declaration, 63));
         Assert.Throws<ArgumentException>(() => new Prose("nothing", "to be or not to be"u8));
     }
 
@@ -109,7 +128,7 @@ public class DataTests
         for (int i = 0; i + Window <= asked.Length; i++)
             Assert.False(learned.AsSpan().IndexOf(asked.AsSpan(i, Window)) >= 0, System.Text.Encoding.ASCII.GetString(asked, i, Window));
         Assert.DoesNotContain("passkey", System.Text.Encoding.UTF8.GetString(learned), StringComparison.OrdinalIgnoreCase);
-        Assert.Equal(0, Prose.Default.Lines.Count(line => System.Text.Encoding.UTF8.GetString(line).Contains("passkey", StringComparison.OrdinalIgnoreCase)));
+        Assert.Equal(0, Prose.Default.Lines.Count(line => System.Text.Encoding.UTF8.GetString(new ByteTokenizer().Decode(line)).Contains("passkey", StringComparison.OrdinalIgnoreCase)));
     }
 
     [Fact]
