@@ -21,6 +21,8 @@ internal static class TokenizerCommand
     private static Verb Train()
     {
         Option<string[]> data = CommonOptions.Data();
+        data.Required = false;
+        data.Description = "Files or folders of UTF-8 text; this project's sources, if it is left out.";
         Option<int> vocabulary = CommonOptions.Count("--vocabulary", 4096, "How many tokens, bytes and special ones included.", least: 257),
             least = CommonOptions.Count("--min-frequency", 2, "How often a pair must be seen to become a token.");
         Option<string> file = CommonOptions.Text("--out", "The tokenizer.json to write.");
@@ -35,7 +37,7 @@ internal static class TokenizerCommand
         verb.SetAction(parsed =>
         {
             TextWriter output = parsed.InvocationConfiguration.Output;
-            byte[] text = TextCorpus.ReadFiles(parsed.GetValue(data)!);
+            byte[] text = parsed.GetValue(data) is { Length: > 0 } paths ? TextCorpus.ReadFiles(paths) : TextCorpus.ReadDefault();
             BpeTokenizer tokenizer = BpeTrainer.Train(text, parsed.GetValue(vocabulary), parsed.GetValue(least), parsed.GetValue(special)!);
             tokenizer.Save(parsed.GetValue(file)!);
             int tokens = tokenizer.Encode(text).Length;
