@@ -125,12 +125,12 @@ public sealed class Mamba2Mixer : Module
     {
         (DType held, state) = Widened(state);
         int batch = u.Shape[0], length = u.Shape[1], kept = Math.Min(length, config.ConvolutionTaps - 1);
-        Tensor[] projected = Project(u.Cast(Activations));                                                      // [B, L, E] [B, L, E + 2GN] [B, L, H]
+        Tensor[] projected = Project(u.Cast(Activations));                                                      // [B, L, E] [B, L, (E + 2GN) + H]
         Tensor? before = state?.Convolution.Cast(projected[1].DType);                                           // [B, K - 1, E + 2GN]
         Tensor carried = padding?.Last(before!, projected[1].Slice(2, 0, config.ConvolutionWidth)).Cast(skip.Value.DType)
             ?? projected[1].Slice(1, length - kept, kept).Slice(2, 0, config.ConvolutionWidth)
                 .ConvolutionState(config.ConvolutionTaps, before, sequence?.Slice(1, length - kept, kept)).Cast(skip.Value.DType);
-        (Tensor x, Tensor b, Tensor c, Tensor rawStep) = Convolve(projected, before, sequence);                 // [B, L, H, P] [B, L, G, N] [B, L, G, N] [B, L, H]
+        (Tensor x, Tensor b, Tensor c, Tensor rawStep) = Convolve(projected[1], before, sequence);                 // [B, L, H, P] [B, L, G, N] [B, L, G, N] [B, L, H]
         Tensor step = TimeStep(rawStep);                                                                        // [B, L, H]
         if (padding is not null)
             step *= padding.Mask;
@@ -216,12 +216,12 @@ public sealed class Mamba2Mixer : Module
     {
         (DType held, LayerState? state) = Widened(given);
         int batch = u.Shape[0];
-        Tensor[] projected = Project(u);                                                                        // [B, E] [B, E + 2GN] [B, H]
-        Tensor token = projected[1].Reshape([batch, 1, config.ConvolutionWidth]);
-        Tensor carried = token.ConvolutionState(config.ConvolutionTaps, state!.Convolution);
-        Tensor mixed = token.CausalConvolution(Taps, convolutionBias?.Value, state.Convolution, silu: true);
-        (Tensor x, Tensor b, Tensor c) = InHeads(SplitMixed(mixed), batch);                                     // [B, H, P] [B, G, N] [B, G, N]
-        (Tensor y, LayerState next) = RecurOnce(new Recurrence(x, TimeStep(projected[2]), Decay, b, c), carried, state);
+        Tensor[] projected = Project(u);                                                                        // [B, E] [B, (E + 2GN) + H]
+        Tensor token = projected[1].Reshape([batch, 1, projected[1].Shape[1]]);
+        Tensor carried = token.Slice(2, 0, config.ConvolutionWidth).ConvolutionState(config.ConvolutionTaps, state!.Convolution);
+        Tensor[] parts = token.MixerConvolution(config.InnerWidth, GroupWidth, Taps, convolutionBias?.Value, state.Convolution);
+        (Tensor x, Tensor b, Tensor c) = InHeads(parts, batch);                                                 // [B, H, P] [B, G, N] [B, G, N]
+        (Tensor y, LayerState next) = RecurOnce(new Recurrence(x, TimeStep(parts[3].Reshape([batch, config.Heads])), Decay, b, c), carried, state);
         return (Finish(y.Reshape([batch, config.InnerWidth]), projected[0]), next.HeldIn(held));
     }
 
@@ -254,29 +254,24 @@ public sealed class Mamba2Mixer : Module
 
     private Tensor? InitialState(int batch) => initialState?.Value.Broadcast([batch, config.Heads, config.HeadSize, config.StateSize]);
 
-    /// <summary>z, xBC and Δ̂. In 16 bits z has a product of its own, so that it need not be copied nor kept twice, and Δ̂ stays beside xBC.</summary>
+    /// <summary>z, and xBC with Δ̂ beside. In 16 bits z has a product of its own, so that it need not be copied nor kept twice.</summary>
     private Tensor[] Project(Tensor u)
     {
-        if (!u.DType.IsNarrow())
-            return Linear(u, inWeight, inBias, InAdapter).Split(-1, config.InnerWidth, config.ConvolutionWidth, config.Heads);
         int[] rows = [config.InnerWidth, config.ConvolutionWidth + config.Heads];
+        if (!u.DType.IsNarrow())
+            return Linear(u, inWeight, inBias, InAdapter).Split(-1, rows);
         Tensor[]? biases = inBias?.Value.Split(0, rows);
         return [.. inWeight.Value.Cast(u.DType).Split(0, rows).Select((weight, part) => Biased(u.MatMul(weight, transposeB: true, precision: Precision), biases?[part]))];
     }
 
-    private (Tensor X, Tensor B, Tensor C, Tensor RawStep) Convolve(Tensor[] projected, Tensor? before, Tensor? sequence)
+    private (Tensor X, Tensor B, Tensor C, Tensor RawStep) Convolve(Tensor projected, Tensor? before, Tensor? sequence)
     {
-        Tensor xBC = projected[1];
-        Tensor[] parts = projected.Length == 2
-            ? xBC.MixerConvolution(config.InnerWidth, GroupWidth, Taps, convolutionBias?.Value, before, sequence)
-            : [.. SplitMixed(xBC.CausalConvolution(Taps, convolutionBias?.Value, before, sequence, silu: true)), projected[2]];
-        (Tensor x, Tensor b, Tensor c) = InHeads(parts, xBC.Shape[0], xBC.Shape[1]);
+        Tensor[] parts = projected.MixerConvolution(config.InnerWidth, GroupWidth, Taps, convolutionBias?.Value, before, sequence);
+        (Tensor x, Tensor b, Tensor c) = InHeads(parts, projected.Shape[0], projected.Shape[1]);
         return (x, b, c, parts[3]);
     }
 
     private int GroupWidth => config.Groups * config.StateSize;
-
-    private Tensor[] SplitMixed(Tensor mixed) => mixed.Split(-1, config.InnerWidth, GroupWidth, GroupWidth);
 
     /// <summary>x, B and C, the first three parts, by heads and groups.</summary>
     private (Tensor X, Tensor B, Tensor C) InHeads(Tensor[] parts, params ReadOnlySpan<int> leading)

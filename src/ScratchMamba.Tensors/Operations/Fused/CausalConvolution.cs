@@ -67,10 +67,11 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
     /// <inheritdoc/>
     public void Compute(CpuCall call)
     {
+        ConvolutionColumns columns = ConvolutionColumns.All(call.InputType(0).Shape[2]);
         if (call.DType == DType.F64)
-            Compute<double>(call);
+            Compute<double>(call, columns);
         else
-            Compute<float>(call);
+            Compute<float>(call, columns);
     }
 
     /// <inheritdoc/>
@@ -164,7 +165,8 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
             !HasSequence || inputs[floating] == new TensorType(DType.I32, [x[0], x[1]]), operation, "sequence must be I32 [batch, length]", inputs);
     }
 
-    private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
+    /// <summary>From columns of the first input to the first outputs.</summary>
+    internal unsafe void Compute<T>(CpuCall call, ConvolutionColumns columns) where T : unmanaged, IFloatingPointIeee754<T>
     {
         Shape weight = call.InputType(1).Shape;
         T[] scratch = ArrayPool<T>.Shared.Rent(checked((int)weight.Count));
@@ -172,9 +174,10 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
         {
             var body = new Body<T>
             {
-                Signal = ConvolutionSignal<T>.Of(call, this, taps),
+                Signal = ConvolutionSignal<T>.Of(call, this, columns, taps),
                 Bias = HasBias ? call.InputAddress<T>(2) : null,
-                Y = call.OutputAddress<T>(0),
+                Y = new(
+                    call.OutputAddress<T>(0), call.OutputCount > 1 ? call.OutputAddress<T>(1) : null, call.OutputCount > 2 ? call.OutputAddress<T>(2) : null, columns, weight[0]),
                 Silu = Silu,
             };
             CpuParallel.For(call.Threads, body.Signal.Parts, (long)body.Signal.PartElements * (weight[1] + (Silu ? 8 : 0)), body);
@@ -185,7 +188,8 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
     private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
     {
         public ConvolutionSignal<T> Signal;
-        public T* Bias, Y;
+        public T* Bias;
+        public ConvolutionPieces<T> Y;
         public bool Silu;
 
         public readonly void Invoke(int index)
@@ -196,7 +200,7 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
                 : new ConvolutionTerm<T>[Signal.Taps];
             for (int t = part.Start; t < part.End; t++)
             {
-                var y = new Span<T>(Y + Signal.Offset(part.Batch, t) + part.Channel, part.Count);
+                var y = new Span<T>(Y.Row(part, Signal.Row(part.Batch, t)), part.Count);
                 ConvolutionLoops.WeightedSum(Signal.Sources(part, t, room), Bias is null ? null : Bias + part.Channel, y);
                 if (Silu)
                     VectorMath.Map<Silu, T>(y, y);
@@ -205,9 +209,14 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
     }
 }
 
-/// <summary>Where the channels of a convolution lie: first in rows of <paramref name="Pitch"/>; and how many belong to the first and the second part of its results.</summary>
+/// <summary>Where the channels of a convolution lie: first in rows of <paramref name="Pitch"/>; and how many belong to the first and the second piece of its results, the others to the third.</summary>
 internal readonly record struct ConvolutionColumns(uint Pitch, uint First, uint Second)
 {
+    public const int Pieces = 3;
+
+    /// <summary>The channels of a piece, of <paramref name="channels"/> altogether.</summary>
+    public int Width(int piece, int channels) => piece switch { 0 => (int)First, 1 => (int)Second, _ => channels - (int)First - (int)Second };
+
     /// <summary>Rows of nothing else, results in one part.</summary>
     public static ConvolutionColumns All(int channels) => new((uint)channels, (uint)channels, 0);
 }

@@ -26,10 +26,11 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
     /// <inheritdoc/>
     public void Compute(CpuCall call)
     {
+        ConvolutionColumns columns = ConvolutionColumns.All(call.InputType(0).Shape[2]);
         if (call.DType == DType.F64)
-            Compute<double>(call);
+            Compute<double>(call, columns);
         else
-            Compute<float>(call);
+            Compute<float>(call, columns);
     }
 
     /// <inheritdoc/>
@@ -75,7 +76,8 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs) =>
         Differentiation.DefinitionOfGradient(Forward, inputs[..^1], inputs[^1..], count: HasSequence ? inputs.Length - 2 : inputs.Length - 1);
 
-    private unsafe void Compute<T>(CpuCall call) where T : unmanaged, IFloatingPointIeee754<T>
+    /// <summary>From the gradients of the results, which are the inputs behind the convolution's own, to columns of the first output.</summary>
+    internal unsafe void Compute<T>(CpuCall call, ConvolutionColumns columns) where T : unmanaged, IFloatingPointIeee754<T>
     {
         CausalConvolution forward = Forward;
         Shape x = call.InputType(0).Shape, weight = call.InputType(1).Shape;
@@ -88,9 +90,9 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
             T* total = transposed + weight.Count, partial = total + sums;
             var body = new Body<T>
             {
-                Signal = ConvolutionSignal<T>.Of(call, forward, transposed),
+                Signal = ConvolutionSignal<T>.Of(call, forward, columns, transposed),
                 Bias = HasBias ? call.InputAddress<T>(2) : null,
-                Dy = call.InputAddress<T>(forward.InputCount),
+                Dy = new(Dy<T>(call, 0), Dy<T>(call, 1), Dy<T>(call, 2), columns, channels),
                 Dx = call.OutputAddress<T>(0),
                 Dinitial = HasInitial ? call.OutputAddress<T>(forward.InitialIndex) : null,
                 Partial = partial,
@@ -110,10 +112,17 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
         ArrayPool<T>.Shared.Return(scratch);
     }
 
+    private unsafe T* Dy<T>(CpuCall call, int piece) where T : unmanaged
+    {
+        int index = Forward.InputCount + piece;
+        return index < call.InputCount ? call.InputAddress<T>(index) : null;
+    }
+
     private unsafe struct Body<T> : IParallelBody where T : unmanaged, IFloatingPointIeee754<T>
     {
         public ConvolutionSignal<T> Signal;
-        public T* Bias, Dy, Dx, Dinitial, Partial;
+        public ConvolutionPieces<T> Dy;
+        public T* Bias, Dx, Dinitial, Partial;
         public bool Silu;
 
         public readonly void Invoke(int index)
@@ -124,7 +133,7 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
                 : new ConvolutionTerm<T>[Signal.Taps];
             if (!Silu)
             {
-                Gradients(part, Dy + Signal.Offset(part.Batch, part.Start) + part.Channel, Signal.Channels, room);
+                Gradients(part, Dy.Row(part, Signal.Row(part.Batch, part.Start)), Dy.Pitch(part), room);
                 return;
             }
             // An input reaches Taps − 1 positions further than itself, so those of the next block are computed here as well.
@@ -143,7 +152,7 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
         private readonly void BeforeSilu(in ConvolutionPart part, int t, Span<T> dp, Span<ConvolutionTerm<T>> room)
         {
             ConvolutionLoops.WeightedSum(Signal.Sources(part, t, room), Bias is null ? null : Bias + part.Channel, dp);
-            VectorMath.Map<SiluGradient, T>(new ReadOnlySpan<T>(Dy + Signal.Offset(part.Batch, t) + part.Channel, part.Count), dp, dp);
+            VectorMath.Map<SiluGradient, T>(new ReadOnlySpan<T>(Dy.Row(part, Signal.Row(part.Batch, t)), part.Count), dp, dp);
         }
 
         private readonly void Gradients(in ConvolutionPart part, T* dp, int pitch, Span<ConvolutionTerm<T>> room)

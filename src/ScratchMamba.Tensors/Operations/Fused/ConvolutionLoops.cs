@@ -11,8 +11,8 @@ internal readonly unsafe struct ConvolutionTerm<T>(T* row, T* weight) where T : 
     public T* Weight => weight;
 }
 
-/// <summary>What one part of a convolution's work covers: positions [Start, End) of one sequence, and Count channels from Channel on.</summary>
-internal readonly record struct ConvolutionPart(int Batch, int Row, int Start, int End, int Channel, int Count)
+/// <summary>What one part of a convolution's work covers: positions [Start, End) of one sequence, and Count channels from Channel on, which are those of one piece of the results from Column on.</summary>
+internal readonly record struct ConvolutionPart(int Batch, int Row, int Start, int End, int Channel, int Count, int Piece, int Column)
 {
     /// <summary>The longest run of channels, small enough that a block of positions stays in the second-level cache.</summary>
     public const int Channels = 512;
@@ -26,12 +26,39 @@ internal readonly record struct ConvolutionPart(int Batch, int Row, int Start, i
     /// <summary>How many blocks of positions there are; one even where there is no position, to write the gradients that are zero then.</summary>
     public static int TimeBlocks(int length) => Math.Max(1, (length + Time - 1) / Time);
 
-    public static ConvolutionPart Of(int index, int length, int channels)
+    /// <summary>How many blocks of channels there are: none crosses from one piece of the results to the next.</summary>
+    public static int ChannelBlocks(ConvolutionColumns columns, int channels)
     {
-        int channelBlocks = (channels + Channels - 1) / Channels, timeBlocks = TimeBlocks(length), row = index / channelBlocks;
-        int start = row % timeBlocks * Time, channel = index % channelBlocks * Channels;
-        return new(row / timeBlocks, row, start, Math.Min(length, start + Time), channel, Math.Min(Channels, channels - channel));
+        int blocks = 0;
+        for (int piece = 0; piece < ConvolutionColumns.Pieces; piece++)
+            blocks += Blocks(columns.Width(piece, channels));
+        return blocks;
     }
+
+    public static ConvolutionPart Of(int index, int length, ConvolutionColumns columns, int channels)
+    {
+        int channelBlocks = ChannelBlocks(columns, channels), timeBlocks = TimeBlocks(length), row = index / channelBlocks;
+        int start = row % timeBlocks * Time, block = index % channelBlocks, piece = 0, before = 0;
+        for (; block >= Blocks(columns.Width(piece, channels)); piece++)
+        {
+            block -= Blocks(columns.Width(piece, channels));
+            before += columns.Width(piece, channels);
+        }
+        int column = block * Channels;
+        return new(row / timeBlocks, row, start, Math.Min(length, start + Time), before + column, Math.Min(Channels, columns.Width(piece, channels) - column), piece, column);
+    }
+
+    private static int Blocks(int width) => (width + Channels - 1) / Channels;
+}
+
+/// <summary>The results of a convolution, or their gradients: the channels in up to three tensors, one behind the other.</summary>
+internal unsafe readonly struct ConvolutionPieces<T>(T* first, T* second, T* third, ConvolutionColumns columns, int channels) where T : unmanaged
+{
+    /// <summary>From one position of a part to the next.</summary>
+    public int Pitch(in ConvolutionPart part) => columns.Width(part.Piece, channels);
+
+    /// <summary>The channels of a part at position <paramref name="row"/> of all sequences together.</summary>
+    public T* Row(in ConvolutionPart part, long row) => (part.Piece == 0 ? first : part.Piece == 1 ? second : third) + row * Pitch(part) + part.Column;
 }
 
 /// <summary>The inputs of a causal convolution, and which of them a position sees.</summary>
@@ -40,6 +67,7 @@ internal unsafe struct ConvolutionSignal<T> where T : unmanaged, IFloatingPointI
     private T* x, initial, weight;
     private int* sequence;
     private int batches;
+    private ConvolutionColumns columns;
 
     public int Length { get; private set; }
 
@@ -47,12 +75,12 @@ internal unsafe struct ConvolutionSignal<T> where T : unmanaged, IFloatingPointI
 
     public int Taps { get; private set; }
 
-    public readonly int Parts => checked(batches * ConvolutionPart.TimeBlocks(Length) * ((Channels + ConvolutionPart.Channels - 1) / ConvolutionPart.Channels));
+    public readonly int Parts => checked(batches * ConvolutionPart.TimeBlocks(Length) * ConvolutionPart.ChannelBlocks(columns, Channels));
 
     public readonly int PartElements => Math.Min(Length, ConvolutionPart.Time) * Math.Min(Channels, ConvolutionPart.Channels);
 
     /// <summary>The inputs of a call; the weights are transposed into <paramref name="taps"/>, so that a tap's are adjacent.</summary>
-    public static ConvolutionSignal<T> Of(CpuCall call, CausalConvolution operation, T* taps)
+    public static ConvolutionSignal<T> Of(CpuCall call, CausalConvolution operation, ConvolutionColumns columns, T* taps)
     {
         Shape shape = call.InputType(0).Shape;
         var signal = new ConvolutionSignal<T>
@@ -63,7 +91,8 @@ internal unsafe struct ConvolutionSignal<T> where T : unmanaged, IFloatingPointI
             sequence = operation.HasSequence ? call.InputAddress<int>(operation.InputCount - 1) : null,
             batches = shape[0],
             Length = shape[1],
-            Channels = shape[2],
+            Channels = call.InputType(1).Shape[0],
+            columns = columns,
             Taps = call.InputType(1).Shape[1],
         };
         T* given = call.InputAddress<T>(1);
@@ -75,9 +104,13 @@ internal unsafe struct ConvolutionSignal<T> where T : unmanaged, IFloatingPointI
         return signal;
     }
 
-    public readonly ConvolutionPart Part(int index) => ConvolutionPart.Of(index, Length, Channels);
+    public readonly ConvolutionPart Part(int index) => ConvolutionPart.Of(index, Length, columns, Channels);
 
-    public readonly long Offset(int batch, int t) => ((long)batch * Length + t) * Channels;
+    /// <summary>The number of position <paramref name="t"/> among those of all sequences.</summary>
+    public readonly long Row(int batch, int t) => (long)batch * Length + t;
+
+    /// <summary>Where the input of position <paramref name="t"/> is.</summary>
+    public readonly long Offset(int batch, int t) => Row(batch, t) * columns.Pitch;
 
     /// <summary>Where the initial input of position <paramref name="j"/> &lt; 0 is.</summary>
     public readonly long InitialOffset(int batch, int j) => ((long)batch * (Taps - 1) + j + Taps - 1) * Channels;

@@ -58,7 +58,15 @@ public readonly record struct MixerConvolution(int Inner, int GroupWidth, bool H
     }
 
     /// <inheritdoc/>
-    public void Compute(CpuCall call) => call.RunDefinition(this);
+    public unsafe void Compute(CpuCall call)
+    {
+        ConvolutionColumns columns = Columns(call.InputType(0).Shape);
+        if (call.DType == DType.F64)
+            Convolution.Compute<double>(call, columns);
+        else
+            Convolution.Compute<float>(call, columns);
+        CopySteps(call.InputBytes(0), call.OutputBytes(3), call.InputType(0), isForward: true, call.Threads);
+    }
 
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
@@ -104,6 +112,18 @@ public readonly record struct MixerConvolution(int Inner, int GroupWidth, bool H
 
     internal ConvolutionColumns Columns(Shape whole) => new((uint)whole[2], (uint)Inner, (uint)GroupWidth);
 
+    /// <summary>Δ̂ out of the projection, or its gradient back there.</summary>
+    internal unsafe void CopySteps(byte* source, byte* target, TensorType whole, bool isForward, int threads)
+    {
+        long size = whole.DType.Size(), pitch = whole.Shape[2] * size, offset = Channels * size, length = pitch - offset;
+        new BlockCopy
+        {
+            Source = isForward ? source + offset : source, SourcePitch = isForward ? pitch : length,
+            Target = isForward ? target : target + offset, TargetPitch = isForward ? length : pitch,
+            Length = length, Rows = whole.Shape.Product(0, 2),
+        }.Run(threads);
+    }
+
     /// <summary>How the shaders are told of the inputs' type; null where they do not read them: four channels stay together, and pairs of columns.</summary>
     internal uint? Code(ReadOnlySpan<TensorType> inputs)
     {
@@ -137,7 +157,15 @@ public readonly record struct MixerConvolutionGradient(int Inner, int GroupWidth
     }
 
     /// <inheritdoc/>
-    public void Compute(CpuCall call) => call.RunDefinition(this);
+    public unsafe void Compute(CpuCall call)
+    {
+        ConvolutionColumns columns = Forward.Columns(call.InputType(0).Shape);
+        if (call.DType == DType.F64)
+            Convolution.Compute<double>(call, columns);
+        else
+            Convolution.Compute<float>(call, columns);
+        Forward.CopySteps(call.InputBytes(InputCount + 3), call.OutputBytes(0), call.InputType(0), isForward: false, call.Threads);
+    }
 
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
