@@ -81,6 +81,8 @@ public sealed class PasskeyStudy : Study
         figures.Add(ByDistance(store, command));
         figures.Add(OnTheWay(store, command));
         figures.Add(Streams(store, command, findings));
+        if (Memory($"{Name}-memory", $"Memory over the stream{Label}", [.. sizes.Select(size => (size.Name, size.Streams[0].Result(store)))], OriginOf(sizes[0], store, command)) is { } memory)
+            figures.Add(memory);
         figures.Add(Retention(store, command));
         return isTrainedOn ? new StudyResult(
             Name, "A passkey, trained on",

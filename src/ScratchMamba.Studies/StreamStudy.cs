@@ -55,12 +55,14 @@ public sealed class StreamStudy : Study
         var near = new Table("stream-near", "treatment", "position", "loss", "low", "high", "n");
         var compared = new Table("stream-rule", "treatment", "model", "ratio", "low", "high", "loss_inside", "near_loss_inside", "near_loss_end", "seconds", "peak_bytes");
         List<Series> all = [], recent = [];
+        var first = new List<(string, LengthProfile)>();
         var dots = new List<(string, IReadOnlyList<Interval>)>();
         long length = 0, least = long.MaxValue, most = 0;
         foreach ((string name, bool isTrained, MeasurementJob<LengthProfile>[] jobs) in rows)
         {
             LengthProfile[] found = [.. jobs.Select(job => job.Result(store))];
             length = found[0].Ends[^1];
+            first.Add((name, found[0]));
             (least, most) = (Math.Min(least, found.Min(profile => profile.PeakBytes)), Math.Max(most, found.Max(profile => profile.PeakBytes)));
             Tabulate(loss, name, found, tally => tally.MeanLoss);
             Tabulate(near, name, found, tally => tally.MeanLoss, recent: hasNear);
@@ -88,6 +90,8 @@ public sealed class StreamStudy : Study
         };
         if (hasNear)
             figures.Insert(1, Lines("Loss on what was said just before", "loss on near reads, nats", recent, near));
+        if (Memory("stream-memory", "Memory over the stream", first, origin) is { } memory)
+            figures.Add(memory);
         return new StudyResult(
             Name, "A million tokens", $"Models trained on {Subject.TrainingLength} tokens read {(Options.StreamPrompts == 1 ? "a stream" : $"{Options.StreamPrompts} streams")} of {length:#,0}. Nowhere may the mean loss exceed twice its largest inside the training length.",
             findings, figures);

@@ -130,6 +130,28 @@ public abstract class Study(StudyOptions options, Subject subject)
         }
     }
 
+    /// <summary>The memory that tensors took at each position, of the first model of each name; null where it was not measured.</summary>
+    internal static Figure? Memory(string name, string title, IReadOnlyList<(string Name, LengthProfile Profile)> found, Origin origin)
+    {
+        if (found.Any(row => row.Profile.Bytes is null))
+            return null;
+        var table = new Table(name, "of", "position", "bytes");
+        foreach ((string of, LengthProfile profile) in found)
+        {
+            for (int bucket = 0; bucket < profile.Ends.Length; bucket++)
+                table.Add(of, profile.Ends[bucket], profile.Bytes![bucket]);
+        }
+        double change = found.Max(row => row.Profile.Bytes!.Max() / (double)row.Profile.Bytes![0]) - 1;
+        return new Figure(
+            title, $"What tensors take while the streams are read does not depend on how much was read: nowhere more than {change:0.0 %} above what it was in the beginning.",
+            new XyChart
+            {
+                Description = "Memory against position", X = Positions, Y = new Axis("memory of tensors, MB", Min: 0),
+                Series = [.. found.Select(row => new Series(row.Name, [.. row.Profile.Ends.Zip(row.Profile.Bytes!, (end, bytes) => new Datum(end, bytes / 1e6))]))],
+            },
+            table, origin);
+    }
+
     /// <summary>The axis of positions.</summary>
     internal static Axis Positions { get; } = new("position (end of the bucket), tokens", Scale.Log2);
 }

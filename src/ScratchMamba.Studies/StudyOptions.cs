@@ -57,7 +57,7 @@ public sealed record StudyOptions
     public static StudyOptions Gpu { get; } = new()
     {
         Preset = "gpu", Steps = 5000, Prompts = 128, PasskeySamples = 200, StreamLength = 1 << 20, StreamPrompts = 128,
-        CapacityStates = [4, 8, 16, 24, 32, 48, 64], CapacityLengths = [32, 64, 128, 256, 512], CapacityTokens = 4_000_000, CapacitySeeds = 3,
+        CapacityStates = [4, 8, 16, 32, 64, 128], CapacityLengths = [32, 64, 128, 256, 512], CapacityTokens = 8_000_000, CapacitySeeds = 3,
         PasskeyModels = [(16, 2, 16), (32, 2, 16), (64, 2, 16), (128, 2, 32)], PasskeySeeds = 1,
         PasskeyStages =
         [

@@ -31,7 +31,8 @@ public readonly record struct Tally(double Loss, long Right, long Count)
 /// <param name="All">What was scored, [prompt][bucket].</param>
 /// <param name="Recent">That part of it whose information was near, [prompt][bucket]: see <see cref="ProfileSettings.Recent"/>.</param>
 /// <param name="PeakBytes">The most memory that tensors took.</param>
-public sealed record LengthProfile(int TrainingLength, long[] Ends, Tally[][] All, Tally[][] Recent, long PeakBytes)
+/// <param name="Bytes">The most that they took while each bucket was read; null in measurements of before this was kept.</param>
+public sealed record LengthProfile(int TrainingLength, long[] Ends, Tally[][] All, Tally[][] Recent, long PeakBytes, long[]? Bytes = null)
 {
     /// <summary>A bucket's tally over prompts, some of which may be named several times.</summary>
     public static Tally Pool(Tally[][] tallies, int bucket, IEnumerable<int> prompts) => prompts.Aggregate(default(Tally), (sum, prompt) => sum + tallies[prompt][bucket]);
@@ -72,7 +73,7 @@ public sealed record LengthProfile(int TrainingLength, long[] Ends, Tally[][] Al
         IEnumerator<MarkedToken>[] streams = [.. Enumerable.Range(0, prompts).Select(prompt => settings.Data.Document(settings.Seed, (ulong)prompt).GetEnumerator())];
         MarkedToken[] next = [.. streams.Select(Take)];
         Mamba2State state = model.EmptyState(prompts);
-        long peak = 0;
+        var bytes = new long[ends.Length];
         int bucket = 0;
         for (long start = 0; start < settings.Length; start += piece)
         {
@@ -93,11 +94,12 @@ public sealed record LengthProfile(int TrainingLength, long[] Ends, Tally[][] Al
             float[] losses = logits.CrossEntropy(backend.Tensor<int>(shape, labels)).ToArray<float>();
             int[] chosen = logits.ArgMax().ToArray<int>();
             state.CopyFrom(after);
-            peak = Math.Max(peak, backend.LiveBytes);
+            long live = backend.LiveBytes;
             for (int t = 0; t < length; t++)
             {
                 while (ends[bucket] < start + t + 1)
                     bucket++;
+                bytes[bucket] = Math.Max(bytes[bucket], live);
                 for (int prompt = 0; prompt < prompts; prompt++)
                 {
                     int i = prompt * length + t;
@@ -110,7 +112,7 @@ public sealed record LengthProfile(int TrainingLength, long[] Ends, Tally[][] Al
                 }
             }
         }
-        return new LengthProfile(settings.TrainingLength, ends, all, recent, peak);
+        return new LengthProfile(settings.TrainingLength, ends, all, recent, bytes.Max(), bytes);
 
         static MarkedToken Take(IEnumerator<MarkedToken> stream) =>
             stream.MoveNext() ? stream.Current : throw new ArgumentException("The documents end before the length that is to be measured.");

@@ -282,6 +282,11 @@ public sealed class LaboratoryTests : IDisposable
         Assert.All(unseen, plan => Assert.IsType<RecordDocuments>(plan.Data));
         Assert.Equal([false, true, true], unseen.Select(plan => plan.ScoredOnly));
         Assert.Equal([TrainingMethod.Plain, TrainingMethod.StatePassing, TrainingMethod.Truncated], unseen.Select(plan => plan.Method));
+        ScratchMamba.Tokenizers.BpeTokenizer vocabulary = ScratchMamba.Tokenizers.BpeTrainer.Train("the one the other the next"u8, 260);
+        var prose = new Prose("words", System.Text.Encoding.UTF8.GetBytes(string.Join('\n', Enumerable.Range(0, 26).Select(i => $"word{(char)('a' + i)}"))), vocabulary);
+        IReadOnlyList<TrainingPlan> inTokens = (Options with { Tokenizer = vocabulary, Prose = prose }).PasskeyPlans((16, 1, 4), 1, isTrainedOn: false);
+        Assert.All(inTokens, plan => Assert.Equal(vocabulary.VocabularySize, plan.Config.VocabularySize));
+        Assert.NotEqual(unseen[^1].Settings, inTokens[^1].Settings);
         Assert.NotEqual(unseen[^1].Settings, (Options with { Precision = MatMulPrecision.Bfloat16 }).PasskeyPlans((16, 1, 4), 1, isTrainedOn: false)[^1].Settings);
     }
 }
