@@ -25,7 +25,7 @@ internal sealed class BenchReport(TextWriter output, bool json, CpuBackend? cpu)
     /// <param name="bytes">Bytes that have to be read or written at least.</param>
     public delegate void Writer(string name, Timing time, double flops, double tokens, double bytes);
 
-    /// <summary>Measures and writes the ceilings: multiply-adds in registers, reads of memory, and the triad a = b + s·c.</summary>
+    /// <summary>Measures and writes the ceilings: multiply-adds in registers, reads of memory, the triad a = b + s·c, and what handing out a loop to the threads takes.</summary>
     public void WriteCeilings()
     {
         if (cpu is null)
@@ -36,6 +36,9 @@ internal sealed class BenchReport(TextWriter output, bool json, CpuBackend? cpu)
         WriteCeiling($"ceiling: multiply-adds, {cpu.VectorBits} bits, {threads}", "gflops", "GFLOP/s", fusedPerSecond);
         WriteCeiling($"ceiling: memory read, {threads}", "gbps", "GB/s", largePerSecond);
         WriteCeiling($"ceiling: memory triad, {threads}", "gbps", "GB/s", CpuCeilings.Triad(cpu, LargeBytes));
+        double microseconds = 1e6 * CpuCeilings.Dispatch(cpu);
+        string loop = $"ceiling: handing out a loop, {threads}";
+        output.WriteLine(json ? new JsonObject { ["name"] = loop, ["median_ms"] = microseconds / 1e3 }.ToJsonString() : string.Create(CultureInfo.InvariantCulture, $"{loop}: {microseconds:0.00} µs"));
     }
 
     /// <inheritdoc cref="Writer"/>

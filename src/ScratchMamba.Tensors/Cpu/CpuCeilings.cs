@@ -38,6 +38,38 @@ public static unsafe class CpuCeilings
         return 3.0 * a.Bytes * Rate(backend, new Body { Kind = Work.Triad, A = a.Start, B = b.Start, C = c.Start, Count = a.PerThread }, backend.Threads);
     }
 
+    /// <summary>Seconds from opening a parallel loop until all threads have met in it and left it: what handing out work costs.</summary>
+    public static double Dispatch(CpuBackend backend)
+    {
+        const int loops = 100;
+        double best = double.PositiveInfinity;
+        for (int i = 0; i < loops; i++)
+        {
+            long start = Stopwatch.GetTimestamp();
+            for (int loop = 0; loop < loops; loop++)
+            {
+                int arrived = 0;
+                CpuParallel.For(backend.Threads, backend.Threads, 1_000_000, new Meeting { Arrived = &arrived, Threads = backend.Threads });
+            }
+            best = Math.Min(best, Stopwatch.GetElapsedTime(start).TotalSeconds / loops);
+        }
+        return best;
+    }
+
+    /// <summary>A part waits until every thread has one; not for long, because one thread may be given them all.</summary>
+    private struct Meeting : IParallelBody
+    {
+        public int* Arrived;
+        public int Threads;
+
+        public readonly void Invoke(int index)
+        {
+            Interlocked.Increment(ref *Arrived);
+            for (int i = 0; i < 100_000 && Volatile.Read(ref *Arrived) < Threads; i++)
+                Thread.SpinWait(1);
+        }
+    }
+
     private enum Work
     {
         Fused,

@@ -34,7 +34,7 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
             (columns, wColumn, wDepth, wBatch, zColumn) = (product.M, product.ARow, product.AColumn, product.ABatch, product.N);
         }
         // The columns of a part: many where W is read along its rows, few where each column is a run of its own.
-        width = wDepth == 1 ? 64 : 512;
+        width = wDepth == 1 ? 64 : 256;
     }
 
     /// <summary>Whether packing the large matrix would cost more than it gains.</summary>
@@ -73,13 +73,18 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
         ArrayPool<T>.Shared.Return(buffer);
     }
 
-    /// <summary>W lies along its rows: each is added to all rows of Z while it is at hand.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    /// <summary>W lies along its rows: eight of them at a time are added to all rows of Z, which so are read and written once for eight.</summary>
     private void AddRows(T* xs, T* ws, T* zs, int count)
     {
         for (int i = 0; i < rows; i++)
             new Span<T>(zs + i * zRow, count).Clear();
-        for (int k = 0; k < depth; k++)
+        int k = 0;
+        for (; k <= depth - 8; k += 8)
+        {
+            for (int i = 0; i < rows; i++)
+                AddEight(count, xs + i * xRow + k * xDepth, xDepth, ws + k * wDepth, wDepth, zs + i * zRow);
+        }
+        for (; k < depth; k++)
         {
             var row = new ReadOnlySpan<T>(ws + k * wDepth, count);
             for (int i = 0; i < rows; i++)
@@ -87,6 +92,40 @@ internal readonly unsafe struct GemmSkinny<TLanes, TVector, T> : IParallelBody
                 var sum = new Span<T>(zs + i * zRow, count);
                 TensorPrimitives.MultiplyAddEstimate(row, xs[i * xRow + k * xDepth], sum, sum);
             }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void AddEight(int count, T* x, nint xDepth, T* w, nint pitch, T* z)
+    {
+        T x0 = x[0], x1 = x[xDepth], x2 = x[2 * xDepth], x3 = x[3 * xDepth], x4 = x[4 * xDepth], x5 = x[5 * xDepth], x6 = x[6 * xDepth], x7 = x[7 * xDepth];
+        TVector p0 = TLanes.Create(x0), p1 = TLanes.Create(x1), p2 = TLanes.Create(x2), p3 = TLanes.Create(x3);
+        TVector p4 = TLanes.Create(x4), p5 = TLanes.Create(x5), p6 = TLanes.Create(x6), p7 = TLanes.Create(x7);
+        T* w1 = w + pitch, w2 = w1 + pitch, w3 = w2 + pitch, w4 = w3 + pitch, w5 = w4 + pitch, w6 = w5 + pitch, w7 = w6 + pitch;
+        int j = 0;
+        for (; j <= count - TLanes.Count; j += TLanes.Count)
+        {
+            TVector sum = TLanes.Load(z + j);
+            sum = TLanes.MultiplyAdd(p0, TLanes.Load(w + j), sum);
+            sum = TLanes.MultiplyAdd(p1, TLanes.Load(w1 + j), sum);
+            sum = TLanes.MultiplyAdd(p2, TLanes.Load(w2 + j), sum);
+            sum = TLanes.MultiplyAdd(p3, TLanes.Load(w3 + j), sum);
+            sum = TLanes.MultiplyAdd(p4, TLanes.Load(w4 + j), sum);
+            sum = TLanes.MultiplyAdd(p5, TLanes.Load(w5 + j), sum);
+            sum = TLanes.MultiplyAdd(p6, TLanes.Load(w6 + j), sum);
+            sum = TLanes.MultiplyAdd(p7, TLanes.Load(w7 + j), sum);
+            TLanes.Store(sum, z + j);
+        }
+        for (; j < count; j++)
+        {
+            T sum = T.MultiplyAddEstimate(x0, w[j], z[j]);
+            sum = T.MultiplyAddEstimate(x1, w1[j], sum);
+            sum = T.MultiplyAddEstimate(x2, w2[j], sum);
+            sum = T.MultiplyAddEstimate(x3, w3[j], sum);
+            sum = T.MultiplyAddEstimate(x4, w4[j], sum);
+            sum = T.MultiplyAddEstimate(x5, w5[j], sum);
+            sum = T.MultiplyAddEstimate(x6, w6[j], sum);
+            z[j] = T.MultiplyAddEstimate(x7, w7[j], sum);
         }
     }
 
