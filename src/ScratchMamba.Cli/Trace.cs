@@ -13,6 +13,7 @@ internal sealed class Trace : IDisposable
     private readonly string? path;
     private readonly TextWriter output;
     private readonly Func<IReadOnlyList<TraceEvent>> events;
+    private readonly Func<TimeSpan>? between;
 
     /// <summary>Watches a backend where <paramref name="path"/> is given.</summary>
     public Trace(Backend backend, string? path, TextWriter output)
@@ -24,10 +25,13 @@ internal sealed class Trace : IDisposable
             return;
         // A path that cannot be written is found out now, not after hours.
         File.WriteAllText(path, "");
+        // Before, lest they are timed themselves.
+        Ceilings = BenchReport.Measure(backend);
         if (backend is VulkanBackend vulkan)
         {
             vulkan.StartTrace();
             events = () => vulkan.Trace;
+            between = () => vulkan.BetweenKernels;
         }
         else
         {
@@ -36,6 +40,9 @@ internal sealed class Trace : IDisposable
             events = () => tracing.Events;
         }
     }
+
+    /// <summary>What the backend can do at best, where operations are timed.</summary>
+    public Ceilings? Ceilings { get; }
 
     /// <summary>The backend to compute on.</summary>
     public Backend Backend { get; }
@@ -59,13 +66,21 @@ internal sealed class Trace : IDisposable
         IReadOnlyList<OperationCost> costs = OperationCost.Of(timed);
         double total = costs.Sum(cost => cost.Time.TotalMilliseconds);
         output.WriteLine();
-        output.WriteLine($"{"operation",-28} {"calls",9} {"ms",11} {"share",6} {"GB/s",8}");
+        output.WriteLine($"{"operation",-28} {"calls",9} {"ms",11} {"share",6} {"GB/s",8} {"GFLOP/s",9} {"of ceiling",10}");
         foreach (OperationCost cost in costs.Take(Shown))
         {
             double milliseconds = cost.Time.TotalMilliseconds;
-            output.WriteLine($"{cost.Operation,-28} {cost.Calls,9:#,0} {milliseconds,11:#,0.00} {milliseconds / total,6:0%} {cost.Bytes / 1e6 / Math.Max(milliseconds, 1e-6),8:#,0.0}");
+            double flops = cost.Work.Flops + cost.Work.RoundedFlops, least = 1e3 * Ceilings?.Seconds(cost.Work, cost.Bytes) ?? 0;
+            output.WriteLine(
+                $"{cost.Operation,-28} {cost.Calls,9:#,0} {milliseconds,11:#,0.00} {milliseconds / total,6:0%} {PerSecond(cost.Bytes),8:#,0.0} {(flops > 0 ? $"{PerSecond(flops),9:#,0}" : "        –")} {least / milliseconds,10:0%}");
+
+            double PerSecond(double count) => count / 1e6 / Math.Max(milliseconds, 1e-6);
         }
         output.WriteLine($"{"all operations",-28} {costs.Sum(cost => cost.Calls),9:#,0} {total,11:#,0.00}; the timeline is in {path}");
+        if (between is not null)
+            output.WriteLine($"{"between kernels",-28} {"",9} {between().TotalMilliseconds,11:#,0.00}");
+        if (Ceilings is { } ceiling)
+            output.WriteLine($"ceilings, measured before: {ceiling.Flops / 1e9:#,0} GFLOP/s in float32, {ceiling.RoundedFlops / 1e9:#,0} of operands in 16 bits, {ceiling.Bandwidth / 1e9:#,0.0} GB/s");
     }
 
     private void Write(IReadOnlyList<TraceEvent> timed)
@@ -85,6 +100,7 @@ internal sealed class Trace : IDisposable
             json.WriteNumber("tid", item.Kernel is null ? 0 : 1);
             json.WriteStartObject("args");
             json.WriteNumber("bytes", item.Bytes);
+            json.WriteNumber("flops", item.Work.Flops + item.Work.RoundedFlops);
             json.WriteEndObject();
             json.WriteEndObject();
         }

@@ -12,6 +12,9 @@ public readonly ref struct Call(IPrimitive operation, ReadOnlySpan<Tensor> input
     /// <summary>What it must write, allocated and uninitialised.</summary>
     public ReadOnlySpan<Tensor> Outputs { get; } = outputs;
 
+    /// <summary>How much arithmetic it is.</summary>
+    public Work Work => Operation.CountWork(Tensor.TypesOf(Inputs));
+
     /// <summary>Bytes of all inputs and outputs together.</summary>
     public long Bytes
     {

@@ -22,6 +22,9 @@ public interface IPrimitive
     /// <summary>How the operation runs on a device that has shaders, or null where there is no shader for it: its <see cref="Definition"/> runs then.</summary>
     Launch? Launch(LaunchCall call) => null;
 
+    /// <summary>How much arithmetic the operation is; nothing where it only moves numbers, or a few steps for each.</summary>
+    Work CountWork(ReadOnlySpan<TensorType> inputs) => default;
+
     /// <summary>
     /// For an operation that reads or writes activations of 16 bits, the same one in F32: a backend without a kernel for them widens the inputs, runs that one and
     /// rounds its outputs. Null for an operation that it is not needed for.
@@ -49,6 +52,18 @@ public interface IPrimitive
     /// the documentation of a fused operation, its fallback on a backend without a kernel, and its test oracle.
     /// </summary>
     Tensor[]? Definition(ReadOnlySpan<Tensor> inputs) => null;
+}
+
+/// <summary>How much arithmetic an operation is: floating-point operations, a multiply-add being two.</summary>
+/// <param name="Flops">Those in the type of the tensors.</param>
+/// <param name="RoundedFlops">Those whose operands are of 16 bits, or may be rounded to them.</param>
+public readonly record struct Work(double Flops, double RoundedFlops)
+{
+    /// <summary>So many operations, on operands that are rounded or not.</summary>
+    public static Work Of(double flops, bool isRounded) => isRounded ? new(0, flops) : new(flops, 0);
+
+    /// <summary>The work of both.</summary>
+    public static Work operator +(Work left, Work right) => new(left.Flops + right.Flops, left.RoundedFlops + right.RoundedFlops);
 }
 
 /// <summary>An operation whose one output is its input's data under another shape: nothing is computed or copied.</summary>

@@ -55,8 +55,8 @@ internal sealed unsafe class CommandStream : IDisposable
     public void Dispatch(string shader, Pipeline pipeline, PipelineLayout layout, ReadOnlySpan<byte> push, (uint X, uint Y, uint Z) groups, ReadOnlySpan<Access> accesses)
     {
         Begin();
-        writer.Dispatch(pipeline, layout, push, groups, accesses);
-        Timestamps?.MarkKernel(writer.Buffer, shader);
+        writer.Dispatch(pipeline, layout, push, groups, accesses, Timestamps);
+        Timestamps?.EndKernel(writer.Buffer, shader);
         End();
     }
 
@@ -64,7 +64,9 @@ internal sealed unsafe class CommandStream : IDisposable
     public void Copy(MemoryBlock source, long sourceOffset, MemoryBlock target, long targetOffset, long bytes)
     {
         Begin();
-        writer.Copy(source, sourceOffset, target, targetOffset, bytes);
+        writer.Copy(source, sourceOffset, target, targetOffset, bytes, Timestamps);
+        Timestamps?.EndKernel(writer.Buffer, "copy");
+        Timestamps?.EndOperation("Copy", 2 * bytes, default);
         End();
     }
 
@@ -76,11 +78,9 @@ internal sealed unsafe class CommandStream : IDisposable
         End();
     }
 
-    /// <summary>Marks the end of an operation for the trace, where there is one; may then submit.</summary>
-    public void EndOperation(string name, long bytes)
+    /// <summary>Hands what was recorded to the device where it is enough, or the device has nothing to do.</summary>
+    public void EndOperation()
     {
-        if (isOpen)
-            Timestamps?.MarkOperation(writer.Buffer, name, bytes);
         if (commands >= CommandsPerSubmission || Timestamps?.IsFull == true || (commands >= CommandsWhenIdle && HasPassed(LastSubmitted)))
             Submit();
     }

@@ -15,18 +15,20 @@ internal sealed unsafe class CommandWriter(Vk vk, int sequences = 1)
 
     public CommandBuffer Buffer { get; set; }
 
-    public void Dispatch(Pipeline pipeline, PipelineLayout layout, ReadOnlySpan<byte> push, (uint X, uint Y, uint Z) groups, ReadOnlySpan<Access> accesses)
+    public void Dispatch(Pipeline pipeline, PipelineLayout layout, ReadOnlySpan<byte> push, (uint X, uint Y, uint Z) groups, ReadOnlySpan<Access> accesses, Timestamps? timestamps = null)
     {
         Order(accesses);
+        timestamps?.BeginKernel(Buffer);
         vk.CmdBindPipeline(Buffer, PipelineBindPoint.Compute, pipeline);
         fixed (byte* bytes = push)
             vk.CmdPushConstants(Buffer, layout, ShaderStageFlags.ComputeBit, 0, (uint)push.Length, bytes);
         vk.CmdDispatch(Buffer, groups.X, groups.Y, groups.Z);
     }
 
-    public void Copy(MemoryBlock source, long sourceOffset, MemoryBlock target, long targetOffset, long bytes)
+    public void Copy(MemoryBlock source, long sourceOffset, MemoryBlock target, long targetOffset, long bytes, Timestamps? timestamps = null)
     {
         Order([source.Access(sourceOffset, bytes, writes: false), target.Access(targetOffset, bytes, writes: true)]);
+        timestamps?.BeginKernel(Buffer);
         var region = new BufferCopy { SrcOffset = (ulong)sourceOffset, DstOffset = (ulong)targetOffset, Size = (ulong)bytes };
         vk.CmdCopyBuffer(Buffer, source.Buffer, target.Buffer, 1, &region);
     }

@@ -1,9 +1,10 @@
+using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Backends;
 using ScratchMamba.Vulkan.Bindings;
 
 namespace ScratchMamba.Vulkan;
 
-/// <summary>Times operations on the device, and the kernels of those that take several: a timestamp after each, and one before the first of a submission.</summary>
+/// <summary>Times operations on the device, and the kernels of those that take several: a timestamp before each, once what it waits for is done, and one after.</summary>
 internal sealed unsafe class Timestamps : IDisposable
 {
     private const int Capacity = 2048, Pools = 3;
@@ -15,7 +16,7 @@ internal sealed unsafe class Timestamps : IDisposable
     private readonly List<TraceEvent> events = [];
     private List<Stamp> stamps = [];
     private int current;
-    private ulong origin;
+    private ulong origin, last;
 
     public Timestamps(VulkanDevice device, CommandStream stream)
     {
@@ -30,7 +31,7 @@ internal sealed unsafe class Timestamps : IDisposable
         }
     }
 
-    public bool IsFull => stamps.Count + 64 >= Capacity;
+    public bool IsFull => 2 * stamps.Count + 128 >= Capacity;
 
     /// <summary>What was timed; waits for what has not run yet.</summary>
     public IReadOnlyList<TraceEvent> Events
@@ -44,6 +45,9 @@ internal sealed unsafe class Timestamps : IDisposable
         }
     }
 
+    /// <summary>The time between the end of a kernel and the begin of the next, of all that were collected.</summary>
+    public TimeSpan Between { get; private set; }
+
     public void Begin(CommandBuffer buffer, ulong value)
     {
         while (pending.Count > 0 && (pending.Count == Pools || stream.HasPassed(pending.Peek().Value)))
@@ -52,26 +56,29 @@ internal sealed unsafe class Timestamps : IDisposable
         stamps = [];
         pending.Enqueue((current, value, stamps));
         device.Vk.CmdResetQueryPool(buffer, pools[current], 0, Capacity);
-        Write(buffer, 0);
     }
 
-    /// <summary>Marks the end of a kernel.</summary>
-    public void MarkKernel(CommandBuffer buffer, string name)
+    /// <summary>Marks the begin of a kernel.</summary>
+    public void BeginKernel(CommandBuffer buffer)
     {
-        if (stamps.Count + 1 >= Capacity)
+        if (HasRoom)
+            Write(buffer, 2 * stamps.Count);
+    }
+
+    /// <summary>Marks its end.</summary>
+    public void EndKernel(CommandBuffer buffer, string name)
+    {
+        if (!HasRoom)
             return;
-        stamps.Add(new Stamp(name, null, 0));
-        Write(buffer, stamps.Count);
+        Write(buffer, 2 * stamps.Count + 1);
+        stamps.Add(new Stamp(name, null, 0, default));
     }
 
-    /// <summary>Marks the end of an operation: of all kernels since the last.</summary>
-    public void MarkOperation(CommandBuffer buffer, string name, long bytes)
+    /// <summary>Says that all kernels since the last were one operation.</summary>
+    public void EndOperation(string name, long bytes, Work work)
     {
-        // Copies have no kernel.
-        if (stamps.Count == 0 || stamps[^1].Operation is not null)
-            MarkKernel(buffer, name);
-        if (stamps.Count > 0)
-            stamps[^1] = stamps[^1] with { Operation = name, Bytes = bytes };
+        if (stamps.Count > 0 && stamps[^1].Operation is null)
+            stamps[^1] = stamps[^1] with { Operation = name, Bytes = bytes, Work = work };
     }
 
     public void Dispose()
@@ -80,13 +87,17 @@ internal sealed unsafe class Timestamps : IDisposable
             device.Vk.DestroyQueryPool(device.Handle, pool, null);
     }
 
+    private bool HasRoom => 2 * stamps.Count + 2 <= Capacity;
+
     private void Write(CommandBuffer buffer, int index) => device.Vk.CmdWriteTimestamp2(buffer, PipelineStageFlags2.AllCommandsBit, pools[current], (uint)index);
 
     private void Collect()
     {
         (int pool, ulong value, List<Stamp> done) = pending.Dequeue();
         stream.WaitFor(value);
-        var ticks = new ulong[done.Count + 1];
+        if (done.Count == 0)
+            return;
+        var ticks = new ulong[2 * done.Count];
         fixed (ulong* first = ticks)
         {
             device.Check(
@@ -97,15 +108,20 @@ internal sealed unsafe class Timestamps : IDisposable
         double period = device.Info.Limits.TimestampPeriod / 1000;
         for (int i = 0, first = 0; i < done.Count; i++)
         {
+            if (last != 0 && ticks[2 * i] > last)
+                Between += TimeSpan.FromMicroseconds((ticks[2 * i] - last) * period);
+            last = ticks[2 * i + 1];
             if (done[i].Operation is not { } operation)
                 continue;
-            events.Add(new TraceEvent(operation, (ticks[first] - origin) * period, (ticks[i + 1] - ticks[first]) * period, done[i].Bytes));
+            events.Add(Event(operation, first, i) with { Bytes = done[i].Bytes, Work = done[i].Work });
             for (int kernel = first; first < i && kernel <= i; kernel++)
-                events.Add(new TraceEvent(operation, (ticks[kernel] - origin) * period, (ticks[kernel + 1] - ticks[kernel]) * period, 0, done[kernel].Kernel));
+                events.Add(Event(operation, kernel, kernel) with { Kernel = done[kernel].Kernel });
             first = i + 1;
         }
+
+        TraceEvent Event(string operation, int from, int to) => new(operation, (ticks[2 * from] - origin) * period, (ticks[2 * to + 1] - ticks[2 * from]) * period, 0);
     }
 
     /// <summary>The end of a kernel, and of an operation where it is its last.</summary>
-    private readonly record struct Stamp(string Kernel, string? Operation, long Bytes);
+    private readonly record struct Stamp(string Kernel, string? Operation, long Bytes, Work Work);
 }

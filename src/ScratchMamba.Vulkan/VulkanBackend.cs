@@ -261,7 +261,8 @@ public unsafe class VulkanBackend : Backend, ICommandSink
         lock (gate)
         {
             LaunchWriter.Write(this, call.Operation, call.Inputs, call.Outputs, launch);
-            stream.EndOperation(call.Operation.Name, call.Bytes);
+            stream.Timestamps?.EndOperation(call.Operation.Name, call.Bytes, call.Work);
+            stream.EndOperation();
             device.ThrowIfMisused();
         }
     }
@@ -337,6 +338,21 @@ public unsafe class VulkanBackend : Backend, ICommandSink
         }
     }
 
+    /// <summary>How long the device had nothing to do between the kernels that were timed since <see cref="StartTrace"/>, from the first to the last.</summary>
+    public TimeSpan BetweenKernels
+    {
+        get
+        {
+            lock (gate)
+            {
+                if (stream.Timestamps is not { } timestamps)
+                    return default;
+                _ = timestamps.Events;
+                return timestamps.Between;
+            }
+        }
+    }
+
     /// <inheritdoc/>
     public override void Finish()
     {
@@ -403,7 +419,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
                 source.Touch(stream.LastRecorded, writes: false);
                 target.Touch(stream.LastRecorded, writes: true);
             }
-            stream.EndOperation("Copy", call.Bytes);
+            stream.EndOperation();
         }
     }
 

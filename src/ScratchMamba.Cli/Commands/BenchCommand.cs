@@ -61,7 +61,7 @@ internal static class BenchCommand
                 a.MatMul(b, ta, tb, exactly);
             });
             double bytes = type.Size() * ((double)rows * inner + (double)inner * columns + (double)rows * columns);
-            report($"gemm {rows}x{columns}x{inner}{(ta ? " transpose-a" : "")}{(tb ? " transpose-b" : "")} {parsed.GetValue(precision)}", time, 2.0 * rows * columns * inner, 0, bytes);
+            report($"gemm {rows}x{columns}x{inner}{(ta ? " transpose-a" : "")}{(tb ? " transpose-b" : "")} {parsed.GetValue(precision)}", time, 2.0 * rows * columns * inner, 0, bytes, exactly != MatMulPrecision.Full);
         });
     }
 
@@ -118,13 +118,13 @@ internal static class BenchCommand
                 using var pause = Differentiation.Pause();
                 x.StateSpaceScan(step, decay, bs, cs, skip, chunk: q, precision: exactly);
             });
-            report($"{name} forward", time, forward, (double)b * l, 0);
+            report($"{name} forward", time, forward, (double)b * l, 0, exactly != MatMulPrecision.Full);
             time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
             {
                 using var scope = new Scope();
                 x.StateSpaceScan(step, decay, bs, cs, skip, chunk: q, precision: exactly).Y.Backward(seed);
             });
-            report($"{name} forward+backward", time, 3 * forward, (double)b * l, 0);
+            report($"{name} forward+backward", time, 3 * forward, (double)b * l, 0, exactly != MatMulPrecision.Full);
         });
     }
 
@@ -159,7 +159,7 @@ internal static class BenchCommand
             });
             report(
                 $"train {(count > 1 ? $"{count} models of " : "")}{config.ParameterCount / 1e6:0.0}M parameters, {b}x{l}, peak {backend.PeakBytes / Giga:0.00} GB{use}", time,
-                3.0 * count * b * l * (PerToken(config) + Projection(config)), (double)count * b * l, 0);
+                3.0 * count * b * l * (PerToken(config) + Projection(config)), (double)count * b * l, 0, CommonOptions.PrecisionOf(parsed.GetValue(precision)!) != MatMulPrecision.Full);
             foreach (Trainer trainer in trainers)
                 trainer.Dispose();
         });
@@ -183,7 +183,7 @@ internal static class BenchCommand
                 using var pause = Differentiation.Pause();
                 model.Prefill(tokens);
             });
-            report($"prefill {model.ParameterCount / 1e6:0.0}M parameters in {model.WeightType}, {b}x{l}", time, b * (l * PerToken(model.Config) + Projection(model.Config)), (double)b * l, 0);
+            report($"prefill {model.ParameterCount / 1e6:0.0}M parameters in {model.WeightType}, {b}x{l}", time, b * (l * PerToken(model.Config) + Projection(model.Config)), (double)b * l, 0, model.Precision != MatMulPrecision.Full);
         });
     }
 
@@ -263,12 +263,12 @@ internal static class BenchCommand
             using Backend opened = Devices.Open(parsed, Device);
             TextWriter output = parsed.InvocationConfiguration.Output;
             if (parsed.GetValue(Tune))
-                WriteTuned(opened, parsed.GetValue(Json) ? parsed.InvocationConfiguration.Error : output, () => measure(parsed, new StoppableBackend(opened, cancellation), (_, _, _, _, _) => { }));
+                WriteTuned(opened, parsed.GetValue(Json) ? parsed.InvocationConfiguration.Error : output, () => measure(parsed, new StoppableBackend(opened, cancellation), (_, _, _, _, _, _) => { }));
             using var traced = new Trace(opened, parsed.GetValue(Timeline), output);
             var backend = new StoppableBackend(traced.Backend, cancellation);
             bool json = parsed.GetValue(Json);
             using var scope = new Scope();
-            var report = new BenchReport(output, json, opened as CpuBackend);
+            var report = new BenchReport(output, json, opened, traced.Ceilings);
             report.WriteCeilings();
             measure(parsed, backend, report.Write);
             return Task.FromResult(CommandLine.Done);

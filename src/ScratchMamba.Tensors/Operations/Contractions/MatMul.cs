@@ -58,6 +58,13 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
     }
 
     /// <inheritdoc/>
+    public Work CountWork(ReadOnlySpan<TensorType> inputs)
+    {
+        Shape c = Infer(inputs)[0].Shape;
+        return Work.Of(2.0 * c.Count * Extents(inputs[0].Shape, TransposeA).Columns, inputs[0].DType.IsNarrow() || Precision is MatMulPrecision.Bfloat16 or MatMulPrecision.Bfloat16x3);
+    }
+
+    /// <inheritdoc/>
     public void Compute(CpuCall call)
     {
         if (call.DType == DType.F64)

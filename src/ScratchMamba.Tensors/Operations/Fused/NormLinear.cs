@@ -51,6 +51,9 @@ public readonly record struct NormLinear(double Epsilon, bool HasResidual) : IPr
     }
 
     /// <inheritdoc/>
+    public Work CountWork(ReadOnlySpan<TensorType> inputs) => new(2.0 * inputs[0].Shape.Count * inputs[2].Shape[0], 0);
+
+    /// <inheritdoc/>
     public void Compute(CpuCall call)
     {
         if (call.DType == DType.F64)

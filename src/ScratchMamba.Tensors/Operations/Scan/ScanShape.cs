@@ -3,6 +3,9 @@ namespace ScratchMamba.Tensors.Operations;
 /// <summary>The extents of a scan, in the letters of the paper: B batch, L length, H heads, P head width, G groups, N state, Q chunk.</summary>
 internal readonly record struct ScanShape(int B, int L, int H, int P, int G, int N, int Q)
 {
+    /// <summary>Floating-point operations of a scan forward, for each token: 2 N to and from the state for each channel, Q for the causal half of a chunk, and Q N for C·Bᵀ of each group.</summary>
+    public double Flops => (double)B * L * ((double)H * P * (4.0 * N + Q) + (double)G * Q * N);
+
     /// <summary>The number of chunks; the last one may be shorter than Q.</summary>
     public int Chunks => (int)(((long)L + Q - 1) / Q);
 

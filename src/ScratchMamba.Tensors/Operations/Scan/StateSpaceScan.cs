@@ -70,6 +70,9 @@ public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasIn
     }
 
     /// <inheritdoc/>
+    public Work CountWork(ReadOnlySpan<TensorType> inputs) => Work.Of(ShapeOf(inputs).Flops, inputs[0].DType.IsNarrow() || Precision is MatMulPrecision.Bfloat16 or MatMulPrecision.Bfloat16x3);
+
+    /// <inheritdoc/>
     public void Compute(CpuCall call)
     {
         if (call.DType == DType.F64)

@@ -32,6 +32,14 @@ public readonly record struct StateSpaceScanGradient(int Chunk, bool HasSkip, bo
     }
 
     /// <inheritdoc/>
+    public Work CountWork(ReadOnlySpan<TensorType> inputs)
+    {
+        // Each product forward has two in the gradient.
+        Work forward = new StateSpaceScan(Chunk, HasSkip, HasInitial, HasSequence, Keeps: true, Precision).CountWork(inputs[..^3]);
+        return forward + forward;
+    }
+
+    /// <inheritdoc/>
     public void Compute(CpuCall call)
     {
         if (call.DType == DType.F64)
