@@ -15,6 +15,8 @@ public class VulkanMatMulTests(VulkanFixture fixture)
     [InlineData("matmul_tile", 2, 100, 132, 44, 1)]
     [InlineData("matmul_tile", 1, 640, 260, 24, 1)]
     [InlineData("matmul_tile", 2, 64, 132, 1028, 2)]
+    [InlineData("matmul_tile", 2, 68, 4100, 20, 1)]
+    [InlineData("matmul_tile", 1, 4100, 132, 20, 1)]
     [InlineData("matmul", 1, 9, 5, 3, 1)]
     [InlineData("matmul", 3, 33, 65, 17, 1)]
     [InlineData("matmul", 2, 577, 577, 9, 1)]
@@ -87,24 +89,28 @@ public class VulkanMatMulTests(VulkanFixture fixture)
     [InlineData(3, 5, 3, 32, 1)]
     [InlineData(3, 16, 32, 16, 1)]
     [InlineData(7, 9, 32, 16, 2)]
-    public void OperandsAreRoundedToNearest(int rows, int columns, int allRows, int pitch, int parts)
+    [InlineData(7, 9, 16, 16, 2, true)]
+    [InlineData(100, 68, 80, 104, 2, true)]
+    [InlineData(68, 132, 136, 72, 1, true)]
+    public void OperandsAreRoundedToNearest(int rows, int columns, int lines, int pitch, int parts, bool isTurned = false)
     {
         float[] special = [1 + 1f / 256, 1 + 3f / 256, -1 - 1f / 256, 3.4e38f, float.PositiveInfinity, float.NegativeInfinity, float.NaN, BitConverter.UInt32BitsToSingle(0x7FFFFFFF), -0f, 1e-40f];
         var random = new Random(rows);
         float[] values = [.. Enumerable.Range(0, rows * columns).Select(i => i < special.Length ? special[i] : (float)(random.NextDouble() * 4 - 2))];
         using var scope = new Scope();
-        var operation = new RoundedOperand(rows, columns, allRows, pitch, parts);
+        var operation = new RoundedOperand(rows, columns, lines, pitch, parts, isTurned);
         int[] words = Tensor.Apply(operation, fixture.Backend.Tensor([rows, columns], values)).ToArray<int>();
-        for (int row = 0; row < allRows; row++)
+        for (int line = 0; line < lines; line++)
         {
-            for (int column = 0; column < pitch; column++)
+            for (int place = 0; place < pitch; place++)
             {
+                (int row, int column) = isTurned ? (place, line) : (line, place);
                 float value = row < rows && column < columns ? values[row * columns + column] : 0;
-                int at = row * pitch + column;
+                int at = line * pitch + place;
                 float rounded = Half(words, at), expected = Nearest(value);
                 Assert.Equal(expected, rounded);
                 if (parts == 2)
-                    Assert.Equal(float.IsFinite(expected) ? Nearest(value - expected) : float.IsNaN(value) ? float.NaN : 0, Half(words, allRows * pitch + at));
+                    Assert.Equal(float.IsFinite(expected) ? Nearest(value - expected) : float.IsNaN(value) ? float.NaN : 0, Half(words, lines * pitch + at));
             }
         }
 
@@ -130,8 +136,11 @@ public class VulkanMatMulTests(VulkanFixture fixture)
         // Without a batch axis of B the batches may be rows of one product, which is then another shape.
         if (b.Rank == 3 || batches == 1 || product.TransposeA)
         {
-            Assert.Equal(shader, launch.Dispatches[0].Shader);
-            Assert.Equal(dispatches, launch.Dispatches.Count);
+            Dispatch[] passes = [.. launch.Dispatches.TakeWhile(dispatch => dispatch.Shader == "matmul_operand")];
+            Assert.Equal(shader, launch.Dispatches[passes.Length].Shader);
+            Assert.Equal(dispatches, launch.Dispatches.Count - passes.Length);
+            // Operands that many meet are turned first.
+            Assert.Equal((!product.TransposeA && (product.TransposeB ? b[^2] : b[^1]) >= 4096 ? 1 : 0) + (product.TransposeB && m >= 4096 ? 1 : 0), passes.Length);
         }
         var draw = new Draw([], m);
         Input left = draw.Normal(a), right = draw.Normal(b, 1 / Math.Sqrt(Math.Max(1, product.TransposeB ? b[^1] : b[^2])));
@@ -143,20 +152,21 @@ public class VulkanMatMulTests(VulkanFixture fixture)
         Assert.InRange(RelativeError.Of(actual, expected), 0, 1e-5);
     }
 
-    /// <summary>The kernel that rounds an operand, by itself.</summary>
-    private readonly record struct RoundedOperand(int Rows, int Columns, int AllRows, int Pitch, int Parts) : IPrimitive
+    /// <summary>The kernel that brings an operand, by itself.</summary>
+    private readonly record struct RoundedOperand(int Rows, int Columns, int Lines, int Pitch, int Parts, bool IsTurned) : IPrimitive
     {
-        private readonly record struct Scalars(uint Rows, uint Columns, uint AllRows, uint Packs, uint Count);
+        private readonly record struct Scalars(uint Rows, uint Columns, uint Lines, uint Packs, uint Count);
 
-        public TensorType[] Infer(ReadOnlySpan<TensorType> inputs) => [new TensorType(DType.I32, [Parts * AllRows * Pitch / 2])];
+        public TensorType[] Infer(ReadOnlySpan<TensorType> inputs) => [new TensorType(DType.I32, [Parts * Lines * Pitch / 2])];
 
         public void Compute(CpuCall call) => throw new NotSupportedException();
 
         public Launch? Launch(LaunchCall call)
         {
-            uint packs = (uint)Pitch / 8, count = (uint)AllRows * packs;
-            var scalars = new Scalars((uint)Rows, (uint)Columns, (uint)AllRows, packs, count);
-            return Dispatch.Linear("matmul_operand", (count + 63) / 64, [Slot.In(0), Slot.Out(0)], scalars, 64, (uint)Parts, Columns % 8 == 0 ? 1u : 0);
+            uint packs = (uint)Pitch / 8, count = (uint)Lines * packs, groups = IsTurned ? (uint)((Lines + 63) / 64 * ((Pitch + 63) / 64)) : (count + 63) / 64;
+            return Dispatch.Linear(
+                "matmul_operand", groups, [Slot.In(0), Slot.Out(0)], new Scalars((uint)Rows, (uint)Columns, (uint)Lines, packs, count),
+                [64, .. Elements.Codes(Columns, DType.F32)!, DType.BF16.ShaderCode(), (uint)Parts, IsTurned ? 1u : 0]);
         }
     }
 
