@@ -1,4 +1,4 @@
-// C = A · B on matrix units: 16-bit operands, sums in float32. A workgroup computes a BM × BN tile, each of its subgroups WM × WN of it as matrices of 16 × 16, from slices
+// C = A · B on matrix units: 16-bit operands, sums in float32. A workgroup computes a BM × BN tile, each of its subgroups WM × WN of it as matrices of SIDE × SIDE, from slices
 // of BK along the inner axis. A slice passes through shared memory while the next one is on its way from memory to registers; there is one buffer, small enough for
 // several workgroups on a multiprocessor, which hide each other's barriers. The loop has no branch: the prefetch behind the end reads the last slice again.
 // Tiles that would reach over an edge are moved back inside the matrix, where neighbours compute the same values.
@@ -25,6 +25,7 @@ layout(constant_id = 9) const uint PITCH_A = 128; // row lengths as they lie in 
 layout(constant_id = 10) const uint PITCH_B = 128;
 layout(constant_id = 11) const uint PARTS = 1;
 layout(constant_id = 12) const uint RESULT = F32; // or the type of the operands
+layout(constant_id = 13) const uint SIDE = 16;    // of the matrices that a subgroup multiplies at once
 
 layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Packed { uvec4 at[]; }; // eight elements each
 layout(buffer_reference, scalar, buffer_reference_align = 16) writeonly buffer Results { uvec4 at[]; };
@@ -47,7 +48,6 @@ layout(push_constant, scalar) uniform Push {
     uint restB;
 } push;
 
-const uint SIDE = 16;
 // Rows of tiles that are walked together, for the sake of the second-level cache.
 const uint RASTER = 8;
 // A slice as it lies in memory: how many lines, and how long each is, in packs of eight. One pack of padding spreads the lines over the banks.
@@ -58,7 +58,7 @@ const uint STEP_A = WORKGROUP / PACKS_A, STEP_B = WORKGROUP / PACKS_B; // lines 
 const uint SIZE_A = LINES_A * ROW_A, SIZE_B = LINES_B * ROW_B;
 const uint ROWS = WM / SIDE, COLUMNS = WN / SIDE;
 
-// Sixteen rows of a subgroup's results on their way to memory, rounded: in packs of four floats, one more in a row to spread it over the banks.
+// SIDE rows of a subgroup's results on their way to memory, rounded: in packs of four floats, one more in a row to spread it over the banks.
 const uint ROW_C = WN / 4 + 1, SIZE_C = RESULT == F32 ? 0 : WORKGROUP / SUBGROUP * SIDE * ROW_C;
 const uint SIZE_TILES = PARTS * (SIZE_A + SIZE_B), AT_B = PARTS * SIZE_A;
 

@@ -20,8 +20,8 @@ public sealed record DeviceTraits
     /// <summary>Whether subgroups multiply bfloat16 matrices of 16 × 16 by 16 × 16 and add them up in float32.</summary>
     public bool HasMatrixUnits { get; init; }
 
-    /// <summary>The same of float16.</summary>
-    public bool HasHalfMatrixUnits { get; init; }
+    /// <summary>The side of the square float16 matrices that subgroups multiply and add up in float32: 16, 8, or 0 where they cannot.</summary>
+    public int HalfMatrixSide { get; init; }
 }
 
 /// <summary>What an operation plans its launch from: types only, no data.</summary>

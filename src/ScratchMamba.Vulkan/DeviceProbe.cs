@@ -54,8 +54,8 @@ internal static unsafe class DeviceProbe
                 SharedMemoryBytes = (int)Math.Min(int.MaxValue, basics.Limits.MaxComputeSharedMemorySize),
                 WorkgroupInvocations = (int)Math.Min(int.MaxValue, basics.Limits.MaxComputeWorkGroupInvocations),
                 IsCpu = basics.DeviceType == PhysicalDeviceType.Cpu,
-                HasMatrixUnits = hasMemoryModel && HasMatrixUnits(vk, device, extensions, ComponentTypeKHR.Bfloat16Khr),
-                HasHalfMatrixUnits = hasMemoryModel && HasMatrixUnits(vk, device, extensions, ComponentTypeKHR.Float16Khr),
+                HasMatrixUnits = hasMemoryModel && MatrixSide(vk, device, extensions, ComponentTypeKHR.Bfloat16Khr) == 16,
+                HalfMatrixSide = hasMemoryModel ? MatrixSide(vk, device, extensions, ComponentTypeKHR.Float16Khr) : 0,
             },
             Limits = new DeviceLimits
             {
@@ -97,29 +97,29 @@ internal static unsafe class DeviceProbe
         }
     }
 
-    private static bool HasMatrixUnits(Vk vk, PhysicalDevice device, HashSet<string> extensions, ComponentTypeKHR type)
+    private static int MatrixSide(Vk vk, PhysicalDevice device, HashSet<string> extensions, ComponentTypeKHR type)
     {
         bool isBrain = type == ComponentTypeKHR.Bfloat16Khr;
         if (!extensions.Contains("VK_KHR_cooperative_matrix") || (isBrain && !extensions.Contains("VK_KHR_shader_bfloat16")) || vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR == null)
-            return false;
+            return 0;
         var brain = new PhysicalDeviceShaderBfloat16FeaturesKHR();
         var v12 = new PhysicalDeviceVulkan12Features { PNext = isBrain ? &brain : null };
         var matrices = new PhysicalDeviceCooperativeMatrixFeaturesKHR { PNext = &v12 };
         var features = new PhysicalDeviceFeatures2 { PNext = &matrices };
         vk.GetPhysicalDeviceFeatures2(device, &features);
         if (!matrices.CooperativeMatrix || !(isBrain ? brain.ShaderBFloat16Type && brain.ShaderBFloat16CooperativeMatrix : (bool)v12.ShaderFloat16))
-            return false;
+            return 0;
         uint count = 0;
         if (vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(device, &count, null) != Result.Success)
-            return false;
+            return 0;
         var shapes = new CooperativeMatrixPropertiesKHR[count];
         Array.Fill(shapes, new CooperativeMatrixPropertiesKHR());
         fixed (CooperativeMatrixPropertiesKHR* first = shapes)
             _ = vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(device, &count, first);
-        return Array.Exists(shapes, shape => shape is
-        {
-            MSize: 16, NSize: 16, KSize: 16, CType: ComponentTypeKHR.Float32Khr, ResultType: ComponentTypeKHR.Float32Khr, Scope: ScopeKHR.SubgroupKhr,
-        } && shape.AType == type && shape.BType == type);
+        return Has(16) ? 16 : Has(8) ? 8 : 0;
+
+        bool Has(int side) => Array.Exists(shapes, shape => shape is { CType: ComponentTypeKHR.Float32Khr, ResultType: ComponentTypeKHR.Float32Khr, Scope: ScopeKHR.SubgroupKhr }
+            && shape.AType == type && shape.BType == type && shape.MSize == side && shape.NSize == side && shape.KSize == side);
     }
 
     private static int QueueFamily(Vk vk, PhysicalDevice device)

@@ -29,7 +29,7 @@ internal static class KernelTest
     public static string Family(IPrimitive operation, params ReadOnlySpan<TensorType> inputs) => inputs.Length == 0 ? operation.Name : $"{operation.Name}-{inputs[0].DType}";
 
     /// <summary>A device without matrix units.</summary>
-    public static DeviceTraits Plain(DeviceTraits device) => device with { HasMatrixUnits = false, HasHalfMatrixUnits = false };
+    public static DeviceTraits Plain(DeviceTraits device) => device with { HasMatrixUnits = false, HalfMatrixSide = 0 };
 
     private static string? Disagreement(VulkanBackend backend, SelfTest test)
     {

@@ -288,7 +288,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     /// </summary>
     internal DeviceTraits TraitsFor(IPrimitive operation, ReadOnlySpan<TensorType> inputs)
     {
-        if (!Traits.HasMatrixUnits && !Traits.HasHalfMatrixUnits)
+        if (!Traits.HasMatrixUnits && Traits.HalfMatrixSide == 0)
             return Traits;
         lock (gate)
         {

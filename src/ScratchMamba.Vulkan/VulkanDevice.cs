@@ -74,12 +74,12 @@ internal sealed unsafe class VulkanDevice : IDisposable
             BufferDeviceAddress = true,
             TimelineSemaphore = true,
             ScalarBlockLayout = true,
-            ShaderFloat16 = Info.Traits.HasHalfMatrixUnits,
+            ShaderFloat16 = Info.Traits.HalfMatrixSide > 0,
             VulkanMemoryModel = Info.Limits.HasMemoryModel,
             VulkanMemoryModelDeviceScope = Info.Limits.HasMemoryModel,
         };
         var brain = new PhysicalDeviceShaderBfloat16FeaturesKHR { PNext = &v12, ShaderBFloat16Type = true, ShaderBFloat16CooperativeMatrix = true };
-        bool hasBrain = Info.Traits.HasMatrixUnits, hasUnits = hasBrain || Info.Traits.HasHalfMatrixUnits;
+        bool hasBrain = Info.Traits.HasMatrixUnits, hasUnits = hasBrain || Info.Traits.HalfMatrixSide > 0;
         var matrices = new PhysicalDeviceCooperativeMatrixFeaturesKHR { PNext = hasBrain ? &brain : &v12, CooperativeMatrix = true };
         var features = new PhysicalDeviceFeatures2 { PNext = hasUnits ? &matrices : &v12 };
         features.Features.ShaderInt64 = true;

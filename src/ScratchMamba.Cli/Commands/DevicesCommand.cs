@@ -40,7 +40,7 @@ internal static class DevicesCommand
         foreach (VulkanDeviceInfo device in devices)
         {
             output.WriteLine($"{$"vulkan:{device.Index}",-10} {device.Name} ({device.Type}), {device.MemoryBytes / 1e9:0.0} GB, {device.Driver}, Vulkan {device.ApiVersion}, "
-                + $"subgroups of {device.Traits.SubgroupSize}, {device.Traits.SharedMemoryBytes / 1024} KiB shared memory{(device.Traits.HasMatrixUnits ? ", bfloat16 matrix units" : "")}{(device.Traits.HasHalfMatrixUnits ? ", float16 matrix units" : "")}");
+                + $"subgroups of {device.Traits.SubgroupSize}, {device.Traits.SharedMemoryBytes / 1024} KiB shared memory{(device.Traits.HasMatrixUnits ? ", bfloat16 matrix units" : "")}{(device.Traits.HalfMatrixSide > 0 ? ", float16 matrix units" : "")}");
             if (device.ChosenKernels is { Count: > 0 } chosen)
                 output.WriteLine($"{"",-10} kernels chosen by measurement for {chosen.Count} products (bench --tune)");
             if (!device.IsUsable)
@@ -86,7 +86,7 @@ internal static class DevicesCommand
         json.WriteNumber("sharedMemoryBytes", device.Traits.SharedMemoryBytes);
         json.WriteNumber("workgroupInvocations", device.Traits.WorkgroupInvocations);
         json.WriteBoolean("matrixUnits", device.Traits.HasMatrixUnits);
-        json.WriteBoolean("halfMatrixUnits", device.Traits.HasHalfMatrixUnits);
+        json.WriteBoolean("halfMatrixUnits", device.Traits.HalfMatrixSide > 0);
         json.WriteStartObject("chosenKernels");
         foreach ((string operation, string kernel) in device.ChosenKernels)
             json.WriteString(operation, kernel);

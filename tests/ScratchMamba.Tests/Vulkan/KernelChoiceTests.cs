@@ -59,7 +59,7 @@ public class KernelChoiceTests(VulkanFixture fixture)
     [Fact]
     public void EveryKernelForMatrixUnitsIsTested()
     {
-        var device = new DeviceTraits { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024, HasMatrixUnits = true, HasHalfMatrixUnits = true };
+        var device = new DeviceTraits { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024, HasMatrixUnits = true, HalfMatrixSide = 16 };
         var used = new HashSet<string>();
         foreach (SelfTest test in SelfTest.OnMatrixUnits)
         {

@@ -183,7 +183,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     private Launch? OfNarrow(MatrixKernel kernel, DType result, DeviceTraits device)
     {
         int rowOfA = TransposeA ? M : K, rowOfB = TransposeB ? K : N;
-        bool hasUnits = TypeB == DType.F16 ? device.HasHalfMatrixUnits : device.HasMatrixUnits;
+        bool hasUnits = TypeB == DType.F16 ? device.HalfMatrixSide > 0 : device.HasMatrixUnits;
         if (!hasUnits || M < kernel.M || N < kernel.N || K < kernel.K || (rowOfA | rowOfB | K | N) % Pack != 0 || !kernel.Fits(TransposeA, TransposeB, 1, device))
             return null;
         bool turns = TransposeB && M >= WorthTurning && N >= WorthTurning && M % Pack == 0;
@@ -197,7 +197,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         DType written = tiles.Splits == 1 ? result : DType.F32;
         Dispatch product = Dispatch.Linear(
             TypeB == DType.F16 ? "matmul_cooperative_half" : "matmul_cooperative", tiles.Groups, [a.Slot, b.Slot, Target(tiles.Splits, scratch.Count)], new MatrixTiles(tiles, a.Rest, b.Rest),
-            [.. kernel.Constants(device), TransposeA ? 1u : 0, TransposeB ? 1u : 0, a.Pitch, b.Pitch, parts, written.ShaderCode()]);
+            [.. kernel.Constants(device), TransposeA ? 1u : 0, TransposeB ? 1u : 0, a.Pitch, b.Pitch, parts, written.ShaderCode(), TypeB == DType.F16 ? (uint)device.HalfMatrixSide : 16]);
         return Summed(tiles.Splits, result, [.. passes, product], scratch);
     }
 
