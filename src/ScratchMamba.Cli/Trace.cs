@@ -78,7 +78,7 @@ internal sealed class Trace : IDisposable
         }
         output.WriteLine($"{"all operations",-28} {costs.Sum(cost => cost.Calls),9:#,0} {total,11:#,0.00}; the timeline is in {path}");
         if (between is not null)
-            output.WriteLine($"{"between kernels",-28} {"",9} {between().TotalMilliseconds,11:#,0.00}");
+            output.WriteLine($"{"between kernels",-28} {"",9} {between().TotalMilliseconds,11:#,0.00}, where one submission has several");
         if (Ceilings is { } ceiling)
             output.WriteLine($"ceilings, measured before: {ceiling.Flops / 1e9:#,0} GFLOP/s in float32, {ceiling.RoundedFlops / 1e9:#,0} of operands in 16 bits, {ceiling.Bandwidth / 1e9:#,0.0} GB/s");
     }

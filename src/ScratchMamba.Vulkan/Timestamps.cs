@@ -16,7 +16,8 @@ internal sealed unsafe class Timestamps : IDisposable
     private readonly List<TraceEvent> events = [];
     private List<Stamp> stamps = [];
     private int current;
-    private ulong origin, last;
+    private ulong origin;
+    private double between;
 
     public Timestamps(VulkanDevice device, CommandStream stream)
     {
@@ -45,8 +46,8 @@ internal sealed unsafe class Timestamps : IDisposable
         }
     }
 
-    /// <summary>The time between the end of a kernel and the begin of the next, of all that were collected.</summary>
-    public TimeSpan Between { get; private set; }
+    /// <summary>The time between the end of a kernel and the begin of the next of the same submission, of all that were collected.</summary>
+    public TimeSpan Between => TimeSpan.FromMicroseconds(between);
 
     public void Begin(CommandBuffer buffer, ulong value)
     {
@@ -108,9 +109,9 @@ internal sealed unsafe class Timestamps : IDisposable
         double period = device.Info.Limits.TimestampPeriod / 1000;
         for (int i = 0, first = 0; i < done.Count; i++)
         {
-            if (last != 0 && ticks[2 * i] > last)
-                Between += TimeSpan.FromMicroseconds((ticks[2 * i] - last) * period);
-            last = ticks[2 * i + 1];
+            // Between submissions the host may have had other things to do.
+            if (i > 0 && ticks[2 * i] > ticks[2 * i - 1])
+                between += (ticks[2 * i] - ticks[2 * i - 1]) * period;
             if (done[i].Operation is not { } operation)
                 continue;
             events.Add(Event(operation, first, i) with { Bytes = done[i].Bytes, Work = done[i].Work });

@@ -338,7 +338,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
         }
     }
 
-    /// <summary>How long the device had nothing to do between the kernels that were timed since <see cref="StartTrace"/>, from the first to the last.</summary>
+    /// <summary>How long the device was between the end of a kernel and the begin of the next, of those of one submission that were timed since <see cref="StartTrace"/>.</summary>
     public TimeSpan BetweenKernels
     {
         get

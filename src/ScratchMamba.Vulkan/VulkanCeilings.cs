@@ -9,7 +9,7 @@ namespace ScratchMamba.Vulkan;
 /// <summary>What a device can do at best, measured; each takes a few hundredths of a second once the device is awake. The best of several samples counts: a ceiling is what is possible.</summary>
 public static class VulkanCeilings
 {
-    private const int Groups = 2112, Workgroup = 128, Samples = 7, Copies = 8;
+    private const int Groups = 2112, Workgroup = 128, Samples = 7, Copies = 4;
 
     // A card that idled takes so long until it is fast.
     private static readonly TimeSpan WakeUp = TimeSpan.FromSeconds(0.5), LeastSample = TimeSpan.FromMilliseconds(4);
@@ -23,7 +23,7 @@ public static class VulkanCeilings
     public static Ceilings Measure(VulkanBackend backend)
     {
         // More than second-level caches hold.
-        long bytes = backend.Traits.IsCpu ? 16 << 20 : 256 << 20;
+        long bytes = backend.Traits.IsCpu ? 16 << 20 : 1 << 30;
         // An idle card begins slowly.
         for (long start = Stopwatch.GetTimestamp(); !backend.Traits.IsCpu && Stopwatch.GetElapsedTime(start) < WakeUp;)
             Copy(backend, bytes);
