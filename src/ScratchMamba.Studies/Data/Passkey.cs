@@ -65,8 +65,13 @@ public sealed class TextPasskey(Tokenizer tokenizer, bool announces = true) : Pa
     private const string Filling = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n";
     private const string After = "\nWhat is the passkey? The passkey is";
 
+    private const int LongestPiece = 20;
+
     private static readonly string[] Sentences =
         ["passkey", "pass key", "remember it", .. (Before + Filling).Split(['.', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)];
+
+    // Of the hidden line and the question any so long has one of the words above in it.
+    private static readonly HashSet<string> Pieces = [.. Enumerable.Range(0, Before.Length + 2 * Filling.Length - LongestPiece + 1).Select(i => (Before + Filling + Filling).Substring(i, LongestPiece))];
 
     private readonly int[] before = announces ? Encode(tokenizer, Before) : [], filling = Encode(tokenizer, Filling), after = Encode(tokenizer, After);
 
@@ -95,8 +100,17 @@ public sealed class TextPasskey(Tokenizer tokenizer, bool announces = true) : Pa
         return new PasskeyPrompt([.. tokens], key, tokens.Count - start);
     }
 
-    /// <summary>Whether a line has to do with these prompts: it says passkey, or has one of their sentences in it.</summary>
-    internal static bool IsSpokenOf(string line) => Sentences.Any(sentence => line.Contains(sentence, StringComparison.OrdinalIgnoreCase));
+    /// <summary>Whether a line has to do with these prompts: it says passkey, or has one of their sentences or twenty of their letters in it.</summary>
+    internal static bool IsSpokenOf(string line)
+    {
+        HashSet<string>.AlternateLookup<ReadOnlySpan<char>> pieces = Pieces.GetAlternateLookup<ReadOnlySpan<char>>();
+        for (int i = 0; i + LongestPiece <= line.Length; i++)
+        {
+            if (pieces.Contains(line.AsSpan(i, LongestPiece)))
+                return true;
+        }
+        return Sentences.Any(sentence => line.Contains(sentence, StringComparison.OrdinalIgnoreCase));
+    }
 
     /// <summary>The shortest prompt that has room for what is hidden.</summary>
     internal int Least => before.Length + filling.Length + after.Length;

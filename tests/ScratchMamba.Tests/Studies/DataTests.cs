@@ -124,6 +124,8 @@ public class DataTests
         byte[] asked = [.. new TextPasskey(new ByteTokenizer()).Prompt(1, 0, 500, 0.5).Tokens.Select(token => (byte)token)];
         // The text that is always there quotes the prompt.
         Assert.True(ScratchMamba.Data.TextCorpus.ReadDefault().AsSpan().IndexOf("The grass is green."u8) >= 0);
+        Assert.DoesNotContain("There is an important", string.Concat(new Prose("lines", System.Text.Encoding.UTF8.GetBytes(
+            "of one other line: There is an important one\n" + string.Join(' ', Enumerable.Range(0, 16).Select(i => $"word{(char)('a' + i)}")))).Lines.Select(line => System.Text.Encoding.UTF8.GetString(new ByteTokenizer().Decode(line)))), StringComparison.Ordinal);
         byte[] learned = [.. Enumerable.Range(0, 20).SelectMany(number => Take(new RecordDocuments(Prose.Default, 4096), 1, (ulong)number, 20_000)).Select(token => (byte)token.Id)];
         for (int i = 0; i + Window <= asked.Length; i++)
             Assert.False(learned.AsSpan().IndexOf(asked.AsSpan(i, Window)) >= 0, System.Text.Encoding.ASCII.GetString(asked, i, Window));
