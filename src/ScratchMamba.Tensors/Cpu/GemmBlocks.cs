@@ -34,7 +34,7 @@ internal unsafe struct GemmBlocks<TKernel, T> : IParallelBody where TKernel : st
         int slabs = Math.Max(1, (product.K + 128) / 256);
         slab = Up((product.K + slabs - 1) / slabs, 4);
         // Rows a multiple of 4 KB apart would push each other out of the first-level cache.
-        isDirect = product.AColumn == 1 && product.N <= DirectColumns && product.ARow * sizeof(T) % 4096 != 0;
+        isDirect = TKernel.ReadsInPlace && product.AColumn == 1 && product.N <= DirectColumns && product.ARow * sizeof(T) % 4096 != 0;
         isOwn = product.M <= OwnRows;
     }
 

@@ -5,7 +5,7 @@ namespace ScratchMamba.Tensors.Operations;
 
 /// <summary>
 /// Steps that the kernels of the chunked scan share, each on one head and one chunk. Arrays of positions are of scratch memory, which is a multiple of a vector long: so whole vectors
-/// are read and written, and what lies beyond the last position is anything.
+/// are read and written, and what lies beyond the last position is anything. None is inlined: what the compiler takes into one method is limited, and beyond that it calls what should be an instruction.
 /// </summary>
 internal static unsafe class ChunkTile
 {
@@ -53,6 +53,7 @@ internal static unsafe class ChunkTile
     }
 
     /// <summary>weight[s] = exp(a_last − a_s), and 0 for positions that belong to another document than the last one.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static void ToEnd<T>(int length, T* high, T* low, int* first, T* weight) where T : unmanaged, IFloatingPointIeee754<T>
     {
         Vector<T> highLast = new(high[length - 1]), lowLast = new(low[length - 1]);
@@ -79,6 +80,7 @@ internal static unsafe class ChunkTile
     }
 
     /// <summary>What is left of the carried state at each position: to[m] = exp(a_m), or 0 where the document began inside the chunk.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static void Carried<T>(int length, T* high, int* first, T* to) where T : unmanaged, IFloatingPointIeee754<T>
     {
         for (int m = 0; m < length; m += Vector<T>.Count)
@@ -160,6 +162,7 @@ internal static unsafe class ChunkTile
     }
 
     /// <summary>m = C·Bᵀ ∘ decay ∘ dt where s ≤ m and both are of one document, else 0 as far as the product by blocks of rows reads; the diagonal gets D.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static void Mix<T>(int length, int pitch, T* cb, T* high, T* low, T* steps, int* first, T skip, T* m) where T : unmanaged, IFloatingPointIeee754<T>
     {
         int width = Vector<T>.Count;
@@ -186,6 +189,7 @@ internal static unsafe class ChunkTile
     /// From dM: m = C·Bᵀ ∘ L and d(C·Bᵀ) += dM ∘ L ∘ dt; and for every position t, inside[t] = Σ T_ms over s &lt; t ≤ m, where T = dM ∘ m ∘ dt: the gradient of dt_t·A,
     /// which lies between s and m. Rows are taken from the last to the first, so that <paramref name="columns"/> holds the sums over m ≥ t when row t is reached.
     /// </summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static void MixGradient<T>(
         int length, int pitch, T* cb, T* high, T* low, T* steps, int* first, T* dm, T* m, T* dcb, T* columns, T* inside) where T : unmanaged, IFloatingPointIeee754<T>
     {
@@ -220,6 +224,7 @@ internal static unsafe class ChunkTile
     }
 
     /// <summary>sum += row; returns row·with.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static T AddAndDot<T>(int width, T* row, T* with, T* sum) where T : unmanaged, IFloatingPointIeee754<T>
     {
         Vector<T> dots = default;
@@ -240,6 +245,7 @@ internal static unsafe class ChunkTile
     }
 
     /// <summary>One row: dx = step · d(dt x) + skip ∘ g, dskip += g ∘ x; returns d(dt x)·x.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static T Finish<T>(int width, T step, T* dtile, T* g, T* x, T* skip, T* dx, T* dskip) where T : unmanaged, IFloatingPointIeee754<T>
     {
         Vector<T> dots = default;
@@ -262,6 +268,7 @@ internal static unsafe class ChunkTile
     }
 
     /// <summary>x·y.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public static T Dot<T>(int width, T* x, T* y) where T : unmanaged, IFloatingPointIeee754<T>
     {
         Vector<T> dots = default;
