@@ -1,7 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 // C = A · Bᵀ for some tens of rows of float32 and B [N, K] in any type, on matrix units, as in decoding many sequences; with NORM it is norm(A) · Bᵀ + residual, as in matmul_few_rows.
-// Numbers are sums of two of bfloat16, but B's that are of bfloat16 anyway: products are exact to 2⁻¹⁶, sums in float32. A workgroup computes TM × TN of C; a slice of BK along the inner axis passes through
+// Numbers are sums of two of bfloat16, but B's that are of bfloat16 anyway: products are exact to 2⁻¹⁶, sums in float32. With PARTS 1 they are rounded to one. A workgroup computes TM × TN of C; a slice of BK along the inner axis passes through
 // shared memory while the next is on its way; subgroups are so many for WM × WN of the tile, each taking its part of the slice, as are not needed for other places.
 #include "matrix.glsl"
 #include "words.glsl"
@@ -19,6 +19,8 @@ layout(constant_id = 8) const uint K = 768;
 layout(constant_id = 9) const uint NORM = 0;
 layout(constant_id = 10) const uint RESIDUAL = 0;
 layout(constant_id = 11) const uint AHEAD = 1; // slices of B under way at once
+layout(constant_id = 12) const uint PARTS = 2;
+layout(constant_id = 13) const uint AHEAD_A = 1; // slices of A under way at once
 
 layout(push_constant, scalar) uniform Push {
     Vectors a;    // [m, K]
@@ -33,11 +35,11 @@ layout(push_constant, scalar) uniform Push {
     float epsilon;
 } push;
 
-const uint SIDE = 16, PACK = PACK_LENGTH(TYPE), CHUNKS = PACK / 4, PLANES = TYPE == BF16 ? 1 : 2;
+const uint SIDE = 16, PACK = PACK_LENGTH(TYPE), CHUNKS = PACK / 4, PLANES = TYPE == BF16 ? 1 : PARTS;
 const uint QUADS = BK / 4, LINES = WORKGROUP / QUADS, LOADS_A = TM / LINES, PACKS = BK / PACK, ALL_B = TN * PACKS, LOADS_B = (ALL_B + WORKGROUP - 1) / WORKGROUP;
 const uint SLICES = (K + BK - 1) / BK;
 // In fours of bfloat16, with 16 bytes behind each row to spread rows over the banks.
-const uint ROW = QUADS + 2, SIZE_A = TM * ROW, SIZE_B = TN * ROW, AT_B = 2 * SIZE_A;
+const uint ROW = QUADS + 2, SIZE_A = TM * ROW, SIZE_B = TN * ROW, AT_B = PARTS * SIZE_A;
 const uint GROUPS = (TM / WM) * (TN / WN), SUBGROUPS = WORKGROUP / SUBGROUP, SHARES = SUBGROUPS / GROUPS, SHARE = BK / SHARES;
 // In pairs of float32.
 const uint ROW_C = TN / 2 + 2, SIZE_C = TM * ROW_C, SIZE_TILES = AT_B + PLANES * SIZE_B;
@@ -47,28 +49,29 @@ const uint BESIDE = QUADS < SUBGROUP ? QUADS : SUBGROUP, PIECES = QUADS / BESIDE
 shared uvec2 slices[SIZE_TILES > SHARES * SIZE_C ? SIZE_TILES : SHARES * SIZE_C];
 shared float squaresOf[TM * PIECES];
 
-// What is under way: of A one slice, of B so many that memory is kept busy.
-vec4 nextA[LOADS_A], norm = vec4(1);
+// What is under way, so many slices that memory is kept busy.
+vec4 nextA[AHEAD_A * LOADS_A], norms[AHEAD_A];
 uvec4 nextB[AHEAD * LOADS_B];
 float scales[AHEAD * LOADS_B];
 
-vec4 widened(uvec2 four) { return vec4(widenPair(BF16, four.x), widenPair(BF16, four.y)); }
+uvec2 upperHalves(uvec4 bits) { return uvec2(bits.x >> 16 | (bits.y & 0xFFFF0000u), bits.z >> 16 | (bits.w & 0xFFFF0000u)); }
 
-// Both parts rounded to the nearest: with the first cut off products were off by 1.3e-5.
+// Both parts rounded to the nearest, the first by Veltkamp's way of leaving 8 bits: no branches, and NaN stays one. With the first cut off products were off by 1.3e-5.
 void put(uint at, uint plane, vec4 value) {
-    uvec2 first = rounded(value);
-    slices[at] = first;
-    slices[at + plane] = rounded(value - widened(first));
+    precise vec4 shifted = value * 65537.0;
+    precise vec4 first = shifted - (shifted - value);
+    slices[at] = upperHalves(floatBitsToUint(first));
+    if (PARTS == 2)
+        slices[at + plane] = upperHalves(floatBitsToUint(value - first) + 0x8000u);
 }
 
 void loadA(uint m0, uint slice) {
     uint line = gl_LocalInvocationID.x / QUADS, inLine = slice * QUADS + gl_LocalInvocationID.x % QUADS;
     [[unroll]] for (uint i = 0; i < LOADS_A; i++) {
         vec4 value = push.a.at[min(m0 + line + i * LINES, push.m - 1) * (K / 4) + min(inLine, K / 4 - 1)];
-        nextA[i] = K % BK == 0 || inLine < K / 4 ? value : vec4(0);
+        nextA[slice % AHEAD_A * LOADS_A + i] = K % BK == 0 || inLine < K / 4 ? value : vec4(0);
     }
-    if (NORM != 0)
-        norm = push.norm.at[min(inLine, K / 4 - 1)];
+    norms[slice % AHEAD_A] = NORM != 0 ? push.norm.at[min(inLine, K / 4 - 1)] : vec4(1);
 }
 
 void loadB(uint n0, uint slice) {
@@ -95,12 +98,14 @@ void main() {
 
     [[unroll]] for (uint s = 0; s < AHEAD; s++)
         loadB(n0, s);
-    loadA(m0, 0);
+    [[unroll]] for (uint s = 0; s < AHEAD_A; s++)
+        loadA(m0, s);
     [[unroll]] for (uint s = 0; s < SLICES; s++) {
         barrier();
         [[unroll]] for (uint i = 0; i < LOADS_A; i++) {
-            squares[i] += dot(nextA[i], nextA[i]);
-            put((line + i * LINES) * ROW + quad, SIZE_A, NORM != 0 ? nextA[i] * norm : nextA[i]);
+            vec4 value = nextA[s % AHEAD_A * LOADS_A + i];
+            squares[i] += dot(value, value);
+            put((line + i * LINES) * ROW + quad, SIZE_A, value * norms[s % AHEAD_A]);
         }
         [[unroll]] for (uint i = 0; i < LOADS_B; i++) {
             uint e = me + i * WORKGROUP, at = AT_B + e / PACKS * ROW + e % PACKS * CHUNKS;
@@ -116,24 +121,24 @@ void main() {
             }
         }
         barrier();
-        // Behind the end the last slice is read again.
-        loadA(m0, min(s + 1, SLICES - 1));
-        if (AHEAD < SLICES)
-            loadB(n0, min(s + AHEAD, SLICES - 1));
+        if (s + AHEAD_A < SLICES)
+            loadA(m0, s + AHEAD_A);
+        if (s + AHEAD < SLICES)
+            loadB(n0, s + AHEAD);
         [[unroll]] for (uint inner = 0; inner < SHARE; inner += SIDE) {
             uint at = (share * SHARE + inner) / 4;
-            LEFT_BLOCK left[2][WM / SIDE];
-            [[unroll]] for (uint i = 0; i < WM / SIDE; i++) {
-                coopMatLoad(left[0][i], slices, (row + i * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutRowMajor);
-                coopMatLoad(left[1][i], slices, SIZE_A + (row + i * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutRowMajor);
-            }
+            LEFT_BLOCK left[PARTS][WM / SIDE];
+            [[unroll]] for (uint p = 0; p < PARTS; p++)
+                [[unroll]] for (uint i = 0; i < WM / SIDE; i++)
+                    coopMatLoad(left[p][i], slices, p * SIZE_A + (row + i * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutRowMajor);
             [[unroll]] for (uint j = 0; j < WN / SIDE; j++) {
                 RIGHT_BLOCK right[PLANES];
                 [[unroll]] for (uint p = 0; p < PLANES; p++)
                     coopMatLoad(right[p], slices, AT_B + p * SIZE_B + (column + j * SIDE) * ROW + at, ROW, gl_CooperativeMatrixLayoutColumnMajor);
                 [[unroll]] for (uint i = 0; i < WM / SIDE; i++) {
                     // The small products first.
-                    sums[i][j] = coopMatMulAdd(left[1][i], right[0], sums[i][j]);
+                    if (PARTS == 2)
+                        sums[i][j] = coopMatMulAdd(left[PARTS - 1][i], right[0], sums[i][j]);
                     if (PLANES == 2)
                         sums[i][j] = coopMatMulAdd(left[0][i], right[PLANES - 1], sums[i][j]);
                     sums[i][j] = coopMatMulAdd(left[0][i], right[0], sums[i][j]);

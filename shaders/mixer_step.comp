@@ -1,9 +1,10 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_shuffle : require
-// One token of each sequence from the projection [z | x | B | C | dt] to y: convolution, SiLU, step size, recurrence and gate. A workgroup takes ROWS rows of the state of one head,
-// of which LANES invocations of a subgroup share each; it convolves its own channels of x and all of its group's B and C, and one workgroup of the group carries the latter's inputs on.
-// Each element of the state is read and written once, by the same invocation, so that the next state may be the state itself; it is read first, since it does not depend on the operation before.
+// One token of each sequence from the projection [z | x | B | C | dt] to y: convolution, SiLU, step size, recurrence and gate. A workgroup takes ROWS rows of the states of some heads
+// of a group, of which LANES invocations of a subgroup share each; it convolves its own channels of x and all of its group's B and C, and one workgroup of the group carries the latter's inputs on.
+// Each element of the state is read and written once, by the same invocation, so that the next state may be the state itself; it is read first, since it does not depend on the operation before,
+// and while rows are computed the next are on their way.
 #include "common.glsl"
 #include "math.glsl"
 #include "elements.glsl"
@@ -22,6 +23,7 @@ layout(constant_id = 9) const uint HEADS = 24;
 layout(constant_id = 10) const uint WIDTH = 64;
 layout(constant_id = 11) const uint GROUPS = 1;
 layout(constant_id = 12) const uint TYPE = F32; // of the state
+layout(constant_id = 13) const uint TOGETHER = 1; // heads of a workgroup
 
 const uint INNER = HEADS * WIDTH, CHANNELS = INNER + 2 * GROUPS * STATES, PITCH = INNER + CHANNELS + HEADS;
 
@@ -47,10 +49,10 @@ layout(push_constant, scalar) uniform Push {
 
 shared vec4 b[QUADS + 1];
 shared vec4 c[QUADS + 1];
-shared float x[ROWS];
-shared float gates[ROWS];
-shared float skips[ROWS]; // D x
-shared float step, decay;
+shared float x[TOGETHER * ROWS];
+shared float gates[TOGETHER * ROWS];
+shared float skips[TOGETHER * ROWS]; // D x
+shared float steps[TOGETHER], decays[TOGETHER];
 
 float convolve(uint batch, uint channel, bool carries) {
     uint before = batch * (TAPS - 1) * CHANNELS + channel;
@@ -74,79 +76,94 @@ float convolve(uint batch, uint channel, bool carries) {
     return silu(sum);
 }
 
-// Four numbers of a row of the state, zeros behind its end where rows are no whole quads.
-vec4 readState(uint row, uint quad) {
+// Four numbers of a row of the state as they lie there, zeros behind its end where rows are no whole quads.
+uvec4 readState(uint row, uint quad) {
     uint n = 4 * (TYPE == RAGGED ? quad : min(quad, QUADS - 1));
-    return readFour(push.recurrent, row * STATES + n, int(STATES) - int(n), TYPE);
+    if (TYPE != RAGGED && TYPE != F32)
+        return uvec4(HalfQuads(uint64_t(push.recurrent)).at[(row * STATES + n) / 4], 0, 0);
+    return floatBitsToUint(readFour(push.recurrent, row * STATES + n, int(STATES) - int(n), TYPE));
+}
+
+vec4 widened(uvec4 held) {
+    return TYPE == RAGGED || TYPE == F32 ? uintBitsToFloat(held) : vec4(widenPair(TYPE, held.x), widenPair(TYPE, held.y));
 }
 
 void main() {
     uint me = gl_LocalInvocationID.x, slices = max(1u, (WIDTH + ROWS - 1) / ROWS);
     if (groupNumber() >= push.count)
         return;
-    uint index = groupNumber() / slices, firstRow = groupNumber() % slices * ROWS, rows = min(ROWS, WIDTH - firstRow);
-    uint batch = index / HEADS, head = index % HEADS, headsOfGroup = HEADS / GROUPS, group = head / headsOfGroup;
-    bool carries = firstRow == 0 && head % headsOfGroup == 0;
-    uint lane = me % LANES, team = me / LANES;
+    uint index = groupNumber() / slices * TOGETHER, firstRow = groupNumber() % slices * ROWS, rows = WIDTH % ROWS == 0 ? ROWS : min(ROWS, WIDTH - firstRow);
+    uint batch = index / HEADS, firstHead = index % HEADS, headsOfGroup = HEADS / GROUPS, group = firstHead / headsOfGroup;
+    bool carries = firstRow == 0 && firstHead % headsOfGroup == 0;
+    uint lane = me % LANES, team = me / LANES, blocks = (rows + EACH * TEAMS - 1) / (EACH * TEAMS);
 
-    for (uint first = 0; first < max(rows, 1u); first += EACH * TEAMS) {
-        vec4 h[HELD];
-        if (QUADS > 0 && rows > 0) {
-            [[unroll]] for (uint i = 0; i < EACH * STEPS; i++)
-                h[i] = readState(index * WIDTH + firstRow + min(first + i / STEPS * TEAMS + team, rows - 1), i % STEPS * LANES + lane);
+    uvec4 held[HELD];
+    if (QUADS > 0 && rows > 0) {
+        [[unroll]] for (uint i = 0; i < EACH * STEPS; i++)
+            held[i] = readState(index * WIDTH + firstRow + min(i / STEPS * TEAMS + team, rows - 1), i % STEPS * LANES + lane);
+    }
+    for (uint i = me; i < 2 * STATES + TOGETHER * rows; i += WORKGROUP) {
+        uint p = i - 2 * STATES, head = firstHead + p / max(rows, 1), own = head * WIDTH + firstRow + p % max(rows, 1), n = i % max(STATES, 1);
+        float skip = 0, gate = 1;
+        if (i >= 2 * STATES) {
+            skip = push.skip.at[SKIPS == 2 ? own : head];
+            if (GATED != 0)
+                gate = silu(push.projected.at[batch * PITCH + own]);
         }
-        if (first == 0) {
-            for (uint i = me; i < 2 * STATES + rows; i += WORKGROUP) {
-                uint p = i - 2 * STATES, own = head * WIDTH + firstRow + p, n = i % max(STATES, 1);
-                float skip = 0, gate = 1;
-                if (i >= 2 * STATES) {
-                    skip = push.skip.at[SKIPS == 2 ? own : head];
-                    if (GATED != 0)
-                        gate = silu(push.projected.at[batch * PITCH + own]);
-                }
-                float value = convolve(batch, i < STATES ? INNER + group * STATES + i : i < 2 * STATES ? INNER + (GROUPS + group) * STATES + n : own, carries || i >= 2 * STATES);
-                if (i < STATES)
-                    b[n / 4][n % 4] = value;
-                else if (i < 2 * STATES)
-                    c[n / 4][n % 4] = value;
-                else {
-                    x[p] = value;
-                    gates[p] = gate;
-                    skips[p] = skip * value;
-                }
+        float value = convolve(batch, i < STATES ? INNER + group * STATES + i : i < 2 * STATES ? INNER + (GROUPS + group) * STATES + n : own, carries || i >= 2 * STATES);
+        if (i < STATES)
+            b[n / 4][n % 4] = value;
+        else if (i < 2 * STATES)
+            c[n / 4][n % 4] = value;
+        else {
+            x[p] = value;
+            gates[p] = gate;
+            skips[p] = skip * value;
+        }
+    }
+    // The last invocations, which have no channel in common models.
+    if (me + TOGETHER >= WORKGROUP) {
+        uint own = WORKGROUP - 1 - me, head = firstHead + own;
+        if (STATES % 4 != 0 && own == 0) {
+            for (uint n = STATES % 4; n < 4; n++)
+                b[QUADS - 1][n] = c[QUADS - 1][n] = 0;
+        }
+        float dt = softplus(push.projected.at[batch * PITCH + INNER + CHANNELS + head] + push.stepBias.at[head]);
+        if (!isNotANumber(dt))
+            dt = min(max(dt, push.low), push.high);
+        steps[own] = dt;
+        decays[own] = accurateExp(-dt * accurateExp(push.decayLog.at[head]));
+    }
+    barrier();
+    for (uint turn = 0; turn < TOGETHER * blocks; turn++) {
+        uint own = turn / blocks, first = turn % blocks * EACH * TEAMS, next = min(turn + 1, TOGETHER * blocks - 1);
+        uvec4 now[HELD];
+        [[unroll]] for (uint i = 0; i < HELD; i++)
+            now[i] = held[i];
+        if (QUADS > 0) {
+            [[unroll]] for (uint i = 0; i < EACH * STEPS; i++) {
+                uint p = next % blocks * EACH * TEAMS + i / STEPS * TEAMS + team;
+                if (turn + 1 < TOGETHER * blocks)
+                    held[i] = readState((index + next / blocks) * WIDTH + firstRow + min(p, rows - 1), i % STEPS * LANES + lane);
             }
-            // The last invocation, which has no channel in common models.
-            if (me == WORKGROUP - 1) {
-                if (STATES % 4 != 0) {
-                    for (uint n = STATES % 4; n < 4; n++)
-                        b[QUADS - 1][n] = c[QUADS - 1][n] = 0;
-                }
-                float dt = softplus(push.projected.at[batch * PITCH + INNER + CHANNELS + head] + push.stepBias.at[head]);
-                if (!isNotANumber(dt))
-                    dt = min(max(dt, push.low), push.high);
-                step = dt;
-                decay = accurateExp(-dt * accurateExp(push.decayLog.at[head]));
-            }
-            barrier();
         }
         [[unroll]] for (uint e = 0; e < EACH; e++) {
-            uint p = first + e * TEAMS + team, row = index * WIDTH + firstRow + p;
-            float scale = p < rows ? step * x[p] : 0;
+            uint p = first + e * TEAMS + team, at = own * rows + p, row = (index + own) * WIDTH + firstRow + p;
+            float scale = p < rows ? steps[own] * x[at] : 0;
             vec4 sums = vec4(0);
             [[unroll]] for (uint s = 0; s < STEPS; s++) {
                 uint n = s * LANES + lane;
                 if (n < QUADS && p < rows) {
-                    vec4 next = fma(vec4(decay), h[e * STEPS + s], scale * b[n]);
-                    writeFour(push.nextRecurrent, row * STATES + 4 * n, int(STATES - 4 * n), TYPE, next);
-                    sums = fma(next, c[n], sums);
+                    vec4 after = fma(vec4(decays[own]), widened(now[e * STEPS + s]), scale * b[n]);
+                    writeFour(push.nextRecurrent, row * STATES + 4 * n, int(STATES) - int(4 * n), TYPE, after);
+                    sums = fma(after, c[n], sums);
                 }
             }
             float sum = dot(sums, vec4(1));
             [[unroll]] for (uint stride = LANES / 2; stride > 0; stride /= 2)
                 sum += subgroupShuffleXor(sum, stride);
             if (p < rows && lane == 0)
-                push.y.at[row] = (sum + skips[p]) * gates[p];
-
+                push.y.at[row] = (sum + skips[at]) * gates[at];
         }
     }
 }

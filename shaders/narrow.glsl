@@ -6,9 +6,9 @@ float widen(uint type, uint bits) {
     if (type == BF16)
         return uintBitsToFloat(bits << 16);
     uint magnitude = bits & 0x7FFFu, sign = (bits ^ magnitude) << 16;
-    if (magnitude < 0x400u)
-        return uintBitsToFloat(sign | floatBitsToUint(float(magnitude) * 5.9604644775390625e-8));
-    return uintBitsToFloat(sign | (magnitude << 13) + (magnitude < 0x7C00u ? 0x38000000u : 0x70000000u));
+    // Multiples of 2⁻²⁴ as what 2⁻¹⁴ has more, without conversions, which are slow; selected, not branched to.
+    uint small = floatBitsToUint(uintBitsToFloat((magnitude << 13) + 0x38800000u) - 6.103515625e-5), large = (magnitude << 13) + mix(0x70000000u, 0x38000000u, magnitude < 0x7C00u);
+    return uintBitsToFloat(sign | mix(large, small, magnitude < 0x400u));
 }
 
 vec2 widenPair(uint type, uint word) {
@@ -19,14 +19,11 @@ vec2 widenPair(uint type, uint word) {
 uint narrow(uint type, float value) {
     uint bits = floatBitsToUint(value), magnitude = bits & 0x7FFFFFFFu, sign = bits >> 16 & 0x8000u;
     if (type == BF16)
-        return magnitude > 0x7F800000u ? bits >> 16 | 0x40u : (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
-    if (magnitude > 0x7F800000u)
-        return sign | 0x7E00u | magnitude >> 13 & 0x1FFu;
-    if (magnitude >= 0x47800000u)
-        return sign | 0x7C00u;
-    if (magnitude < 0x38800000u)
-        return sign | uint(roundEven(uintBitsToFloat(magnitude) * 16777216.0));
-    return sign | (magnitude - 0x38000000u + 0xFFFu + (magnitude >> 13 & 1u)) >> 13;
+        return mix((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16, bits >> 16 | 0x40u, magnitude > 0x7F800000u);
+    uint small = floatBitsToUint(uintBitsToFloat(magnitude) + 0.5) - 0x3F000000u, half_ = (magnitude - 0x38000000u + 0xFFFu + (magnitude >> 13 & 1u)) >> 13;
+    half_ = mix(half_, small, magnitude < 0x38800000u);
+    half_ = mix(half_, 0x7C00u, magnitude >= 0x47800000u);
+    return sign | mix(half_, 0x7E00u | magnitude >> 13 & 0x1FFu, magnitude > 0x7F800000u);
 }
 
 uint narrowPair(uint type, vec2 values) { return narrow(type, values.x) | narrow(type, values.y) << 16; }

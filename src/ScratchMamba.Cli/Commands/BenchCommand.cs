@@ -190,12 +190,15 @@ internal static class BenchCommand
     private static Verb Decode()
     {
         Option<int> batch = CommonOptions.Count("--batch", 1, "Sequences.");
-        Option<string> type = CommonOptions.WeightType(), states = CommonOptions.StateType();
+        Option<string> type = CommonOptions.WeightType(), states = CommonOptions.StateType(), precision = CommonOptions.Precision();
         ModelOptions sizes = new();
-        return Measured("decode", "Writing: one token of each sequence, with the state from the last.", [.. sizes.All, batch, type, states], (parsed, backend, report) =>
+        return Measured("decode", "Writing: one token of each sequence, with the state from the last.", [.. sizes.All, batch, type, states, precision], (parsed, backend, report) =>
         {
             int b = parsed.GetValue(batch);
-            var model = new Mamba2Model(sizes.Config(parsed), backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!, model: null)) { StateType = CommonOptions.StateTypeOf(parsed.GetValue(states)!) };
+            var model = new Mamba2Model(sizes.Config(parsed), backend, weights: CommonOptions.WeightTypeOf(parsed.GetValue(type)!, model: null))
+            {
+                StateType = CommonOptions.StateTypeOf(parsed.GetValue(states)!), Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!),
+            };
             Mamba2State state = model.EmptyState(b);
             Tensor token = backend.Tensor<int>([b], new int[b]);
             // As generation does it: greedy, each token from the one before, several in one captured program, and the next run under way when the tokens of one are read.
@@ -222,7 +225,7 @@ internal static class BenchCommand
             }
             time = new Timing(time.Median / Burst, time.Least / Burst, time.Most / Burst);
             report(
-                $"decode {model.ParameterCount / 1e6:0.0}M parameters in {model.WeightType}, states in {model.StateType}, batch {b}", time, 0, b, model.Parameters().Sum(entry => (double)entry.Parameter.Value.Type.Bytes) + 2 * state.Tensors.Sum(tensor => (double)tensor.Type.Bytes));
+                $"decode {model.ParameterCount / 1e6:0.0}M parameters in {model.WeightType}, states in {model.StateType}, {parsed.GetValue(precision)}, batch {b}", time, 0, b, model.Parameters().Sum(entry => (double)entry.Parameter.Value.Type.Bytes) + 2 * state.Tensors.Sum(tensor => (double)tensor.Type.Bytes));
         });
     }
 

@@ -24,6 +24,8 @@ internal sealed record SelfTest(IPrimitive Operation, params IReadOnlyList<(Tens
             tests.Add(new(new MatMul(transposeA, transposeB, precision), (new(type, a), 1), (new(type, b), 1 / Math.Sqrt(k))));
         }
         tests.Add(new(new MatMul(false, true), (new(DType.F32, [32, 512]), 1), (new(DType.BF16, [136, 512]), 0.05)));
+        foreach (MatMulPrecision precision in (ReadOnlySpan<MatMulPrecision>)[MatMulPrecision.Full, MatMulPrecision.Bfloat16])
+            tests.Add(new(new NormLinear(1e-5, true, precision), (new(DType.F32, [40, 512]), 1), (new(DType.F32, [512]), 1), (new(DType.BF16, [136, 512]), 0.05), (new(DType.F32, [40, 136]), 1)));
         foreach (DType type in (ReadOnlySpan<DType>)[DType.F32, DType.BF16])
         {
             const int length = 200, chunk = 128, chunks = 2, states = 128;

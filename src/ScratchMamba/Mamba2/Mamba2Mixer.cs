@@ -157,10 +157,10 @@ public sealed class Mamba2Mixer : Module
     /// <param name="state">What is carried from the tokens before, and then what the next token needs.</param>
     internal Tensor StepInPlace(Tensor u, Tensor norm, LayerState state)
     {
-        Tensor projected = Biased(u.NormLinear(norm, inWeight.Value, config.NormEpsilon), inBias?.Value);
+        Tensor projected = Biased(u.NormLinear(norm, inWeight.Value, config.NormEpsilon, precision: Precision), inBias?.Value);
         (Tensor y, Tensor convolution) = Middle.InPlace(MiddleInputs(projected, state));
         bool isFused = GatesInStep && normWeight is not null;
-        Tensor output = isFused ? Biased(y.NormLinear(normWeight!.Value, outWeight.Value, config.NormEpsilon, u), outBias?.Value) : u + FinishStep(y, projected);
+        Tensor output = isFused ? Biased(y.NormLinear(normWeight!.Value, outWeight.Value, config.NormEpsilon, u, Precision), outBias?.Value) : u + FinishStep(y, projected);
         // Last, because a device then copies while it multiplies.
         Tensor.Overwrite(new Affine(1, 0), [convolution], state.Convolution);
         return output;

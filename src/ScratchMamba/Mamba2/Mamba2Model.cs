@@ -316,7 +316,7 @@ public sealed class Mamba2Model : Module
         Tensor u = Embedded(token);
         for (int i = 0; i < blocks.Length; i++)
             u = blocks[i].StepInPlace(u, state.Layers[i]);
-        return scope.Keep(u.NormLinear(lastNorm.Value, (head ?? embedding).Value, Config.NormEpsilon));
+        return scope.Keep(u.NormLinear(lastNorm.Value, (head ?? embedding).Value, Config.NormEpsilon, precision: Precision));
     }
 
     /// <summary>Whether a step is the same operations for every token, so that it can be captured.</summary>

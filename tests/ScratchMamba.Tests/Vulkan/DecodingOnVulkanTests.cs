@@ -16,6 +16,7 @@ public class DecodingOnVulkanTests(VulkanFixture fixture)
     [InlineData(1, 4, 600, 2, 12, 2, true)]
     [InlineData(130, 2, 5, 1, 16, 3, false)]
     [InlineData(1, 2, 40, 2, 1, 4, true)]
+    [InlineData(160, 8, 5, 2, 13, 3, false)]
     public void TheStepOfAMixerAgreesWithTheCpu(int batch, int heads, int width, int groups, int state, int taps, bool hasBias)
     {
         Input[] inputs = MixerInputs(batch, heads, width, groups, state, taps, hasBias);
@@ -45,6 +46,7 @@ public class DecodingOnVulkanTests(VulkanFixture fixture)
     [Theory]
     [InlineData(1, 64, 128, DType.BF16)]
     [InlineData(70, 40, 12, DType.F16)]
+    [InlineData(140, 9, 12, DType.F16)]
     [InlineData(2, 17, 33, DType.BF16)]
     public void AStepRoundsAStateOf16BitsToTheNearest(int batch, int width, int state, DType type)
     {
@@ -76,6 +78,7 @@ public class DecodingOnVulkanTests(VulkanFixture fixture)
     [InlineData(33, 200, 70, true)]
     [InlineData(64, 1540, 17, true)]
     [InlineData(2, 4, 1, false)]
+    [InlineData(300, 200, 40, true)]
     public void LinearLayersOfFewNormalizedRowsAgreeWithTheCpu(int rows, int k, int n, bool hasResidual)
     {
         var draw = new Draw([], seed: k);
@@ -84,7 +87,10 @@ public class DecodingOnVulkanTests(VulkanFixture fixture)
         var operation = new NormLinear(1e-5, hasResidual);
         using var cpu = new CpuBackend();
         fixture.Backend.Filling = 0xFF;
-        AssertClose(Evaluate(cpu, operation, inputs, DType.F64, gradients: false), Evaluate(fixture.Backend, new AsOnGraphics(operation), inputs, DType.F32, gradients: false), 1e-5);
+        Evaluation expected = Evaluate(cpu, operation, inputs, DType.F64, gradients: false);
+        AssertClose(expected, Evaluate(fixture.Backend, new AsOnGraphics(operation), inputs, DType.F32, gradients: false), 1e-5);
+        // Of numbers of 8 bits, where there are units that multiply them.
+        AssertClose(expected, Evaluate(fixture.Backend, new AsOnGraphics(operation with { Precision = MatMulPrecision.Bfloat16 }), inputs, DType.F32, gradients: false), fixture.Backend.Traits.HasMatrixUnits ? 4e-3 : 1e-5);
     }
 
     [Fact]

@@ -9,7 +9,7 @@ internal readonly record struct FewRowsLaunch(Slot A, Slot B, int M, int N, int 
     public const int MostSums = 8;
 
     // Rows up to which reading B takes more time than multiplying.
-    private const int MostRows = 128;
+    private const int MostRows = 512;
 
     // Elements of B from which a product gets a pipeline of its own, for its inner length.
     private const long WorthStaging = 1L << 15;
@@ -26,6 +26,9 @@ internal readonly record struct FewRowsLaunch(Slot A, Slot B, int M, int N, int 
 
     /// <summary>What is added to C.</summary>
     public Slot? Residual { get; init; }
+
+    /// <summary>How exactly the product is to be computed where matrix units compute it: rounded once with <see cref="MatMulPrecision.Bfloat16"/>, otherwise in two parts.</summary>
+    public MatMulPrecision Precision { get; init; }
 
     /// <summary>How many products there are, without norm and residual.</summary>
     public int Batches { get; init; } = 1;
@@ -76,7 +79,7 @@ internal readonly record struct FewRowsLaunch(Slot A, Slot B, int M, int N, int 
     private Launch? OnMatrixUnits(DeviceTraits device)
     {
         const int subgroups = 8, mostLoads = 16;
-        int workgroup = subgroups * device.SubgroupSize, planes = Type == DType.BF16 ? 1 : 2;
+        int workgroup = subgroups * device.SubgroupSize, parts = Precision == MatMulPrecision.Bfloat16 ? 1 : 2, planes = Type == DType.BF16 ? 1 : parts;
         if (!device.HasMatrixUnits || M > MostRows || K % 4 != 0 || workgroup > device.WorkgroupInvocations)
             return null;
         // As many tiles as keep a large device busy, and slices that leave room for those of both operands in 48 KB.
@@ -84,8 +87,8 @@ internal readonly record struct FewRowsLaunch(Slot A, Slot B, int M, int N, int 
         int tileM = M <= 16 ? 16 : M <= 32 || isShort ? 32 : 64, tileN = isLong ? 128 / planes : isShort ? 16 : 32;
         int slice = isLong || (tileM == 64 && planes == 2) ? 64 : isShort && planes == 1 ? 256 : 128;
         int sideM = Math.Min(32, tileM), sideN = Math.Min(32, tileN), shares = subgroups / (tileM / sideM * (tileN / sideN));
-        // Numbers of 16 bits, two for each of A, and then the sums of all shares in float32.
-        long slices = 2L * (slice + 8) * (2 * tileM + planes * tileN), sums = 4L * shares * tileM * (tileN + 4);
+        // Numbers of 16 bits, as many for each as it has parts, and then the sums of all shares in float32.
+        long slices = 2L * (slice + 8) * (parts * tileM + planes * tileN), sums = 4L * shares * tileM * (tileN + 4);
         if (Math.Max(slices, sums) + 4L * tileM * slice / 4 / Math.Min(slice / 4, device.SubgroupSize) > device.SharedMemoryBytes)
             return null;
         // Of B as much is under way as registers hold; widening integers takes them all.
@@ -93,6 +96,6 @@ internal readonly record struct FewRowsLaunch(Slot A, Slot B, int M, int N, int 
         uint tilesM = (uint)((M + tileM - 1) / tileM), groups = tilesM * (uint)((N + tileN - 1) / tileN);
         return Dispatch.Linear(
             "matmul_rows_cooperative", groups, Slots, new OnMatrixUnitsScalars((uint)M, (uint)N, tilesM, groups, (float)Epsilon),
-            (uint)workgroup, (uint)device.SubgroupSize, (uint)tileM, (uint)tileN, (uint)slice, (uint)sideM, (uint)sideN, Type.ShaderCode(), (uint)K, HasNorm, HasResidual, (uint)ahead);
+            (uint)workgroup, (uint)device.SubgroupSize, (uint)tileM, (uint)tileN, (uint)slice, (uint)sideM, (uint)sideN, Type.ShaderCode(), (uint)K, HasNorm, HasResidual, (uint)ahead, (uint)parts, 1);
     }
 }

@@ -236,7 +236,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         return new Tiles((uint)M, (uint)N, (uint)K, (uint)tilesM, (uint)tilesN, (uint)Batches, (uint)splits, (uint)length, BatchA, BatchB);
     }
 
-    private FewRowsLaunch FewRows(Slot a, Slot b) => new(a, b, M, N, K, TypeB) { Batches = Batches, BatchA = BatchA, SharesB = SharesB };
+    private FewRowsLaunch FewRows(Slot a, Slot b) => new(a, b, M, N, K, TypeB) { Batches = Batches, BatchA = BatchA, SharesB = SharesB, Precision = Precision };
 
     private Launch OfFewRowsColumns(Slot a, Slot b)
     {

@@ -17,10 +17,12 @@ public static partial class TensorOperations
     /// <param name="weight">W, [N, K]; beside F32 it may be held in few bits, as in <see cref="MatMul(Tensor, Tensor, bool, bool, MatMulPrecision, DType?)"/>.</param>
     /// <param name="epsilon">ε, which keeps a row of zeros finite.</param>
     /// <param name="residual">[…, N]; null for none.</param>
+    /// <param name="precision">How exactly the product has to be computed; with <see cref="MatMulPrecision.Bfloat16"/> matrix units, where more rows than a few are for them, multiply numbers rounded to it.</param>
     /// <returns>[…, N].</returns>
     /// <exception cref="ShapeException">Shapes do not fit each other.</exception>
-    public static Tensor NormLinear(this Tensor x, Tensor norm, Tensor weight, double epsilon = 1e-5, Tensor? residual = null) =>
-        residual is null ? Tensor.Apply(new NormLinear(epsilon, HasResidual: false), x, norm, weight) : Tensor.Apply(new NormLinear(epsilon, HasResidual: true), x, norm, weight, residual);
+    public static Tensor NormLinear(this Tensor x, Tensor norm, Tensor weight, double epsilon = 1e-5, Tensor? residual = null, MatMulPrecision precision = MatMulPrecision.Full) => residual is null
+        ? Tensor.Apply(new NormLinear(epsilon, HasResidual: false, precision), x, norm, weight)
+        : Tensor.Apply(new NormLinear(epsilon, HasResidual: true, precision), x, norm, weight, residual);
 }
 
 /// <summary>
@@ -29,7 +31,8 @@ public static partial class TensorOperations
 /// </summary>
 /// <param name="Epsilon">ε.</param>
 /// <param name="HasResidual">Whether there is a residual.</param>
-public readonly record struct NormLinear(double Epsilon, bool HasResidual) : IPrimitive
+/// <param name="Precision">How exactly the product has to be computed.</param>
+public readonly record struct NormLinear(double Epsilon, bool HasResidual, MatMulPrecision Precision = MatMulPrecision.Full) : IPrimitive
 {
     private const int Residual = 3;
 
@@ -76,6 +79,7 @@ public readonly record struct NormLinear(double Epsilon, bool HasResidual) : IPr
             Norm = Slot.In(1),
             Epsilon = Epsilon,
             Residual = HasResidual ? Slot.In(Residual) : null,
+            Precision = Precision,
         };
         return product.Plan(call.Device);
     }
@@ -87,7 +91,7 @@ public readonly record struct NormLinear(double Epsilon, bool HasResidual) : IPr
     public Tensor[] Definition(ReadOnlySpan<Tensor> inputs)
     {
         Tensor x = inputs[0], norm = inputs[1];
-        Tensor y = x.RmsNorm(norm, Epsilon).Reshape([checked((int)x.Shape.Rows), x.Shape.Columns]).MatMul(inputs[2], transposeB: true).Reshape([.. x.Shape.AsSpan()[..^1], inputs[2].Shape[0]]);
+        Tensor y = x.RmsNorm(norm, Epsilon).Reshape([checked((int)x.Shape.Rows), x.Shape.Columns]).MatMul(inputs[2], transposeB: true, precision: Precision).Reshape([.. x.Shape.AsSpan()[..^1], inputs[2].Shape[0]]);
         return [HasResidual ? y + inputs[Residual] : y];
     }
 

@@ -39,6 +39,9 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
 {
     internal const int Recurrent = 2;
 
+    // What keeps a large device busy, and how many heads' channels of x a workgroup holds.
+    private const int BusyGroups = 256, MostTogether = 8;
+
     private const int Projected = 0, Convolution = 1, Taps = 3, ConvolutionBias = 4;
 
     private readonly record struct Scalars(uint Count, float Low, float High);
@@ -97,19 +100,23 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
         int quads = Math.Max(1, (states + 3) / 4), lanes = Math.Min(call.Device.SubgroupSize, (int)BitOperations.RoundUpToPowerOf2((uint)quads)), steps = (quads + lanes - 1) / lanes;
         // While there are not enough heads to fill the device, the rows of a head are spread over several workgroups, which all convolve B and C.
         int workgroup = call.Device.IsCpu ? 64 : Math.Min(512, call.Device.WorkgroupInvocations), teams = workgroup / lanes;
-        int rows = Math.Max(1, Math.Min(width, sequencesAndHeads >= 256 || call.Device.IsCpu ? width : teams)), each = Math.Clamp(2 / steps, 1, (rows + teams - 1) / teams);
-        long slices = Math.Max(1, (width + rows - 1) / rows), sharedBytes = sizeof(float) * (8L * (quads + 1) + 3 * rows + 2);
+        int rows = Math.Max(1, Math.Min(width, sequencesAndHeads >= 256 || call.Device.IsCpu ? width : teams)), each = Math.Clamp((call.Inputs[Recurrent].DType.IsNarrow() ? 4 : 2) / steps, 1, (rows + teams - 1) / teams);
+        // Where there are many, a workgroup takes several heads of a group one after the other, and convolves B and C once for them.
+        int together = 1;
+        while (!call.Device.IsCpu && rows == width && together < MostTogether && heads / Groups % (2 * together) == 0 && sequencesAndHeads / (2 * together) >= BusyGroups)
+            together *= 2;
+        long slices = Math.Max(1, (width + rows - 1) / rows), sharedBytes = sizeof(float) * (8L * (quads + 1) + 3 * together * rows + 2 * together), groups = sequencesAndHeads / together * slices;
         if (call.Inputs[0].DType != DType.F32 || sharedBytes > call.Device.SharedMemoryBytes || Elements.Codes(states, call.Inputs[Recurrent].DType) is not [uint type])
             return null;
         return Dispatch.Linear(
-            "mixer_step", sequencesAndHeads * slices,
+            "mixer_step", groups,
             [
                 Slot.In(Projected), Slot.In(Convolution), Slot.In(Recurrent), Slot.In(Taps), Slot.In(HasConvolutionBias ? ConvolutionBias : Projected),
                 Slot.In(StepBias), Slot.In(DecayLog), Slot.In(Skip), Slot.Out(0), Slot.Out(1), Slot.Out(2),
             ],
-            new Scalars((uint)(sequencesAndHeads * slices), (float)TimeStepLow, (float)TimeStepHigh),
+            new Scalars((uint)groups, (float)TimeStepLow, (float)TimeStepHigh),
             (uint)workgroup, (uint)taps, (uint)states, (uint)rows, (uint)lanes, (uint)each, HasConvolutionBias ? 1u : 0, (uint)call.Inputs[Skip].Shape.Rank, IsGated ? 1u : 0,
-            (uint)heads, (uint)width, (uint)Groups, type);
+            (uint)heads, (uint)width, (uint)Groups, type, (uint)together);
     }
 
     /// <inheritdoc/>
