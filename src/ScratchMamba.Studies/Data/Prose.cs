@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Text;
 using ScratchMamba.Data;
 using ScratchMamba.Tokenizers;
@@ -34,7 +33,7 @@ public sealed class Prose
                     words.Add(word);
             }
         }
-        Name = $"{name}, {text.Length:#,0} bytes, SHA-256 {Convert.ToHexStringLower(SHA256.HashData(text))[..8]}";
+        Name = TokenizedDocuments.NameOf(name, text);
         Lines = [.. lines];
         Words = [.. words];
         if (Words.Length < LeastWords)

@@ -1,4 +1,3 @@
-using System.Text;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tokenizers;
 
@@ -16,31 +15,21 @@ namespace ScratchMamba.Studies.Data;
 /// <param name="name">What the text is.</param>
 /// <param name="text">UTF-8 text.</param>
 /// <param name="tokenizer">What makes tokens of it.</param>
-public sealed class TextDocuments(string name, ReadOnlySpan<byte> text, Tokenizer tokenizer) : StudyData
+public sealed class TextDocuments(string name, ReadOnlySpan<byte> text, Tokenizer tokenizer) : TokenizedDocuments(tokenizer)
 {
     private readonly int[] tokens = tokenizer.Encode(text) is { Length: > 0 } some ? some : throw new ArgumentException($"{name} has no text.");
 
     /// <inheritdoc/>
-    public override string Name { get; } = name;
-
-    /// <inheritdoc/>
-    public override int VocabularySize => tokenizer.VocabularySize;
+    public override string Name { get; } = NameOf(name, text) + (tokenizer is ByteTokenizer ? "" : $", in {UnitOf(tokenizer)}");
 
     /// <inheritdoc/>
     public override double ChanceLoss => Math.Log(VocabularySize);
 
     /// <inheritdoc/>
-    public override string Show(int id) => Encoding.UTF8.GetString(tokenizer.Decode(id).Span).Replace(" ", "␣").Replace("\n", "⏎");
-
-    /// <inheritdoc/>
-    public override IEnumerable<MarkedToken> Document(ulong seed, ulong number)
+    public override IEnumerable<MarkedToken> Document(ulong seed, ulong number, long start)
     {
-        int place = new Philox(seed, number).Next(tokens.Length);
-        yield return new MarkedToken(tokens[place]);
-        while (true)
-        {
-            place = place + 1 < tokens.Length ? place + 1 : 0;
-            yield return new MarkedToken(tokens[place], 0);
-        }
+        int first = new Philox(seed, number).Next(tokens.Length);
+        for (long i = start; ; i++)
+            yield return new MarkedToken(tokens[(first + i) % tokens.Length], i == 0 ? MarkedToken.NotScored : 0);
     }
 }

@@ -4,7 +4,7 @@ using ScratchMamba.Tokenizers;
 
 namespace ScratchMamba.Studies.Data;
 
-/// <summary>Data of text, where what is scored are digits, mostly, and a document can be begun at any place of it.</summary>
+/// <summary>Data of text, where a document can be begun at any place of it.</summary>
 /// <param name="tokenizer">What makes tokens of the text.</param>
 public abstract class TokenizedDocuments(Tokenizer tokenizer) : StudyData
 {
@@ -14,7 +14,7 @@ public abstract class TokenizedDocuments(Tokenizer tokenizer) : StudyData
     /// <inheritdoc/>
     public override int VocabularySize => tokenizer.VocabularySize;
 
-    /// <summary>The loss of guessing a digit; a token may stand for more of them.</summary>
+    /// <summary>The loss of guessing a digit, which is what is scored, mostly; a token may stand for more of them.</summary>
     public override double ChanceLoss => Math.Log(10);
 
     /// <inheritdoc/>
@@ -42,6 +42,9 @@ public abstract class TokenizedDocuments(Tokenizer tokenizer) : StudyData
         }
         return $"tokens of {tokenizer.VocabularySize:#,0}, SHA-256 {Convert.ToHexStringLower(hash.GetCurrentHash())[..8]},";
     }
+
+    /// <summary>A text's name with its length and the beginning of its hash: another text of that name is other data.</summary>
+    internal static string NameOf(string name, ReadOnlySpan<byte> text) => $"{name}, {text.Length:#,0} bytes, SHA-256 {Convert.ToHexStringLower(SHA256.HashData(text))[..8]}";
 
     /// <summary>Which of the tokens stand for the bytes from one place of their text to another, and for no others.</summary>
     protected Range Within(ReadOnlySpan<int> tokens, int from, int to)

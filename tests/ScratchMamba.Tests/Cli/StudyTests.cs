@@ -34,6 +34,17 @@ public sealed class StudyTests : IDisposable
     }
 
     [Fact]
+    public void TextIsStudiedInTokensOfAVocabulary()
+    {
+        File.WriteAllText(folder.File("text.txt"), string.Concat(Enumerable.Repeat("To be, or not to be, that is the question. ", 40)));
+        Run.Of("tokenizer", "train", "--data", folder.File("text.txt"), "--vocabulary", "270", "--out", folder.File("tokenizer.json")).Succeeds();
+        Run.Of(["study", "collapse", .. Few, "--data", folder.File("text.txt"), "--tokenizer", folder.File("tokenizer.json"), "--out", folder.File("out")]).Succeeds();
+        Assert.Contains("\"vocab_size\": 270", File.ReadAllText(Directory.GetFiles(folder.File("out"), "config.json", SearchOption.AllDirectories)[0]), StringComparison.Ordinal);
+        Assert.NotEmpty(Directory.GetFiles(folder.File("out"), "tokenizer.json", SearchOption.AllDirectories));
+        Run.Of("study", "recall", "--model", "model", "--length", "32", "--tokenizer", "tokenizer.json").IsMisuseSaying("--tokenizer");
+    }
+
+    [Fact]
     public void WhatIsWrongIsSaid()
     {
         Run.Of("study", "collaps").IsMisuseSaying("collaps");
