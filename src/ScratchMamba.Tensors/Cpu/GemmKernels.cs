@@ -176,7 +176,7 @@ internal readonly unsafe struct GemmKernel6<TLanes, TVector, T> : IGemmKernel<T>
 }
 
 /// <summary>Fourteen rows of two vectors: with two of B and one of A, 31 of the 32 vector registers of AVX-512. A is always a packed panel: fourteen rows in their matrix are
-/// as many streams, and beside the 32 KB of a panel of B they leave the first-level cache (on a Xeon 4096×648×128 made 203 to 246 GFLOP/s packed and 147 to 225 in place).</summary>
+/// as many streams, and beside the 32 KB of a panel of B they leave the first-level cache (on a shared Xeon, five rounds each, 4096×648×128 made 183 to 246 GFLOP/s packed and 147 to 254 in place, medians 239 and 213).</summary>
 internal readonly unsafe struct GemmKernel14<TLanes, TVector, T> : IGemmKernel<T>
     where TLanes : struct, ILanes<TVector, T> where TVector : struct where T : unmanaged
 {
