@@ -29,21 +29,26 @@ layout(push_constant, scalar) uniform Push {
 
 const uint TILE = 64;
 
-shared vec4 terms[TILE]; // what counts for t up to this position, for t after it, for all t of the tile, and for all t of the tiles to come
+shared vec4 terms[2 * TILE];
 
 uint edgeAt(uint m, uint s) { return ((part * push.heads + head) * PAIRS + m * (m + 1) / 2 + s) * 128 + gl_LocalInvocationID.x; }
 
-// A tile's terms added up: what they say of the slope at the invocation's position, and of all those of the tiles to come.
+// A tile's terms added up: what they say of the slope at the invocation's position, and of all those of the tiles to come. Of a term x counts for positions up to its own, y for those
+// after it, z for all of the tile, and w for all of the tiles to come. In six steps each reaches twice as far, to the end of the tile, y to its beginning.
 vec2 told(vec4 term) {
-    vec2 sum = vec2(0);
+    uint lane = gl_LocalInvocationID.x, from = 0;
     barrier();
-    terms[gl_LocalInvocationID.x] = term;
+    terms[lane] = term;
     barrier();
-    for (uint j = 0; j < TILE; j++) {
-        vec4 other = terms[j];
-        sum += vec2((j >= gl_LocalInvocationID.x ? other.x : other.y) + other.z, other.w);
+    [[unroll]] for (uint distance = 1; distance < TILE; distance *= 2) {
+        vec4 after = lane + distance < TILE ? terms[from + lane + distance] : vec4(0);
+        float before = lane >= distance ? terms[from + lane - distance].y : 0;
+        term += vec4(after.x, before, after.zw);
+        from = TILE - from;
+        terms[from + lane] = term;
+        barrier();
     }
-    return sum;
+    return vec2(term.x + (lane > 0 ? terms[from + lane - 1].y : 0) + terms[from].z, terms[from].w);
 }
 
 void main() {
@@ -93,13 +98,7 @@ void main() {
             }
         }
     }
-    barrier();
-    terms[lane].x = sum;
-    barrier();
-    if (lane == 0) {
-        sum = 0;
-        for (uint j = 0; j < TILE; j++)
-            sum += terms[j].x;
-        push.rates.at[part * push.heads + head] = sum;
-    }
+    float total = told(vec4(0, 0, 0, sum)).y;
+    if (lane == 0)
+        push.rates.at[part * push.heads + head] = total;
 }

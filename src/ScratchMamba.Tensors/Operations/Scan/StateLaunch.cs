@@ -5,6 +5,9 @@ internal static class StateLaunch
 {
     private const int Workgroup = 256;
 
+    // Small, so that those of one sequence spread evenly over a large device.
+    private const int Walking = 64;
+
     private readonly record struct WalkScalars(uint Chunks, uint Heads, uint Size, uint Count);
 
     private readonly record struct DotScalars(uint Size, uint Count);
@@ -17,9 +20,9 @@ internal static class StateLaunch
     {
         long size = Quads(states), count = (long)states[0] * states[2] * size;
         return count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
-            "state_passing", (count + Workgroup - 1) / Workgroup, [steps, retention, start ?? steps, walked, end ?? steps],
+            "state_passing", (count + Walking - 1) / Walking, [steps, retention, start ?? steps, walked, end ?? steps],
             new WalkScalars((uint)states[1], (uint)states[2], (uint)states.Product(3, 5), (uint)count),
-            [Workgroup, backward ? 1u : 0, start is null ? 0u : 1, end is null ? 0u : 1, .. codes]);
+            [Walking, backward ? 1u : 0, start is null ? 0u : 1, end is null ? 0u : 1, .. codes]);
     }
 
     /// <summary>The product of two states, for each chunk and head.</summary>
