@@ -1,5 +1,6 @@
 using ScratchMamba.Tensors.Autograd;
 using ScratchMamba.Tensors.Cpu;
+using ScratchMamba.Tensors.Operations;
 
 namespace ScratchMamba.Tensors;
 
@@ -30,6 +31,9 @@ public interface IPrimitive
     /// rounds its outputs. Null for an operation that it is not needed for.
     /// </summary>
     IPrimitive? Wide(ReadOnlySpan<TensorType> inputs) => null;
+
+    /// <summary>For each type of the first input on which a device with matrix units runs other kernels, a test of them or more, of shapes that take their branches: few, since compiling takes a quarter of a second and more for each kernel when it is first needed.</summary>
+    internal IReadOnlyList<SelfTest> SelfTests => [];
 
     /// <summary>Which inputs and outputs <see cref="Backward"/> reads; everything else may be freed before it runs.</summary>
     Saved Saves => Saved.Nothing;

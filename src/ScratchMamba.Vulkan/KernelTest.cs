@@ -25,9 +25,6 @@ internal static class KernelTest
         return null;
     }
 
-    /// <summary>What is tested together: an operation on inputs of one type, since its kernels differ by that.</summary>
-    public static string Family(IPrimitive operation, params ReadOnlySpan<TensorType> inputs) => inputs.Length == 0 ? operation.Name : $"{operation.Name}-{inputs[0].DType}";
-
     /// <summary>A device without matrix units.</summary>
     public static DeviceTraits Plain(DeviceTraits device) => device with { HasMatrixUnits = false, HalfMatrixSide = 0 };
 

@@ -79,9 +79,6 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     /// <summary>What the device has, as operations see it that are not tested; tests change it.</summary>
     internal DeviceTraits Traits { get; set; }
 
-    /// <summary>How the kernels for matrix units are tested.</summary>
-    internal IReadOnlyList<SelfTest> SelfTests { get; set; } = SelfTest.OnMatrixUnits;
-
     /// <summary>Bytes taken from the device, whether tensors live there or not.</summary>
     public long HeldBytes => memory.HeldBytes;
 
@@ -297,17 +294,19 @@ public unsafe class VulkanBackend : Backend, ICommandSink
             {
                 // While it is being tested it is taken for right.
                 faulty[key] = false;
-                faulty[key] = isFaulty = FaultOf(KernelTest.Family(operation, inputs)) is not null;
+                faulty[key] = isFaulty = FaultOf(operation, inputs) is not null;
             }
             return isFaulty ? KernelTest.Plain(Traits) : Traits;
         }
     }
 
-    private string? FaultOf(string family)
+    private string? FaultOf(IPrimitive operation, ReadOnlySpan<TensorType> inputs)
     {
-        SelfTest[] tests = [.. SelfTests.Where(test => KernelTest.Family(test.Operation, test.Inputs[0].Type) == family)];
+        DType type = inputs.Length == 0 ? default : inputs[0].DType;
+        SelfTest[] tests = [.. operation.SelfTests.Where(test => test.Inputs[0].Type.DType == type)];
         if (tests.Length == 0)
             return null;
+        string family = $"{operation.Name}-{type}";
         if (!kernels.Verdicts.TryGetValue(family, out string? fault))
         {
             kernels.Verdicts[family] = fault = KernelTest.Fault(this, tests);

@@ -1,4 +1,5 @@
 using System.Text;
+using ScratchMamba.Catalog;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Cpu;
 using ScratchMamba.Tensors.Operations;
@@ -10,8 +11,6 @@ namespace ScratchMamba.Tests.Vulkan;
 [Collection(nameof(VulkanCollection))]
 public class KernelChoiceTests(VulkanFixture fixture)
 {
-    private static readonly SelfTest Right = new(new Doubled(OnUnits: 2), (new TensorType(DType.F32, [300]), 1)), Wrong = new(new Doubled(OnUnits: 2.1), (new TensorType(DType.F32, [300]), 1));
-
     private VulkanBackend Open(string folder)
     {
         _ = fixture.Backend;
@@ -20,13 +19,12 @@ public class KernelChoiceTests(VulkanFixture fixture)
         return vulkan;
     }
 
-    private static float[] Run(VulkanBackend vulkan, List<string> notices, double onUnits, SelfTest test)
+    private static float[] Run(VulkanBackend vulkan, List<string> notices, double onUnits, double tested)
     {
         vulkan.Notice = notices.Add;
-        vulkan.SelfTests = [test];
         Tensor x = vulkan.Tensor<float>([2], [1, 2]);
-        Tensor.Apply(new Doubled(onUnits), x);
-        return Tensor.Apply(new Doubled(onUnits), x).ToArray<float>();
+        Tensor.Apply(new Doubled(onUnits, tested), x);
+        return Tensor.Apply(new Doubled(onUnits, tested), x).ToArray<float>();
     }
 
     [Fact]
@@ -35,7 +33,7 @@ public class KernelChoiceTests(VulkanFixture fixture)
         using var folder = new TemporaryFolder();
         using VulkanBackend vulkan = Open(folder.Path);
         var notices = new List<string>();
-        Assert.Equal([2.01f, 4.02f], Run(vulkan, notices, onUnits: 2.01, Right));
+        Assert.Equal([2.01f, 4.02f], Run(vulkan, notices, onUnits: 2.01, tested: 2));
         Assert.Empty(notices);
     }
 
@@ -46,13 +44,13 @@ public class KernelChoiceTests(VulkanFixture fixture)
         using (VulkanBackend vulkan = Open(folder.Path))
         {
             var notices = new List<string>();
-            Assert.Equal([2, 4], Run(vulkan, notices, onUnits: 2.1, Wrong));
+            Assert.Equal([2, 4], Run(vulkan, notices, onUnits: 2.1, tested: 2.1));
             Assert.Contains("Doubled", Assert.Single(notices), StringComparison.Ordinal);
         }
         // It is written down: the next one does not test again, but says it again.
         using VulkanBackend next = Open(folder.Path);
         var again = new List<string>();
-        Assert.Equal([2, 4], Run(next, again, onUnits: 2.1, Right));
+        Assert.Equal([2, 4], Run(next, again, onUnits: 2.1, tested: 2));
         Assert.Single(again);
     }
 
@@ -61,7 +59,7 @@ public class KernelChoiceTests(VulkanFixture fixture)
     {
         var device = new DeviceTraits { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024, HasMatrixUnits = true, HalfMatrixSide = 16 };
         var used = new HashSet<string>();
-        foreach (SelfTest test in SelfTest.OnMatrixUnits)
+        foreach (SelfTest test in Catalog.Catalog.Rows.SelectMany(row => row.Make(new Draw([], 0)).Operation.SelfTests))
         {
             TensorType[] inputs = [.. test.Inputs.Select(input => input.Type)];
             foreach (Dispatch dispatch in test.Operation.Launch(new LaunchCall(inputs, test.Operation.Infer(inputs), device))!.Dispatches)
@@ -140,9 +138,11 @@ public class KernelChoiceTests(VulkanFixture fixture)
 
     private static Dispatch Scaled(LaunchCall call, double factor) => new Affine(factor, 0).Launch(call)!.Dispatches[0];
 
-    /// <summary>2 x, but something else on matrix units.</summary>
-    private readonly record struct Doubled(double OnUnits) : IPrimitive
+    /// <summary>2 x, but something else on matrix units, and in the test of those.</summary>
+    private readonly record struct Doubled(double OnUnits, double Tested) : IPrimitive
     {
+        IReadOnlyList<SelfTest> IPrimitive.SelfTests => [new(new Doubled(Tested, Tested), (new TensorType(DType.F32, [300]), 1))];
+
         public TensorType[] Infer(ReadOnlySpan<TensorType> inputs) => [inputs[0]];
 
         public void Compute(CpuCall call) => throw new NotSupportedException();

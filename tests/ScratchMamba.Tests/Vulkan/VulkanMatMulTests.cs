@@ -84,6 +84,32 @@ public class VulkanMatMulTests(VulkanFixture fixture)
         }
     }
 
+    /// <summary>Products of float16 on matrix units, where a driver has any: those of a processor's, which only tests use, too.</summary>
+    [Fact]
+    public void MatrixUnitsMultiplyFloat16()
+    {
+        const int m = 136, n = 264, k = 40;
+        SentinelBackend vulkan = fixture.Backend;
+        DeviceTraits traits = vulkan.Device.Traits with { IsCpu = false };
+        // A processor's driver takes long to compile one.
+        (bool, bool)[] ways = vulkan.Device.Traits.IsCpu ? [(false, true)] : [(false, true), (false, false), (true, false)];
+        foreach ((bool transposeA, bool transposeB) in ways)
+        {
+            var product = new MatMul(transposeA, transposeB, MatMulPrecision.Float16);
+            Input a = new Draw([], m).Normal(transposeA ? [k, m] : [m, k]), b = new Draw([], n).Normal(transposeB ? [n, k] : [k, n], 1 / Math.Sqrt(k));
+            using var cpu = new CpuBackend();
+            using var scope = new Scope();
+            Tensor left = a.On(vulkan, DType.F32).Cast(DType.F16), right = b.On(vulkan, DType.F32).Cast(DType.F16);
+            double[] expected = Tensor.Apply(product, cpu.Tensor(left.Shape, left.ToDoubles()), cpu.Tensor(right.Shape, right.ToDoubles())).ToDoubles();
+            bool hasLaunch = new OnGpu(product, traits).Launch(new LaunchCall([left.Type, right.Type], product.Infer([left.Type, right.Type]), traits)) is not null;
+            Assert.Equal(traits.HalfMatrixSide > 0, hasLaunch);
+            vulkan.Filling = 0xFF;
+            Tensor actual = hasLaunch ? Tensor.Apply(new OnGpu(product, traits), left, right) : Tensor.Apply(product, left, right);
+            // One rounding to eleven bits.
+            Assert.InRange(RelativeError.Of(actual.ToDoubles(), expected), 0, 5e-4);
+        }
+    }
+
     /// <summary>Rounding to bfloat16 for matrix units, on every device: nearest, ties to even, infinities and NaN kept, zeros around.</summary>
     [Theory]
     [InlineData(3, 5, 3, 32, 1)]

@@ -58,6 +58,20 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
     }
 
     /// <inheritdoc/>
+    IReadOnlyList<SelfTest> IPrimitive.SelfTests =>
+    [
+        Tested(false, false, MatMulPrecision.Bfloat16, DType.BF16), Tested(false, true, MatMulPrecision.Float16, DType.F16), Tested(true, false, MatMulPrecision.Bfloat16x3, DType.F32),
+        new(new MatMul(false, true), (new(DType.F32, [32, 512]), 1), (new(DType.BF16, [136, 512]), 0.05)),
+    ];
+
+    private static SelfTest Tested(bool transposeA, bool transposeB, MatMulPrecision precision, DType type)
+    {
+        const int m = 328, n = 264, k = 1048;
+        Shape a = transposeA ? [k, m] : [m, k], b = transposeB ? [n, k] : [k, n];
+        return new(new MatMul(transposeA, transposeB, precision), (new(type, a), 1), (new(type, b), 1 / Math.Sqrt(k)));
+    }
+
+    /// <inheritdoc/>
     public Work CountWork(ReadOnlySpan<TensorType> inputs)
     {
         Shape c = Infer(inputs)[0].Shape;

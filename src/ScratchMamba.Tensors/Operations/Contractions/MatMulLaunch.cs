@@ -10,6 +10,9 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
 
     private const int MostSplits = 16;
 
+    // Matrix units cut off what does not fit a sum. Three products over 4096 in one sum err by 1.4e-5, in two by 9e-6; each step's products in a sum of their own by 4e-6, at half the speed.
+    private const int LongestExactSum = 2048;
+
     // How many elements lie in a pack.
     private const int Pack = 8;
 
@@ -49,7 +52,10 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         /// <summary>The one for everybody: two workgroups on a multiprocessor of NVIDIA's hide each other's barriers.</summary>
         public static MatrixKernel Default => new(128, 128, 32, 64, 64);
 
-        /// <summary>The same for operands in two parts, which take twice the shared memory.</summary>
+        /// <summary>The one for matrices of 8 × 8, as many to a subgroup.</summary>
+        public static MatrixKernel OfSmallMatrices => new(64, 64, 16, 32, 32);
+
+        /// <summary>The one for operands in two parts, which take twice the shared memory.</summary>
         public static MatrixKernel InParts => new(128, 128, 16, 64, 64);
 
         /// <summary>Those that were fastest for some shape somewhere.</summary>
@@ -166,7 +172,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     }
 
     /// <summary>A product of matrices of 16 bits as they lie in memory; null where matrix units do not take them so.</summary>
-    public Launch? OfNarrow(DType result, DeviceTraits device) => (long)Batches * M * N == 0 ? Launch.Nothing : OfNarrow(MatrixKernel.Default, result, device);
+    public Launch? OfNarrow(DType result, DeviceTraits device) => (long)Batches * M * N == 0 ? Launch.Nothing : OfNarrow(TypeB == DType.F16 && device.HalfMatrixSide == 8 ? MatrixKernel.OfSmallMatrices : MatrixKernel.Default, result, device);
 
     /// <summary>The same by other kernels.</summary>
     public IReadOnlyList<Alternative> OthersOfNarrow(DType result, DeviceTraits device)
@@ -183,7 +189,8 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     private Launch? OfNarrow(MatrixKernel kernel, DType result, DeviceTraits device)
     {
         int rowOfA = TransposeA ? M : K, rowOfB = TransposeB ? K : N;
-        bool hasUnits = TypeB == DType.F16 ? device.HalfMatrixSide > 0 : device.HasMatrixUnits;
+        // A processor's driver makes matrix units of sums over subgroups, which are slow.
+        bool hasUnits = (TypeB == DType.F16 ? device.HalfMatrixSide > 0 : device.HasMatrixUnits) && !device.IsCpu;
         if (!hasUnits || M < kernel.M || N < kernel.N || K < kernel.K || (rowOfA | rowOfB | K | N) % Pack != 0 || !kernel.Fits(TransposeA, TransposeB, 1, device))
             return null;
         bool turns = TransposeB && M >= WorthTurning && N >= WorthTurning && M % Pack == 0;
@@ -193,7 +200,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
 
     private Launch Product(MatrixKernel kernel, Operand a, Operand b, uint parts, DType result, List<Dispatch> passes, List<long> scratch, DeviceTraits device)
     {
-        Tiles tiles = Divide(kernel.M, kernel.N, kernel.K, SumOfMatrixTile) with { BatchA = a.Batch, BatchB = b.Batch };
+        Tiles tiles = Divide(kernel.M, kernel.N, kernel.K, SumOfMatrixTile, parts == 1 ? 1 : (K + LongestExactSum - 1) / LongestExactSum) with { BatchA = a.Batch, BatchB = b.Batch };
         DType written = tiles.Splits == 1 ? result : DType.F32;
         Dispatch product = Dispatch.Linear(
             TypeB == DType.F16 ? "matmul_cooperative_half" : "matmul_cooperative", tiles.Groups, [a.Slot, b.Slot, Target(tiles.Splits, scratch.Count)], new MatrixTiles(tiles, a.Rest, b.Rest),
@@ -229,10 +236,10 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     }
 
     /// <summary>The tiles of the product, and its parts along the inner axis where the tiles alone would not keep the device busy.</summary>
-    private Tiles Divide(int rows, int columns, int slice = 16, double sumOfTile = 0.2)
+    private Tiles Divide(int rows, int columns, int slice = 16, double sumOfTile = 0.2, int leastSplits = 1)
     {
         int tilesM = (M + rows - 1) / rows, tilesN = (N + columns - 1) / columns;
-        (int splits, int length) = Split((long)tilesM * tilesN * Batches, slice, sumOfTile);
+        (int splits, int length) = Split((long)tilesM * tilesN * Batches, slice, sumOfTile, leastSplits);
         return new Tiles((uint)M, (uint)N, (uint)K, (uint)tilesM, (uint)tilesN, (uint)Batches, (uint)splits, (uint)length, BatchA, BatchB);
     }
 
@@ -264,11 +271,11 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     /// Into how many parts the inner axis is divided, and the length of each. The cost is counted in steps along K: what the fullest multiprocessor takes, some steps for a tile's
     /// beginning and end, and, where there are parts, writing and adding them, <paramref name="sumOfTile"/> for each part of each tile.
     /// </summary>
-    private (int Splits, int Length) Split(long tiles, int slice, double sumOfTile)
+    private (int Splits, int Length) Split(long tiles, int slice, double sumOfTile, int leastSplits)
     {
-        int best = 1;
+        int best = leastSplits;
         double least = double.PositiveInfinity;
-        for (int splits = 1; splits <= Math.Clamp(K / 256, 1, MostSplits); splits++)
+        for (int splits = leastSplits; splits <= Math.Max(leastSplits, Math.Clamp(K / 256, 1, MostSplits)); splits++)
         {
             double waves = Math.Ceiling((double)tiles * splits / BusyGroups), cost = waves * ((double)K / splits + 64);
             if (splits > 1)

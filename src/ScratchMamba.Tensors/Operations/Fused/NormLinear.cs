@@ -54,6 +54,12 @@ public readonly record struct NormLinear(double Epsilon, bool HasResidual, MatMu
     }
 
     /// <inheritdoc/>
+    IReadOnlyList<SelfTest> IPrimitive.SelfTests => [Tested(MatMulPrecision.Full), Tested(MatMulPrecision.Bfloat16)];
+
+    private static SelfTest Tested(MatMulPrecision precision) => new(
+        new NormLinear(1e-5, true, precision), (new(DType.F32, [40, 512]), 1), (new(DType.F32, [512]), 1), (new(DType.BF16, [136, 512]), 0.05), (new(DType.F32, [40, 136]), 1));
+
+    /// <inheritdoc/>
     public Work CountWork(ReadOnlySpan<TensorType> inputs) => new(2.0 * inputs[0].Shape.Count * inputs[2].Shape[0], 0);
 
     /// <inheritdoc/>

@@ -33,6 +33,9 @@ public readonly record struct ChunkScanGradient(int Chunk, bool HasSkip, bool Ha
     public void Compute(CpuCall call) => call.RunDefinition(this);
 
     /// <inheritdoc/>
+    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new ChunkScanGradient(chunk, true, false, MatMulPrecision.Bfloat16), of.X, of.Step, of.Decay, of.B, of.B, of.Before, of.Skip, of.X));
+
+    /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
         if (call.Inputs[0].DType == DType.F64)

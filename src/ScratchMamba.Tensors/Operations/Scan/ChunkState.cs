@@ -49,6 +49,9 @@ public readonly record struct ChunkState(int Chunk, bool HasSequence, MatMulPrec
     }
 
     /// <inheritdoc/>
+    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new ChunkState(chunk, false, MatMulPrecision.Bfloat16), of.X, of.Step, of.Decay, of.B));
+
+    /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
         if (call.Inputs[0].DType == DType.F64)
@@ -167,6 +170,9 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence, Ma
     /// <inheritdoc/>
     // On the host StateSpaceScan does the work; this is what devices are compared with.
     public void Compute(CpuCall call) => call.RunDefinition(this);
+
+    /// <inheritdoc/>
+    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new ChunkStateGradient(chunk, false, MatMulPrecision.Bfloat16), of.X, of.Step, of.Decay, of.B, of.Before));
 
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)

@@ -82,6 +82,9 @@ public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasIn
     }
 
     /// <inheritdoc/>
+    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new StateSpaceScan(chunk, true, false, false, true, MatMulPrecision.Bfloat16), of.X, of.Step, of.Decay, of.B, of.B, of.Skip));
+
+    /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
         if (call.Inputs[0].DType == DType.F64)
