@@ -24,21 +24,21 @@ internal sealed record SelfTest(IPrimitive Operation, params IReadOnlyList<(Tens
         public (TensorType, double) X => (new(Type, [1, Length, 2, 64]), 1);
 
         /// <summary>Δ.</summary>
-        public (TensorType, double) Step => (new(DType.F32, [1, Length, 2]), 0.1);
+        public (TensorType, double) Step { get; } = (new(DType.F32, [1, Length, 2]), 0.1);
 
         /// <summary>A.</summary>
-        public (TensorType, double) Decay => (new(DType.F32, [2]), -1);
+        public (TensorType, double) Decay { get; } = (new(DType.F32, [2]), -1);
 
         /// <summary>B, and C.</summary>
         public (TensorType, double) B => (new(Type, [1, Length, 1, States]), 1);
 
         /// <summary>D.</summary>
-        public (TensorType, double) Skip => (new(DType.F32, [2]), 1);
+        public (TensorType, double) Skip { get; } = (new(DType.F32, [2]), 1);
 
         /// <summary>The states before the chunks.</summary>
         public (TensorType, double) Before => (new(Type, [1, (Length + Chunk - 1) / Chunk, 2, 64, States]), 1);
 
         /// <summary>The gradient of the last state.</summary>
-        public (TensorType, double) Last => (new(DType.F32, [1, 2, 64, States]), 1);
+        public (TensorType, double) Last { get; } = (new(DType.F32, [1, 2, 64, States]), 1);
     }
 }

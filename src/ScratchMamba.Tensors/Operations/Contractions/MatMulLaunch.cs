@@ -290,7 +290,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     private static Slot Target(uint splits, int scratch = 0) => splits == 1 ? Slot.Out(0) : Slot.ScratchOut(scratch);
 
     /// <summary>A product whose parts along the inner axis, where there is more than one, are added afterwards; they lie in the scratch behind that of <paramref name="product"/>.</summary>
-    private Launch Summed(uint splits, DType result, IReadOnlyList<Dispatch> product, params IReadOnlyList<long> scratch)
+    private Launch Summed(uint splits, DType result, IReadOnlyList<Dispatch> product, params List<long> scratch)
     {
         if (splits == 1)
             return new Launch(product, scratch);
