@@ -309,12 +309,29 @@ public unsafe class VulkanBackend : Backend, ICommandSink
         string family = $"{operation.Name}-{type}";
         if (!kernels.Verdicts.TryGetValue(family, out string? fault))
         {
-            kernels.Verdicts[family] = fault = KernelTest.Fault(this, tests);
+            kernels.Verdicts[family] = fault = Untraced(() => KernelTest.Fault(this, tests));
             kernels.Save();
         }
         if (fault is not null)
             Notice?.Invoke($"{Name}: {family} does without matrix units, for which its kernels compute wrongly with this driver: {fault}.");
         return fault;
+    }
+
+    /// <summary>Runs what nobody asked for, and what therefore is in no trace.</summary>
+    private T Untraced<T>(Func<T> work)
+    {
+        Timestamps? traced = stream.Timestamps;
+        stream.Submit();
+        stream.Timestamps = null;
+        try
+        {
+            return work();
+        }
+        finally
+        {
+            stream.Submit();
+            stream.Timestamps = traced;
+        }
     }
 
     /// <summary>Times every operation from now on; programs that are captured from now on run operation by operation.</summary>

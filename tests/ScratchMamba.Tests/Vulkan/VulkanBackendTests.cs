@@ -125,8 +125,9 @@ public class VulkanBackendTests(VulkanFixture fixture)
     public void EveryOperationIsTimed()
     {
         using VulkanBackend vulkan = Open();
-        vulkan.StartTrace();
+        // Before, because a device with memory of its own gets its numbers by a copy, which is timed too.
         Tensor x = vulkan.Tensor<float>([64], Numbers(64));
+        vulkan.StartTrace();
         for (int i = 0; i < 1000; i++)
             Tensor.Overwrite(new Affine(1, 1), [x], x);
         IReadOnlyList<TraceEvent> events = vulkan.Trace;
