@@ -19,22 +19,22 @@ internal static class Measurement
     private const double WakeUp = 0.6;
 
     /// <summary>
-    /// The time of one run of <paramref name="work"/>: the median over <paramref name="repeats"/> samples, each of as many runs as fill 20 ms, after a warm-up of
+    /// The time of one run of <paramref name="work"/>: the median over <paramref name="repeats"/> samples, each of as many runs as fill 20 ms, after the first run and a warm-up of
     /// at least 0.6 s.
     /// </summary>
     public static Timing Time(Backend backend, int repeats, Action work)
     {
+        // The first run compiles, and a device that waits for that does not wake up.
+        Sample(backend, 1, work);
+        for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < WakeUp;)
+            Sample(backend, 1, work);
         int runs = 1;
-        long start = Stopwatch.GetTimestamp();
         double warm = Sample(backend, runs, work);
-        for (int i = 0; i < 12 && (warm < LeastSample || i < 2); i++)
+        for (int i = 0; i < 12 && warm < LeastSample; i++)
         {
-            if (warm < LeastSample)
-                runs = Math.Max(runs + 1, (int)Math.Min(1e6, runs * Math.Min(8, 1.2 * LeastSample / Math.Max(warm, 1e-7))));
+            runs = Math.Max(runs + 1, (int)Math.Min(1e6, runs * Math.Min(8, 1.2 * LeastSample / Math.Max(warm, 1e-7))));
             warm = Sample(backend, runs, work);
         }
-        while (Stopwatch.GetElapsedTime(start).TotalSeconds < WakeUp)
-            Sample(backend, runs, work);
         double[] samples = [.. Enumerable.Range(0, repeats).Select(_ => Sample(backend, runs, work) / runs).Order()];
         double median = repeats % 2 == 1 ? samples[repeats / 2] : (samples[repeats / 2 - 1] + samples[repeats / 2]) / 2;
         return new Timing(median, samples[0], samples[^1]);
