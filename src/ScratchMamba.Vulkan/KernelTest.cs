@@ -25,6 +25,9 @@ internal static class KernelTest
         return null;
     }
 
+    /// <summary>Whether a device has matrix units of any kind.</summary>
+    public static bool UsesMatrixUnits(DeviceTraits device) => device.HasMatrixUnits || device.HalfMatrixSide != 0;
+
     /// <summary>A device without matrix units.</summary>
     public static DeviceTraits Plain(DeviceTraits device) => device with { HasMatrixUnits = false, HalfMatrixSide = 0 };
 

@@ -12,7 +12,7 @@ namespace ScratchMamba.Vulkan;
 public sealed record TunedOperation(string Operation, string Chosen, IReadOnlyList<(string Name, double Seconds)> Times);
 
 /// <summary>Measures every way to run the operations that it meets, on the data with which they come, and notes the fastest.</summary>
-internal sealed class KernelTuner(VulkanBackend backend, KernelFile file)
+internal sealed class KernelTuner(VulkanBackend backend, KernelSelection kernels)
 {
     /// <summary>The name of what everybody uses without tuning.</summary>
     public const string Default = "default";
@@ -34,7 +34,7 @@ internal sealed class KernelTuner(VulkanBackend backend, KernelFile file)
         string name = KernelFile.Describe(operation, Tensor.TypesOf(call.Inputs));
         if (results.ContainsKey(name))
             return;
-        var planned = new LaunchCall(Tensor.TypesOf(call.Inputs), Tensor.TypesOf(call.Outputs), backend.TraitsFor(operation, Tensor.TypesOf(call.Inputs)));
+        LaunchCall planned = kernels.Plan(operation, Tensor.TypesOf(call.Inputs), Tensor.TypesOf(call.Outputs));
         if (operation.Launch(planned) is not { } launch || operation.Alternatives(planned) is not { Count: > 0 } others)
             return;
         Alternative[] ways = [new(Default, launch), .. others];
@@ -60,9 +60,9 @@ internal sealed class KernelTuner(VulkanBackend backend, KernelFile file)
         if (least[best] > Gain * least[0] || !Agree(call, launch, ways[best].Launch))
             best = 0;
         if (best == 0)
-            file.Choices.Remove(name);
+            kernels.File.Choices.Remove(name);
         else
-            file.Choices[name] = ways[best].Name;
+            kernels.File.Choices[name] = ways[best].Name;
         results[name] = new TunedOperation(name, ways[best].Name, [.. ways.Select((way, i) => (way.Name, least[i]))]);
     }
 

@@ -17,9 +17,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     private readonly TensorMemory memory;
     private readonly StagingRing staging;
     private readonly Pipelines pipelines;
-    private readonly KernelFile kernels;
-    private readonly Dictionary<(Type Operation, DType Type), bool> faulty = [];
-    private KernelTuner? tuner;
+    private readonly KernelSelection kernels;
     private readonly Lock gate = new();
     private ProgramExpansion? expansion;
     private bool disposed;
@@ -49,7 +47,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
         memory = new TensorMemory(device, types, stream);
         staging = new StagingRing(device, types, stream);
         pipelines = new Pipelines(device, cacheFolder);
-        kernels = KernelFile.Load(cacheFolder, device.Info.Limits.CacheKey);
+        kernels = new KernelSelection(this, KernelFile.Load(cacheFolder, device.Info.Limits.CacheKey));
         Traits = device.Info.Traits;
     }
 
@@ -71,7 +69,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
         set
         {
             field = value;
-            if (kernels.Complaint is { } complaint)
+            if (kernels.File.Complaint is { } complaint)
                 value?.Invoke(complaint);
         }
     }
@@ -246,7 +244,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     {
         ObjectDisposedException.ThrowIf(disposed, this);
         if (call.Operation is ITunable tunable)
-            tuner?.Meet(tunable, call);
+            kernels.Tuner?.Meet(tunable, call);
         if (LaunchOf(call.Operation, call.Inputs, call.Outputs) is not { } launch)
             RunDefinition(call);
         else
@@ -267,58 +265,20 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     /// <summary>
     /// From now on measures the kernels that can run an operation wherever one comes whose like was not met before; programs that are captured from now on run operation by operation.
     /// </summary>
-    public void StartTuning() => tuner ??= new KernelTuner(this, kernels);
+    public void StartTuning() => kernels.Tuner ??= new KernelTuner(this, kernels);
 
     /// <summary>Ends what <see cref="StartTuning"/> began, and keeps the choices for this device with this driver: they hold at once, and for every later backend.</summary>
     /// <returns>What was measured.</returns>
     public IReadOnlyList<TunedOperation> FinishTuning()
     {
-        IReadOnlyList<TunedOperation> results = tuner?.Results ?? [];
-        tuner = null;
-        kernels.Save();
+        IReadOnlyList<TunedOperation> results = kernels.Tuner?.Results ?? [];
+        kernels.Tuner = null;
+        kernels.File.Save();
         return results;
     }
 
-    /// <summary>
-    /// What an operation may plan its launch from: what the device has, but for matrix units where its kernels for them compute wrongly. That is found out when the operation is first run,
-    /// once for each build, device and driver, and for each type of its first input.
-    /// </summary>
-    internal DeviceTraits TraitsFor(IPrimitive operation, ReadOnlySpan<TensorType> inputs)
-    {
-        if (!Traits.HasMatrixUnits && Traits.HalfMatrixSide == 0)
-            return Traits;
-        lock (gate)
-        {
-            var key = (operation.GetType(), inputs.Length == 0 ? default : inputs[0].DType);
-            if (!faulty.TryGetValue(key, out bool isFaulty))
-            {
-                // While it is being tested it is taken for right.
-                faulty[key] = false;
-                faulty[key] = isFaulty = FaultOf(operation, inputs) is not null;
-            }
-            return isFaulty ? KernelTest.Plain(Traits) : Traits;
-        }
-    }
-
-    private string? FaultOf(IPrimitive operation, ReadOnlySpan<TensorType> inputs)
-    {
-        DType type = inputs.Length == 0 ? default : inputs[0].DType;
-        SelfTest[] tests = [.. operation.SelfTests.Where(test => test.Inputs[0].Type.DType == type)];
-        if (tests.Length == 0)
-            return null;
-        string family = $"{operation.Name}-{type}";
-        if (!kernels.Verdicts.TryGetValue(family, out string? fault))
-        {
-            kernels.Verdicts[family] = fault = Untraced(() => KernelTest.Fault(this, tests));
-            kernels.Save();
-        }
-        if (fault is not null)
-            Notice?.Invoke($"{Name}: {family} does without matrix units, for which its kernels compute wrongly with this driver: {fault}.");
-        return fault;
-    }
-
     /// <summary>Runs what nobody asked for, and what therefore is in no trace.</summary>
-    private T Untraced<T>(Func<T> work)
+    internal T Untraced<T>(Func<T> work)
     {
         Timestamps? traced = stream.Timestamps;
         stream.Submit();
@@ -409,9 +369,9 @@ public unsafe class VulkanBackend : Backend, ICommandSink
     /// <summary>What runs an operation, or nothing where it has no shader.</summary>
     internal Launch? LaunchOf(IPrimitive operation, ReadOnlySpan<Tensor> inputs, ReadOnlySpan<Tensor> outputs)
     {
-        TensorType[] types = Tensor.TypesOf(inputs);
-        var call = new LaunchCall(types, Tensor.TypesOf(outputs), TraitsFor(operation, types));
-        return (operation is ITunable tunable ? kernels.Chosen(tunable, call) : null) ?? operation.Launch(call);
+        // A kernel is tested when first asked for, and a test runs kernels.
+        lock (gate)
+            return kernels.LaunchOf(operation, Tensor.TypesOf(inputs), Tensor.TypesOf(outputs));
     }
 
     /// <summary>Runs an operation without a shader by others.</summary>
@@ -448,7 +408,7 @@ public unsafe class VulkanBackend : Backend, ICommandSink
         if (expansion is not null)
             return ProgramExpansion.Part;
         // Operations that are recorded as a whole cannot be timed one by one.
-        if (stream.Timestamps is not null || tuner is not null)
+        if (stream.Timestamps is not null || kernels.Tuner is not null)
             return base.Compile(programs);
         expansion = new ProgramExpansion(this);
         try
