@@ -1,6 +1,6 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
-// One step of Adam with decoupled weight decay, four elements an invocation; outputs may be the inputs' memory.
+// One step of Adam with decoupled weight decay, four elements an invocation; outputs may be the inputs' memory. Nothing changes where s is 0.
 #include "common.glsl"
 
 layout(push_constant, scalar) uniform Push {
@@ -22,6 +22,8 @@ layout(push_constant, scalar) uniform Push {
 } push;
 
 void step_(inout vec4 parameter, vec4 gradient, inout vec4 first, inout vec4 second) {
+    if (push.settings.at[3] == 0)
+        return;
     float rate = push.settings.at[0];
     vec4 g = gradient * push.settings.at[3];
     first = first * push.beta1 + g * push.share1;

@@ -94,19 +94,19 @@ public sealed class AdamWOptimizer : ITrainingPart
     {
         using var scope = new Scope();
         using var pause = Differentiation.Pause();
-        double norm = Root(SquaredNorms(gradients).ToDoubles()) / lossScale;
+        Tensor squares = SquaredNorms(gradients);
         Dictionary<double, Tensor> settings = NewSettings();
-        bool measures = IsMeasuring;
-        Advance(norm, learningRate, lossScale, settings);
-        if (measures)
-        {
-            (Tensor moves, Tensor sizes) = MeasuredUpdate(gradients, settings);
-            SetMeasured(moves, sizes);
-        }
+        Prepare(learningRate, lossScale, settings);
+        Func<double[]> read = ReadLater(squares);
+        (Tensor Moves, Tensor Sizes)? measured = null;
+        if (IsMeasuring)
+            measured = MeasuredUpdate(gradients, squares, squares, settings);
         else
-        {
-            Update(gradients, settings);
-        }
+            Update(gradients, squares, squares, settings);
+        double norm = Root(read()) / lossScale;
+        Advance(norm);
+        if (measured is { } numbers)
+            SetMeasured(numbers.Moves, numbers.Sizes);
         return norm;
     }
 
@@ -134,6 +134,15 @@ public sealed class AdamWOptimizer : ITrainingPart
         }
     }
 
+    /// <summary>Numbers as they are now, to be asked for later: a device goes on meanwhile.</summary>
+    internal static Func<double[]> ReadLater(Tensor numbers)
+    {
+        if (!numbers.Backend.IsQueued)
+            return numbers.ToDoubles;
+        Lazy<float[]> read = numbers.ReadLater<float>();
+        return () => Array.ConvertAll(read.Value, number => (double)number);
+    }
+
     /// <summary>The root of a sum.</summary>
     internal static double Root(ReadOnlySpan<double> squares)
     {
@@ -147,23 +156,28 @@ public sealed class AdamWOptimizer : ITrainingPart
     internal Dictionary<double, Tensor> NewSettings() => entries.Select(entry => entry.RateFactor).Distinct()
         .ToDictionary(factor => factor, _ => entries[0].First.Backend.Zeros(new TensorType(entries[0].First.DType, [4])));
 
-    /// <summary>Begins an update by gradients of norm <paramref name="norm"/>, which come times <paramref name="lossScale"/>: writes what it needs to <paramref name="settings"/>.</summary>
-    /// <exception cref="NumericalException">The norm is not finite; nothing has been changed.</exception>
-    internal void Advance(double norm, double learningRate, double lossScale, Dictionary<double, Tensor> settings)
+    /// <summary>Writes what the next update needs, by gradients that come times <paramref name="lossScale"/>.</summary>
+    internal void Prepare(double learningRate, double lossScale, Dictionary<double, Tensor> settings)
+    {
+        foreach ((double factor, Tensor tensor) in settings)
+            Constants(0).Write(tensor, Updates + 1, learningRate * factor, 1 / lossScale);
+    }
+
+    /// <summary>Notes an update by gradients of norm <paramref name="norm"/>.</summary>
+    /// <exception cref="NumericalException">The norm is not finite; the update has changed nothing.</exception>
+    internal void Advance(double norm)
     {
         if (!double.IsFinite(norm))
             throw new NumericalException($"The norm of the gradients is {norm} at update {Updates + 1}; no parameter was changed.");
         Updates++;
         (UpdateNorm, ParameterNorm) = (null, null);
-        // As PyTorch does: a hair more than the norm in the denominator.
-        double scale = Math.Min(1, this.settings.ClipNorm / (norm + 1e-6)) / lossScale;
-        foreach ((double factor, Tensor tensor) in settings)
-            Constants(0).Write(tensor, Updates, learningRate * factor, scale);
     }
 
-    /// <summary>Changes the parameters.</summary>
-    internal void Update(Gradients gradients, Dictionary<double, Tensor> settings)
+    /// <summary>Changes the parameters, unless a squared norm or one of the other numbers is not finite.</summary>
+    internal void Update(Gradients gradients, Tensor squares, Tensor others, Dictionary<double, Tensor> settings)
     {
+        using var scope = new Scope();
+        settings = Clipped(settings, squares, others);
         foreach (Entry entry in entries)
         {
             if (gradients.TryGet(entry.Parameter.Value, out Tensor? gradient))
@@ -171,10 +185,14 @@ public sealed class AdamWOptimizer : ITrainingPart
         }
     }
 
-    /// <summary>Changes the parameters; returns the squared norms of what each moved by, and of what each was.</summary>
-    internal (Tensor Moves, Tensor Sizes) MeasuredUpdate(Gradients gradients, Dictionary<double, Tensor> settings)
+    private Dictionary<double, Tensor> Clipped(Dictionary<double, Tensor> settings, Tensor squares, Tensor others) =>
+        settings.ToDictionary(entry => entry.Key, entry => entry.Value.Clipped(squares, others, this.settings.ClipNorm));
+
+    /// <summary>The same; returns the squared norms of what each parameter moved by, and of what each was.</summary>
+    internal (Tensor Moves, Tensor Sizes) MeasuredUpdate(Gradients gradients, Tensor squares, Tensor others, Dictionary<double, Tensor> settings)
     {
         using var scope = new Scope();
+        settings = Clipped(settings, squares, others);
         List<Tensor> moves = [], sizes = [];
         foreach (Entry entry in entries)
         {

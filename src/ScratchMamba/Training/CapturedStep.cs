@@ -8,8 +8,8 @@ using ScratchMamba.Tensors.Operations;
 namespace ScratchMamba.Training;
 
 /// <summary>
-/// A training step on batches of one shape as programs that are captured once: the loss and its gradients, and the update. Between them the host reads the loss and the norms,
-/// so that a step which is not finite changes nothing. The operations are those of a step that is not captured, in the same order: so are the bits.
+/// A training step on batches of one shape as programs that are captured once: the loss and its gradients, and the update, which changes nothing where those are not finite.
+/// The host reads the loss and the norms while the device updates, so that the next step is there when it has done so. The operations are those of a step that is not captured, in the same order: so are the bits.
 /// </summary>
 internal sealed class CapturedStep : IDisposable
 {
@@ -25,7 +25,7 @@ internal sealed class CapturedStep : IDisposable
     private readonly double[] numbers;
     private double written;
     private CapturedProgram? measuredUpdate;
-    private Tensor report = null!, moves = null!, sizes = null!;
+    private Tensor report = null!, loss = null!, squares = null!, moves = null!, sizes = null!;
     private Gradients gradients = null!;
 
     /// <summary>Captures the step for batches like <paramref name="batch"/>, in rows of <paramref name="length"/>.</summary>
@@ -44,10 +44,11 @@ internal sealed class CapturedStep : IDisposable
             Tensor mean = model.LossesAndState(inputs, labels, null, documents).Losses.MeanOverLabels(labels).Keep();
             gradients = mean.Backward(seed);
             using Differentiation.Mode pause = Differentiation.Pause();
-            report = TensorOperations.Concatenate(0, mean.Reshape([1]), optimizer.SquaredNorms(gradients));
-            home.Own([report, .. gradients.Select(entry => entry.Value)]);
+            (loss, squares) = (mean, optimizer.SquaredNorms(gradients));
+            report = TensorOperations.Concatenate(0, mean.Reshape([1]), squares);
+            home.Own([report, loss, squares, .. gradients.Select(entry => entry.Value)]);
         });
-        update = backend.Capture(() => optimizer.Update(gradients, settings));
+        update = backend.Capture(() => optimizer.Update(gradients, squares, loss, settings));
         numbers = new double[report.Count];
     }
 
@@ -76,12 +77,25 @@ internal sealed class CapturedStep : IDisposable
     /// <summary>The norm of the gradients of the batch that was read last.</summary>
     public double Norm => AdamWOptimizer.Root(numbers.AsSpan(1)) / written;
 
-    /// <summary>The mean loss of a batch; its gradients, times <paramref name="lossScale"/>, are there then.</summary>
-    public double Differentiate(TokenBatch batch, double lossScale)
+    /// <summary>
+    /// Makes the gradients of a batch, times <paramref name="lossScale"/>, and updates the parameters by them, unless the loss or a gradient is not finite: then nothing changes. Returns the mean loss
+    /// as soon as it is known, while the device still updates. <see cref="Finish"/> has to follow where the loss is finite.
+    /// </summary>
+    public double Run(TokenBatch batch, double lossScale, double learningRate)
     {
         Write(batch, lossScale);
+        optimizer.Prepare(learningRate, lossScale, settings);
         differentiate.Run();
-        return Read();
+        Func<double[]>? later = model.Backend.IsQueued ? AdamWOptimizer.ReadLater(report) : null;
+        if (optimizer.IsMeasuring)
+            Measuring.Run();
+        else
+            update.Run();
+        if (later is null)
+            report.ReadDoubles(numbers);
+        else
+            later().CopyTo(numbers, 0);
+        return numbers[0];
     }
 
     /// <summary>Writes the batch that is read next, and what its gradients are made with.</summary>
@@ -94,13 +108,6 @@ internal sealed class CapturedStep : IDisposable
         documents?.Write<int>(batch.Documents);
     }
 
-    /// <summary>The mean loss of the batch that was read last.</summary>
-    public double Read()
-    {
-        report.ReadDoubles(numbers);
-        return numbers[0];
-    }
-
     /// <summary>What a step reports: the mean loss and the squared norms of all gradients.</summary>
     public Tensor Report => report;
 
@@ -111,31 +118,25 @@ internal sealed class CapturedStep : IDisposable
         return numbers[0];
     }
 
-    /// <summary>Writes what an update by these gradients needs.</summary>
-    /// <exception cref="NumericalException">Their norm is not finite; nothing has been changed.</exception>
-    public void Advance(double learningRate) => optimizer.Advance(Norm, learningRate, written, settings);
+    /// <summary>Writes what an update needs, before gradients are made.</summary>
+    public void Prepare(double learningRate) => optimizer.Prepare(learningRate, written, settings);
 
-    /// <summary>Updates the parameters by those gradients; returns their norm.</summary>
+    /// <summary>Notes an update by those gradients; returns their norm.</summary>
     /// <exception cref="NumericalException">The norm is not finite; nothing has been changed.</exception>
-    public double Update(double learningRate)
+    public double Finish()
     {
-        double norm = Norm;
-        bool measures = optimizer.IsMeasuring;
-        Advance(learningRate);
-        if (!measures)
-        {
-            update.Run();
-            return norm;
-        }
-        measuredUpdate ??= model.Backend.Capture(() =>
-        {
-            (moves, sizes) = optimizer.MeasuredUpdate(gradients, settings);
-            home.Own([moves, sizes]);
-        });
-        measuredUpdate.Run();
-        optimizer.SetMeasured(moves, sizes);
-        return norm;
+        bool measured = optimizer.IsMeasuring;
+        optimizer.Advance(Norm);
+        if (measured)
+            optimizer.SetMeasured(moves, sizes);
+        return Norm;
     }
+
+    private CapturedProgram Measuring => measuredUpdate ??= model.Backend.Capture(() =>
+    {
+        (moves, sizes) = optimizer.MeasuredUpdate(gradients, squares, loss, settings);
+        home.Own([moves, sizes]);
+    });
 
     public void Dispose()
     {

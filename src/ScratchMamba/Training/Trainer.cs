@@ -176,9 +176,9 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
             if (batch is not null && IsCaptured(batch))
             {
                 CapturedStep step = CapturedFor(batch);
-                sums.Loss = step.Differentiate(batch, scale);
+                sums.Loss = step.Run(batch, scale, rate);
                 ThrowUnlessFinite(sums);
-                norm = step.Update(rate);
+                norm = step.Finish();
             }
             else
             {
@@ -208,15 +208,15 @@ public sealed class Trainer(Mamba2Model model, Func<long, TokenBatch> batches, i
             throw new InvalidOperationException("Models are trained together on one batch a step, from the empty state, without penalty, observer, cure or loss scale, none of them larger than steps that are captured.");
         CapturedStep step = CapturedFor(batch);
         step.Write(batch, lossScale: 1);
+        step.Prepare(schedule[StepsDone]);
         return step;
     }
 
     /// <summary>Notes a step of which everything but the update has been done.</summary>
     internal StepReport EndTogether(CapturedStep step, double loss)
     {
-        double rate = schedule[StepsDone];
-        step.Advance(rate);
-        return new StepReport(++StepsDone, loss, step.Norm, rate) { Tokens = step.Tokens };
+        double rate = schedule[StepsDone], norm = step.Finish();
+        return new StepReport(++StepsDone, loss, norm, rate) { Tokens = step.Tokens };
     }
 
     private CapturedStep CapturedFor(TokenBatch batch)

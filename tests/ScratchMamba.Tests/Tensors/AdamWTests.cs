@@ -57,6 +57,34 @@ public class AdamWTests
     }
 
     [Fact]
+    public void GradientsAreScaledDownToANormAndThoseThatAreNotFiniteAreOfNoUse()
+    {
+        using var cpu = new CpuBackend();
+        NormsAreClipped(cpu);
+    }
+
+    internal static void NormsAreClipped(Backend backend)
+    {
+        using var scope = new Scope();
+        // √(0.25 + 3.75) = 2, times the half that gradients are multiplied with: 1.
+        Assert.Equal(0.05, Factor(0.25, 4, norm: 0.1), 1e-6);
+        Assert.Equal(0.5, Factor(0.25, 4, norm: 100));
+        Assert.Equal(0.5, Factor(0.25, 4, norm: double.PositiveInfinity));
+        Assert.Equal(1 / Math.Sqrt(6e38), Factor(3e38, 4, norm: 1, rest: 3e38), 1e-26);
+        Assert.Equal(0, Factor(double.NaN, 4, norm: 1));
+        Assert.Equal(0, Factor(0.25, double.PositiveInfinity, norm: 1));
+
+        double Factor(double square, double other, double norm, double rest = 3.75)
+        {
+            double[] clipped = Vector(1, 2, 3, 0.5).Clipped(Vector(square, rest), Vector(other), norm).ToDoubles();
+            Assert.Equal([1, 2, 3], clipped[..3]);
+            return clipped[3];
+        }
+
+        Tensor Vector(params double[] values) => backend.Tensor(new TensorType(DType.F32, [values.Length]), values);
+    }
+
+    [Fact]
     public void WalksToTheMinimumOfAParabola()
     {
         using var backend = new CpuBackend();

@@ -102,6 +102,33 @@ public class CapturedStepTests
         Assert.Throws<InvalidOperationException>(() => other.Step());
     }
 
+    [Fact]
+    public void AStepThatIsNotFiniteChangesNothing()
+    {
+        using var cpu = new CpuBackend();
+        NothingChangesByAStepThatIsNotFinite(cpu);
+    }
+
+    internal static void NothingChangesByAStepThatIsNotFinite(Backend backend)
+    {
+        using var scope = new Scope();
+        Trainer Make() => new(new Mamba2Model(Config, backend, seed: 3), step => Batch(step, 24), 24, new LearningRateSchedule(1e-2, 6, 0, LearningRateDecay.Constant));
+        using Trainer disturbed = Make(), other = Make();
+        disturbed.Step();
+        Tensor first = disturbed.Model.Parameters().First().Parameter.Value;
+        float[] values = first.ToArray<float>();
+        first.Write<float>([.. values[..^1], float.PositiveInfinity]);
+        float[][] before = [.. disturbed.Model.Parameters().Select(entry => entry.Parameter.Value.ToArray<float>())];
+        Assert.Throws<NumericalException>(() => disturbed.Step());
+        Assert.Equal(before, disturbed.Model.Parameters().Select(entry => entry.Parameter.Value.ToArray<float>()));
+        // Moments and the number of updates are as they were, too.
+        first.Write<float>(values);
+        other.Step();
+        for (int step = 1; step < 4; step++)
+            Assert.Equal(other.Step() with { Seconds = 0, Waited = 0 }, disturbed.Step() with { Seconds = 0, Waited = 0 });
+        Assert.All(disturbed.Model.Parameters().Zip(other.Model.Parameters()), pair => Assert.Equal(pair.Second.Parameter.Value.ToArray<float>(), pair.First.Parameter.Value.ToArray<float>()));
+    }
+
     internal static void EnsemblesAreTrainedAsAlone(Backend backend)
     {
         using var scope = new Scope();

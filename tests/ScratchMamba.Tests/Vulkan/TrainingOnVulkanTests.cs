@@ -2,6 +2,7 @@ using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tests.Cli;
+using ScratchMamba.Tests.Tensors;
 using ScratchMamba.Tests.Training;
 using ScratchMamba.Training;
 using ScratchMamba.Vulkan;
@@ -21,6 +22,12 @@ public sealed class TrainingOnVulkanTests(VulkanFixture vulkan, SmallModel small
 
     [Fact]
     public void ModelsOfAnEnsembleAreTrainedAsAlone() => CapturedStepTests.EnsemblesAreTrainedAsAlone(vulkan.Backend);
+
+    [Fact]
+    public void NormsAreClipped() => AdamWTests.NormsAreClipped(vulkan.Backend);
+
+    [Fact]
+    public void AStepThatIsNotFiniteChangesNothing() => CapturedStepTests.NothingChangesByAStepThatIsNotFinite(vulkan.Backend);
 
     [Fact]
     public void AProcessThatIsKilledAndStoppedEndsAsIfItHadNotBeen()

@@ -19,7 +19,8 @@ public static partial class TensorOperations
 
 /// <summary>
 /// One step of Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101):
-/// <c>g ← s·g; θ ← θ − η·λ·θ; m ← β₁·m + (1−β₁)·g; v ← β₂·v + (1−β₂)·g²; θ ← θ − η · (m / c₁) / (√v / √c₂ + ε)</c>.
+/// <c>g ← s·g; θ ← θ − η·λ·θ; m ← β₁·m + (1−β₁)·g; v ← β₂·v + (1−β₂)·g²; θ ← θ − η · (m / c₁) / (√v / √c₂ + ε)</c>;
+/// where s is 0, which says that g is of no use (<see cref="ClipByGlobalNorm"/>), nothing changes, whatever g is.
 /// The inputs are θ, g, m, v of one shape and the vector (η, c₁, c₂, s); the outputs are the new θ, m, v, which may replace the old.
 /// </summary>
 /// <param name="Beta1">β₁, the share of the first moment that remains.</param>
@@ -97,7 +98,8 @@ public readonly record struct AdamW(double Beta1 = 0.9, double Beta2 = 0.999, do
         Tensor m = inputs[2] * Beta1 + g * (1 - Beta1);
         Tensor v = inputs[3] * Beta2 + g.Square() * (1 - Beta2);
         Tensor denominator = Root(v) / Root(Setting(2)) + Epsilon;
-        return [inputs[0] * (1 - rate * WeightDecay) - rate / Setting(1) * (m / denominator), m, v];
+        Tensor isUseful = Setting(3).Square().Greater(zero);
+        return [isUseful.Where(inputs[0] * (1 - rate * WeightDecay) - rate / Setting(1) * (m / denominator), inputs[0]), isUseful.Where(m, inputs[2]), isUseful.Where(v, inputs[3])];
 
         Tensor Setting(int index) => settings.Slice(0, index, 1).Reshape([]);
         Tensor Root(Tensor x) => x.Greater(zero).Where(x * x.ReciprocalSqrt(), zero);
@@ -107,6 +109,13 @@ public readonly record struct AdamW(double Beta1 = 0.9, double Beta2 = 0.999, do
     {
         ReadOnlySpan<T> settings = call.Input<T>(4);
         long count = call.OutputType(0).Count;
+        if (settings[3] == T.Zero)
+        {
+            call.Input<T>(0).CopyTo(call.Output<T>(0));
+            call.Input<T>(2).CopyTo(call.Output<T>(1));
+            call.Input<T>(3).CopyTo(call.Output<T>(2));
+            return;
+        }
         var body = new Body<T>
         {
             P = call.InputAddress<T>(0), G = call.InputAddress<T>(1), M = call.InputAddress<T>(2), V = call.InputAddress<T>(3),
