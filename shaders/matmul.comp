@@ -3,16 +3,20 @@
 // C = A · B for matrices of any shape: a workgroup of 16 × 16 invocations computes a square tile, from slices of the inner axis that are kept in shared memory;
 // what lies outside a matrix counts as zero. The next slice is read from memory while the current one is multiplied.
 #include "common.glsl"
+#include "addend.glsl"
 
 layout(constant_id = 0) const uint WORKGROUP = 256; // no other number
 layout(constant_id = 1) const uint TILE = 64;       // a multiple of 16
 layout(constant_id = 2) const bool TRANSPOSE_A = false;
 layout(constant_id = 3) const bool TRANSPOSE_B = false;
+layout(constant_id = 4) const uint ADDEND = NOTHING; // D in C = A · B + D, as C or a row
+layout(constant_id = 5) const bool IS_ROW = false;
 
 layout(push_constant, scalar) uniform Push {
     Floats a;
     Floats b;
     Floats c; // [splits, batches, m, n]
+    Floats d;
     uint m;
     uint n;
     uint k;
@@ -87,8 +91,10 @@ void main() {
         uint row = m0 + y + i * SIDE;
         [[unroll]] for (uint j = 0; j < EACH; j++) {
             uint column = n0 + x + j * SIDE;
-            if (row < push.m && column < push.n)
-                push.c.at[(plane * push.m + row) * push.n + column] = sums[i][j];
+            if (row < push.m && column < push.n) {
+                uint to = (plane * push.m + row) * push.n + column;
+                push.c.at[to] = ADDEND == NOTHING ? sums[i][j] : sums[i][j] + push.d.at[IS_ROW ? column : to];
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-// C = A · B on matrix units: 16-bit operands, sums in float32. A workgroup computes a BM × BN tile, each of its subgroups WM × WN of it as matrices of SIDE × SIDE, from slices
+// C = A · B + D on matrix units: 16-bit operands, sums in float32. A workgroup computes a BM × BN tile, each of its subgroups WM × WN of it as matrices of SIDE × SIDE, from slices
 // of BK along the inner axis. A slice passes through shared memory while the next one is on its way from memory to registers; there is one buffer, small enough for
 // several workgroups on a multiprocessor, which hide each other's barriers. The loop has no branch: the prefetch behind the end reads the last slice again.
 // Tiles that would reach over an edge are moved back inside the matrix, where neighbours compute the same values.
@@ -10,7 +10,7 @@
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_shader_subgroup_basic : require
 #include "common.glsl"
-#include "narrow.glsl"
+#include "addend.glsl"
 
 layout(constant_id = 0) const uint WORKGROUP = 128;
 layout(constant_id = 1) const uint SUBGROUP = 32;
@@ -26,6 +26,8 @@ layout(constant_id = 10) const uint PITCH_B = 128;
 layout(constant_id = 11) const uint PARTS = 1;
 layout(constant_id = 12) const uint RESULT = F32; // or the type of the operands
 layout(constant_id = 13) const uint SIDE = 16;    // of the matrices that a subgroup multiplies at once
+layout(constant_id = 14) const uint ADDEND = NOTHING; // D as C, or a row that is added to each of C's
+layout(constant_id = 15) const bool IS_ROW = false;
 
 layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Packed { uvec4 at[]; }; // eight elements each
 layout(buffer_reference, scalar, buffer_reference_align = 16) writeonly buffer Results { uvec4 at[]; };
@@ -34,6 +36,7 @@ layout(push_constant, scalar) uniform Push {
     Packed a;
     Packed b;
     Floats c; // [splits, batches, m, n]
+    Floats d;
     uint m;
     uint n;
     uint k; // a multiple of 8
@@ -58,8 +61,9 @@ const uint STEP_A = WORKGROUP / PACKS_A, STEP_B = WORKGROUP / PACKS_B; // lines 
 const uint SIZE_A = LINES_A * ROW_A, SIZE_B = LINES_B * ROW_B;
 const uint ROWS = WM / SIDE, COLUMNS = WN / SIDE;
 
-// SIDE rows of a subgroup's results on their way to memory, rounded: in packs of four floats, one more in a row to spread it over the banks.
-const uint ROW_C = WN / 4 + 1, SIZE_C = RESULT == F32 ? 0 : WORKGROUP / SUBGROUP * SIDE * ROW_C;
+// SIDE rows of a subgroup's results on their way to memory, where they are not what the matrices hold: in packs of four floats, one more in a row to spread it over the banks.
+const uint ROW_C = WN / 4 + 1, SIZE_STAGED = WORKGROUP / SUBGROUP * SIDE * ROW_C;
+const uint SIZE_C = RESULT == F32 ? (ADDEND == NOTHING ? 0 : SIZE_STAGED) : SIZE_STAGED;
 const uint SIZE_TILES = PARTS * (SIZE_A + SIZE_B), AT_B = PARTS * SIZE_A;
 
 shared uvec4 slices[SIZE_TILES > SIZE_C ? SIZE_TILES : SIZE_C];
@@ -168,7 +172,7 @@ void main() {
         }
     }
 
-    if (RESULT == F32) {
+    if (RESULT == F32 && ADDEND == NOTHING) {
         Floats c = Floats(uint64_t(push.c) + 4 * uint64_t(plane) * push.m * push.n);
         [[unroll]] for (uint i = 0; i < ROWS; i++)
             [[unroll]] for (uint j = 0; j < COLUMNS; j++)
@@ -176,18 +180,29 @@ void main() {
         return;
     }
     // The conversion of matrices would truncate.
-    Results c = Results(uint64_t(push.c) + 2 * uint64_t(plane) * push.m * push.n);
-    uint place = gl_SubgroupID * SIDE * ROW_C;
+    uint64_t matrix = uint64_t(plane) * push.m * push.n;
+    Results c = Results(uint64_t(push.c) + (RESULT == F32 ? 4 : 2) * matrix);
+    Floats d = Floats(uint64_t(push.d) + (IS_ROW ? 0 : (ADDEND == F32 ? 4 : 2) * matrix));
+    uint from = gl_SubgroupID * SIDE * ROW_C;
     barrier();
     [[unroll]] for (uint i = 0; i < ROWS; i++) {
         [[unroll]] for (uint j = 0; j < COLUMNS; j++)
-            coopMatStore(sums[i][j], slices, place + j * SIDE / 4, ROW_C, gl_CooperativeMatrixLayoutRowMajor);
+            coopMatStore(sums[i][j], slices, from + j * SIDE / 4, ROW_C, gl_CooperativeMatrixLayoutRowMajor);
         controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
         [[unroll]] for (uint e = gl_SubgroupInvocationID; e < SIDE * WN / 8; e += SUBGROUP) {
             uint line = e / (WN / 8), pack = e % (WN / 8);
-            vec4 low = uintBitsToFloat(slices[place + line * ROW_C + pack * 2]), high = uintBitsToFloat(slices[place + line * ROW_C + pack * 2 + 1]);
-            c.at[((m0 + row + i * SIDE + line) * push.n + n0 + column + pack * 8) / 8] =
-                uvec4(ROUNDED(low.xy), ROUNDED(low.zw), ROUNDED(high.xy), ROUNDED(high.zw));
+            vec4 low = uintBitsToFloat(slices[from + line * ROW_C + pack * 2]), high = uintBitsToFloat(slices[from + line * ROW_C + pack * 2 + 1]);
+            uint place = n0 + column + pack * 8, to = (m0 + row + i * SIDE + line) * push.n + place;
+            if (ADDEND != NOTHING) {
+                low += readFour(d, IS_ROW ? place : to, 4, ADDEND);
+                high += readFour(d, (IS_ROW ? place : to) + 4, 4, ADDEND);
+            }
+            if (RESULT == F32) {
+                c.at[to / 4] = floatBitsToUint(low);
+                c.at[to / 4 + 1] = floatBitsToUint(high);
+            } else {
+                c.at[to / 8] = uvec4(ROUNDED(low.xy), ROUNDED(low.zw), ROUNDED(high.xy), ROUNDED(high.zw));
+            }
         }
         controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
     }

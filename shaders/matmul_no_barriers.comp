@@ -3,6 +3,7 @@
 // C = A · B for processors that run shaders, where shared memory and barriers cost more than they save: an invocation computes ROWS rows of four columns, and
 // the invocations of a workgroup lie side by side along a row.
 #include "common.glsl"
+#include "addend.glsl"
 
 layout(constant_id = 1) const uint ROWS = 16; // 1, or a multiple of 4
 layout(constant_id = 2) const bool TRANSPOSE_A = false;
@@ -11,11 +12,14 @@ layout(constant_id = 3) const bool TRANSPOSE_B = false;
 layout(constant_id = 4) const bool WHOLE_A = false;
 layout(constant_id = 5) const bool WHOLE_B = false;
 layout(constant_id = 6) const bool WHOLE_C = false;
+layout(constant_id = 7) const uint ADDEND = NOTHING; // D in C = A · B + D, as C or a row
+layout(constant_id = 8) const bool IS_ROW = false;
 
 layout(push_constant, scalar) uniform Push {
     Floats a;
     Floats b;
     Floats c;
+    Floats d;
     uint m;
     uint n;
     uint k;
@@ -102,6 +106,11 @@ void main() {
     [[unroll]] for (uint row = 0; row < ROWS; row++) {
         if (m0 + row < push.m) {
             uint to = (batch * push.m + m0 + row) * push.n + n0;
+            if (ADDEND != NOTHING) {
+                [[unroll]] for (uint j = 0; j < 4; j++)
+                    if (n0 + j < push.n)
+                        sums[row][j] += push.d.at[(IS_ROW ? n0 : to) + j];
+            }
             if (WHOLE_C) {
                 Vectors(uint64_t(push.c)).at[to / 4] = sums[row];
             } else {

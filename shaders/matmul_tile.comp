@@ -5,6 +5,7 @@
 // The loop has no branch: the prefetch behind the end reads the last slice again, and tiles that would reach over an edge are moved back inside the matrix,
 // where neighbours compute the same values. What is left of the inner axis comes after the loop, filled up with zeros.
 #include "common.glsl"
+#include "addend.glsl"
 
 layout(constant_id = 0) const uint WORKGROUP = 128;
 layout(constant_id = 1) const uint BM = 64;
@@ -19,11 +20,14 @@ layout(constant_id = 8) const bool TRANSPOSE_B = false;
 // those of weights, so a model has few.
 layout(constant_id = 9) const uint PITCH_A = 0;
 layout(constant_id = 10) const uint PITCH_B = 0;
+layout(constant_id = 11) const uint ADDEND = NOTHING; // D in C = A · B + D, as C or a row
+layout(constant_id = 12) const bool IS_ROW = false;
 
 layout(push_constant, scalar) uniform Push {
     Vectors a;
     Vectors b;
     Vectors c; // [splits, batches, m, n]
+    Vectors d;
     uint m;
     uint n;
     uint k;
@@ -166,10 +170,14 @@ void main() {
         barrier();
     }
 
-    Vectors c = Vectors(uint64_t(push.c) + 4 * uint64_t(plane) * push.m * push.n);
+    uint64_t matrix = 4 * uint64_t(plane) * push.m * push.n;
+    Vectors c = Vectors(uint64_t(push.c) + matrix), d = Vectors(uint64_t(push.d) + (IS_ROW ? 0 : matrix));
     [[unroll]] for (uint i = 0; i < TM; i++) {
         uint row = m0 + (y + i / 4 * SPREAD_Y) * 4 + i % 4;
-        [[unroll]] for (uint j = 0; j < TN; j += 4)
-            c.at[(row * push.n + n0 + (x + j / 4 * SPREAD_X) * 4) / 4] = vec4(sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]);
+        [[unroll]] for (uint j = 0; j < TN; j += 4) {
+            uint column = n0 + (x + j / 4 * SPREAD_X) * 4, to = (row * push.n + column) / 4;
+            vec4 sum = vec4(sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]);
+            c.at[to] = ADDEND == NOTHING ? sum : sum + d.at[IS_ROW ? column / 4 : to];
+        }
     }
 }

@@ -120,8 +120,11 @@ public sealed class Mamba2Mixer : Module
     /// <returns>The output, [B, L, D], and what the next positions need.</returns>
     public (Tensor Output, LayerState State) Forward(Tensor u, LayerState? state = null, Tensor? sequence = null) => ForwardPadded(u, state, sequence, padding: null);
 
-    /// <summary>The same over sequences of different lengths: with Δ = 0 the positions of the padding leave states as they are, and the convolution's last inputs are each row's own.</summary>
-    internal (Tensor Output, LayerState State) ForwardPadded(Tensor u, LayerState? state, Tensor? sequence, Padding? padding)
+    /// <summary>
+    /// The same over sequences of different lengths: with Δ = 0 the positions of the padding leave states as they are, and the convolution's last inputs are each row's own. A residual is added to the
+    /// output, which has its type then.
+    /// </summary>
+    internal (Tensor Output, LayerState State) ForwardPadded(Tensor u, LayerState? state, Tensor? sequence, Padding? padding, Tensor? residual = null)
     {
         (DType held, state) = Widened(state);
         int batch = u.Shape[0], length = u.Shape[1], kept = Math.Min(length, config.ConvolutionTaps - 1);
@@ -135,7 +138,7 @@ public sealed class Mamba2Mixer : Module
         if (padding is not null)
             step *= padding.Mask;
         (Tensor y, LayerState next) = Recur(new Recurrence(x, step, Decay, b, c), carried, state, sequence);      // [B, L, H, P]
-        return (Finish(y.Reshape([batch, length, config.InnerWidth]), projected[0]), next.HeldIn(held));
+        return (Finish(y.Reshape([batch, length, config.InnerWidth]), projected[0], residual), next.HeldIn(held));
     }
 
     /// <summary>The layer for one token of each sequence: the same computation as <see cref="Forward"/> over sequences of length 1.</summary>
@@ -261,7 +264,7 @@ public sealed class Mamba2Mixer : Module
         if (!u.DType.IsNarrow())
             return Linear(u, inWeight, inBias, InAdapter).Split(-1, rows);
         Tensor[]? biases = inBias?.Value.Split(0, rows);
-        return [.. inWeight.Value.Cast(u.DType).Split(0, rows).Select((weight, part) => Biased(u.MatMul(weight, transposeB: true, precision: Precision), biases?[part]))];
+        return [.. inWeight.Value.Cast(u.DType).Split(0, rows).Select((weight, part) => Product(u, weight, biases?[part]))];
     }
 
     private (Tensor X, Tensor B, Tensor C, Tensor RawStep) Convolve(Tensor projected, Tensor? before, Tensor? sequence)
@@ -288,12 +291,12 @@ public sealed class Mamba2Mixer : Module
         return limited ? step.Clamp(config.TimeStepLow, config.TimeStepHigh) : step;
     }
 
-    private Tensor Finish(Tensor y, Tensor z)
+    private Tensor Finish(Tensor y, Tensor z, Tensor? residual = null)
     {
         Tensor gated = normWeight is null
             ? (y.Cast(skip.Value.DType) * z.Cast(skip.Value.DType).Silu()).Cast(y.DType)
             : y.GatedRmsNorm(z, normWeight.Value, config.NormEpsilon, config.NormPerGroup ? config.Groups : 1, config.NormBeforeGate);
-        return Linear(gated, outWeight, outBias, OutAdapter);
+        return Linear(gated, outWeight, outBias, OutAdapter, residual);
     }
 
     /// <summary>The same for one token, whose gate may have been applied already.</summary>
@@ -302,11 +305,19 @@ public sealed class Mamba2Mixer : Module
 
     private static (Tensor Y, Tensor State, CureMemory? Memory) Alone((Tensor Y, Tensor State) result) => (result.Y, result.State, null);
 
-    private Tensor Linear(Tensor x, Parameter weight, Parameter? bias, LowRankAdapter? adapter)
+    /// <summary>W x + b, and what an adapter adds; with a residual that is added, too, in its type.</summary>
+    private Tensor Linear(Tensor x, Parameter weight, Parameter? bias, LowRankAdapter? adapter, Tensor? residual = null)
     {
-        Tensor y = Biased(x.MatMul(x.DType.IsNarrow() ? weight.Value.Cast(x.DType) : weight.Value, transposeB: true, precision: Precision), bias?.Value);
+        // The product writes one sum; a bias comes before a residual.
+        Tensor? added = bias?.Value ?? residual;
+        Tensor y = Product(x, x.DType.IsNarrow() ? weight.Value.Cast(x.DType) : weight.Value, added, residual?.DType);
+        if (bias is not null && residual is not null)
+            y = residual + y;
         return adapter is null ? y : y + adapter.Apply(x, Precision);
     }
+
+    private Tensor Product(Tensor x, Tensor weight, Tensor? added, DType? result = null) =>
+        x.MatMul(weight, transposeB: true, precision: Precision, result: result == x.DType ? null : result, addend: added);
 
     private static Tensor Biased(Tensor y, Tensor? bias) => bias is null ? y : (y.Cast(bias.DType) + bias).Cast(y.DType);
 

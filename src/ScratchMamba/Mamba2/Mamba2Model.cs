@@ -33,8 +33,8 @@ public sealed class Mamba2Block : Module
     internal (Tensor Output, LayerState State) ForwardPadded(Tensor u, LayerState? state, Tensor? sequence, Padding? padding)
     {
         using var scope = Scope.Temporaries();
-        (Tensor mixed, LayerState next) = Mixer.ForwardPadded(u.RmsNorm(normWeight.Value, epsilon, Mixer.Activations), state, sequence, padding);
-        return (scope.Keep(u + mixed), Keep(scope, next));
+        (Tensor output, LayerState next) = Mixer.ForwardPadded(u.RmsNorm(normWeight.Value, epsilon, Mixer.Activations), state, sequence, padding, residual: u);
+        return (scope.Keep(output), Keep(scope, next));
     }
 
     /// <summary>The block for one token, [B, D]; see <see cref="Mamba2Mixer.Step"/>.</summary>

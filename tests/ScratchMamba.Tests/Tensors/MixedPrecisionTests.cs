@@ -31,6 +31,11 @@ public sealed class MixedPrecisionTests(VulkanFixture vulkan)
         yield return new($"{n}: product", new MatMul(false, true, precision), OfOneRounding, ([136, 152], n), ([144, 152], n));
         yield return new($"{n}: product, transposed, in full", new MatMul(true, false, precision, f), 1e-5, ([72, 136], n), ([72, 144], n));
         yield return new($"{n}: product, parts", new MatMul(true, false, precision), OfOneRounding, ([2056, 136], n), ([2056, 128], n));
+        yield return new($"{n}: product and residual", new MatMul(false, true, precision, f, HasAddend: true), 1e-5, ([136, 152], n), ([144, 152], n), ([136, 144], f));
+        yield return new($"{n}: product and gradient", new MatMul(false, false, precision, HasAddend: true), OfOneRounding, ([136, 152], n), ([152, 144], n), ([136, 144], n));
+        yield return new($"{n}: product and bias", new MatMul(false, true, precision, HasAddend: true), OfOneRounding, ([2, 136, 152], n), ([144, 152], n), ([144], f));
+        yield return new($"{n}: product, parts and gradient", new MatMul(true, false, precision, f, HasAddend: true), 1e-5, ([2056, 136], n), ([2056, 128], n), ([136, 128], f));
+        yield return new($"{n}: small product and gradient", new MatMul(false, false, precision, HasAddend: true), OfOneRounding, ([3, 5, 7], n), ([7, 9], n), ([3, 5, 9], n));
         yield return new($"{n}: small product", new MatMul(false, false, precision), OfOneRounding, ([3, 5, 7], n), ([7, 9], n));
         yield return new($"{n}: norm", new RmsNorm(1e-5, n), OfOneRounding, ([5, 68], f), ([68], f));
         yield return new($"{n}: odd norm", new RmsNorm(1e-5, n), OfOneRounding, ([5, 67], f), ([67], f));

@@ -43,6 +43,32 @@ public class VulkanMatMulTests(VulkanFixture fixture)
     public void FewRowsOfColumnsAgreeWithTheCpu(int batches, int m, int n, int k, int dispatches) =>
         Compare("matmul_few_rows_columns", dispatches, new MatMul(false, false), [batches, m, k], [batches, k, n], batches, m);
 
+    /// <summary>What is added where results are written, by every kernel that shapes choose on a GPU: a residual, or a bias.</summary>
+    [Theory]
+    [InlineData(1, 64, 128, 16, true, false)]
+    [InlineData(2, 64, 132, 16, true, true)]
+    [InlineData(2, 64, 132, 1028, true, false)]
+    [InlineData(3, 33, 65, 17, true, false)]
+    [InlineData(3, 33, 65, 17, false, true)]
+    [InlineData(2, 34, 31, 1030, false, true)]
+    [InlineData(1, 3, 64, 260, true, false)]
+    [InlineData(3, 8, 36, 300, true, true)]
+    [InlineData(2, 50, 1, 12, false, true)]
+    [InlineData(2, 50, 1, 12, false, false)]
+    public void AddendsAreAddedByEveryKernel(int batches, int m, int n, int k, bool transposeB, bool isRow)
+    {
+        SentinelBackend vulkan = fixture.Backend;
+        var draw = new Draw([], m);
+        var product = new MatMul(false, transposeB, HasAddend: true);
+        Input[] inputs = [draw.Normal([batches, m, k]), draw.Normal(transposeB ? [batches, n, k] : [batches, k, n], 1 / Math.Sqrt(k)), draw.Normal(isRow ? [n] : [batches, m, n])];
+        using var cpu = new CpuBackend();
+        using var scope = new Scope();
+        double[] expected = Tensor.Apply(product, [.. inputs.Select(input => input.On(cpu, DType.F64))]).ToDoubles();
+        vulkan.Filling = 0xFF;
+        foreach (IPrimitive way in (ReadOnlySpan<IPrimitive>)[product, new OnGpu(product, vulkan.Device.Traits with { IsCpu = false })])
+            Assert.InRange(RelativeError.Of(Tensor.Run(way, vulkan, [.. inputs.Select(input => input.On(vulkan, DType.F32))])[0].ToDoubles(), expected), 0, 1e-5);
+    }
+
     [Fact]
     public void AColumnIsTakenForARow()
     {
@@ -92,19 +118,22 @@ public class VulkanMatMulTests(VulkanFixture fixture)
         SentinelBackend vulkan = fixture.Backend;
         DeviceTraits traits = vulkan.Device.Traits with { IsCpu = false };
         // A processor's driver takes long to compile one.
-        (bool, bool)[] ways = vulkan.Device.Traits.IsCpu ? [(false, true)] : [(false, true), (false, false), (true, false)];
-        foreach ((bool transposeA, bool transposeB) in ways)
+        (bool, bool, bool)[] ways = vulkan.Device.Traits.IsCpu ? [(false, true, false), (false, true, true)] : [(false, true, false), (false, true, true), (false, false, false), (true, false, true)];
+        foreach ((bool transposeA, bool transposeB, bool hasAddend) in ways)
         {
-            var product = new MatMul(transposeA, transposeB, MatMulPrecision.Float16);
+            var product = new MatMul(transposeA, transposeB, MatMulPrecision.Float16, HasAddend: hasAddend);
             Input a = new Draw([], m).Normal(transposeA ? [k, m] : [m, k]), b = new Draw([], n).Normal(transposeB ? [n, k] : [k, n], 1 / Math.Sqrt(k));
             using var cpu = new CpuBackend();
             using var scope = new Scope();
             Tensor left = a.On(vulkan, DType.F32).Cast(DType.F16), right = b.On(vulkan, DType.F32).Cast(DType.F16);
-            double[] expected = Tensor.Apply(product, cpu.Tensor(left.Shape, left.ToDoubles()), cpu.Tensor(right.Shape, right.ToDoubles())).ToDoubles();
-            bool hasLaunch = new OnGpu(product, traits).Launch(new LaunchCall([left.Type, right.Type], product.Infer([left.Type, right.Type]), traits)) is not null;
+            Input added = new Draw([], k).Normal([m, n]);
+            Tensor[] inputs = [left, right, .. hasAddend ? (Tensor[])[added.On(vulkan, DType.F32)] : []];
+            TensorType[] types = Tensor.TypesOf(inputs);
+            double[] expected = Tensor.Apply(product, [.. inputs.Select(input => cpu.Tensor(input.Shape, input.ToDoubles()))]).ToDoubles();
+            bool hasLaunch = new OnGpu(product, traits).Launch(new LaunchCall(types, product.Infer(types), traits)) is not null;
             Assert.Equal(traits.HalfMatrixSide > 0, hasLaunch);
             vulkan.Filling = 0xFF;
-            Tensor actual = hasLaunch ? Tensor.Apply(new OnGpu(product, traits), left, right) : Tensor.Apply(product, left, right);
+            Tensor actual = hasLaunch ? Tensor.Apply(new OnGpu(product, traits), inputs) : Tensor.Apply(product, inputs);
             // One rounding to eleven bits.
             Assert.InRange(RelativeError.Of(actual.ToDoubles(), expected), 0, 5e-4);
         }

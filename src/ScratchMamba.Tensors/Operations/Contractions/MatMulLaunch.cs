@@ -23,6 +23,9 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     // H200 4096³ in float32 takes 2.86 ms instead of 3.04 (A·B) and 2.92 instead of 3.28 (A·Bᵀ), in bfloat16 0.454 instead of 0.480 (A·Bᵀ), everything counted; with 3352 columns nothing is gained.
     private const int WorthTurning = 4096;
 
+    // The code of a type that nothing is held in.
+    private const uint NoAddend = 255;
+
     // Multiplications from which a product gets a pipeline of its own, with its row lengths as constants: some tens of microseconds on a fast device.
     private const long WorthAPipeline = 1L << 30;
 
@@ -44,7 +47,10 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
 
     private readonly record struct NoBarriers(uint M, uint N, uint K, uint RowGroups, uint ColumnGroups, uint Batches, uint BatchA, uint BatchB);
 
-    private readonly record struct Sum(uint Count, uint Splits);
+    private readonly record struct Sum(uint Count, uint Splits, uint Columns);
+
+    /// <summary>What is added to the product: a matrix of its shape, or a row that is added to each of its rows.</summary>
+    internal readonly record struct Addition(Slot Slot, DType Type, bool IsRow);
 
     /// <summary>What a workgroup of the kernel for matrix units computes, how deep at once, and what of it a subgroup does.</summary>
     private readonly record struct MatrixKernel(int M, int N, int K, int SubgroupM, int SubgroupN)
@@ -83,6 +89,9 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     /// <summary>How B is held.</summary>
     public DType TypeB { get; init; }
 
+    /// <summary>What is added to the product; null for nothing.</summary>
+    public Addition? Addend { get; init; }
+
     private uint BatchA => SharesA ? 0 : (uint)((long)M * K);
 
     private uint BatchB => SharesB ? 0 : (uint)((long)K * N);
@@ -102,9 +111,9 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         {
             if (device.IsCpu || TransposeA || K == 0 || K % FewRowsLaunch.PackLength(TypeB) != 0)
                 return null;
-            return Batches == 1 ? FewRows(Slot.In(0), Slot.In(1)).Plan(device) : null;
+            return Batches == 1 && Addend is not { IsRow: true } ? FewRows(Slot.In(0), Slot.In(1)).Plan(device) : null;
         }
-        if (N == 1 && M > 1)
+        if (N == 1 && M > 1 && Addend is not { IsRow: true })
         {
             // Columns are rows: Cᵀ = Bᵀ · Aᵀ, and a vector lies in memory as its transpose does.
             return Dispatches(this with { TransposeA = false, TransposeB = !TransposeA, M = 1, N = M, SharesA = SharesB, SharesB = SharesA }, swapped: true, device);
@@ -121,7 +130,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         {
             if (!plan.TransposeB)
                 return plan.OfFewRowsColumns(a, b);
-            if (plan.IsWholeA)
+            if (plan.IsWholeA && (plan.Addend is null || (plan.Batches == 1 && !plan.Addend.Value.IsRow)))
                 return plan.FewRows(a, b).InRegisters(device);
         }
         if (plan.FitsMatrixUnits(device))
@@ -140,8 +149,8 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         bool isConstant = (long)Batches * M * N * K >= WorthAPipeline;
         uint[] layout = isLarge ? [128, 128, 128, 8, 16, 4, 2] : [128, 64, 128, 8, 8, 8, 2];
         Dispatch product = Dispatch.Linear(
-            "matmul_tile", tiles.Groups, [left.Slot, right.Slot, Target(tiles.Splits, scratch.Count)], new LargeTiles(tiles, left.Pitch, right.Pitch),
-            [.. layout, plan.TransposeA ? 1u : 0, plan.TransposeB ? 1u : 0, isConstant ? left.Pitch : 0, isConstant ? right.Pitch : 0]);
+            "matmul_tile", tiles.Groups, [left.Slot, right.Slot, Target(tiles.Splits, scratch.Count), AddendSlot], new LargeTiles(tiles, left.Pitch, right.Pitch),
+            [.. layout, plan.TransposeA ? 1u : 0, plan.TransposeB ? 1u : 0, isConstant ? left.Pitch : 0, isConstant ? right.Pitch : 0, .. AddendCodes(tiles.Splits)]);
         return Summed(tiles.Splits, DType.F32, [.. passes, product], scratch);
     }
 
@@ -203,8 +212,8 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         Tiles tiles = Divide(kernel.M, kernel.N, kernel.K, SumOfMatrixTile, parts == 1 ? 1 : (K + LongestExactSum - 1) / LongestExactSum) with { BatchA = a.Batch, BatchB = b.Batch };
         DType written = tiles.Splits == 1 ? result : DType.F32;
         Dispatch product = Dispatch.Linear(
-            TypeB == DType.F16 ? "matmul_cooperative_half" : "matmul_cooperative", tiles.Groups, [a.Slot, b.Slot, Target(tiles.Splits, scratch.Count)], new MatrixTiles(tiles, a.Rest, b.Rest),
-            [.. kernel.Constants(device), TransposeA ? 1u : 0, TransposeB ? 1u : 0, a.Pitch, b.Pitch, parts, written.ShaderCode(), TypeB == DType.F16 ? (uint)device.HalfMatrixSide : 16]);
+            TypeB == DType.F16 ? "matmul_cooperative_half" : "matmul_cooperative", tiles.Groups, [a.Slot, b.Slot, Target(tiles.Splits, scratch.Count), AddendSlot], new MatrixTiles(tiles, a.Rest, b.Rest),
+            [.. kernel.Constants(device), TransposeA ? 1u : 0, TransposeB ? 1u : 0, a.Pitch, b.Pitch, parts, written.ShaderCode(), TypeB == DType.F16 ? (uint)device.HalfMatrixSide : 16, .. AddendCodes(tiles.Splits)]);
         return Summed(tiles.Splits, result, [.. passes, product], scratch);
     }
 
@@ -232,7 +241,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         Tiles tiles = Divide(side, side);
         return Summed(
             tiles.Splits, DType.F32,
-            [Dispatch.Linear("matmul", tiles.Groups, [a, b, Target(tiles.Splits)], tiles, 256, (uint)side, TransposeA ? 1u : 0, TransposeB ? 1u : 0)]);
+            [Dispatch.Linear("matmul", tiles.Groups, [a, b, Target(tiles.Splits), AddendSlot], tiles, [256, (uint)side, TransposeA ? 1u : 0, TransposeB ? 1u : 0, .. AddendCodes(tiles.Splits)])]);
     }
 
     /// <summary>The tiles of the product, and its parts along the inner axis where the tiles alone would not keep the device busy.</summary>
@@ -243,7 +252,7 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         return new Tiles((uint)M, (uint)N, (uint)K, (uint)tilesM, (uint)tilesN, (uint)Batches, (uint)splits, (uint)length, BatchA, BatchB);
     }
 
-    private FewRowsLaunch FewRows(Slot a, Slot b) => new(a, b, M, N, K, TypeB) { Batches = Batches, BatchA = BatchA, SharesB = SharesB, Precision = Precision };
+    private FewRowsLaunch FewRows(Slot a, Slot b) => new(a, b, M, N, K, TypeB) { Batches = Batches, BatchA = BatchA, SharesB = SharesB, Precision = Precision, Residual = Addend?.Slot };
 
     private Launch OfFewRowsColumns(Slot a, Slot b)
     {
@@ -251,9 +260,10 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         int groups = (N / 4 + vectorsWide - 1) / vectorsWide, splits = Math.Clamp(BusyGroups / (groups * Batches), 1, Math.Clamp(K / 256, 1, MostSplits));
         int length = (K + splits - 1) / splits;
         splits = (K + length - 1) / length;
+        bool isSummed = splits > 1 || Addend is not null;
         var scalars = new FewRowsColumns((uint)N / 4, (uint)K, (uint)groups, (uint)Batches, (uint)splits, (uint)length, BatchA, BatchB / 4);
         return Summed(
-            (uint)splits, DType.F32, [Dispatch.Linear("matmul_few_rows_columns", (long)groups * Batches * splits, [a, b, Target((uint)splits)], scalars, 256, (uint)M)]);
+            (uint)splits, DType.F32, [Dispatch.Linear("matmul_few_rows_columns", (long)groups * Batches * splits, [a, b, isSummed ? Slot.ScratchOut(0) : Slot.Out(0)], scalars, 256, (uint)M)], isSummed);
     }
 
     private Launch WithoutBarriers(Slot a, Slot b)
@@ -262,9 +272,9 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         uint rows = M == 1 ? 1u : M <= 8 ? 4u : 16u;
         uint rowGroups = ((uint)M + rows - 1) / rows, columnGroups = ((uint)N + 4 * workgroup - 1) / (4 * workgroup);
         return Dispatch.Linear(
-            "matmul_no_barriers", (long)rowGroups * columnGroups * Batches, [a, b, Slot.Out(0)],
+            "matmul_no_barriers", (long)rowGroups * columnGroups * Batches, [a, b, Slot.Out(0), AddendSlot],
             new NoBarriers((uint)M, (uint)N, (uint)K, rowGroups, columnGroups, (uint)Batches, BatchA, BatchB),
-            workgroup, rows, TransposeA ? 1u : 0, TransposeB ? 1u : 0, IsWholeA ? 1u : 0, IsWholeB ? 1u : 0, IsWholeC ? 1u : 0);
+            [workgroup, rows, TransposeA ? 1u : 0, TransposeB ? 1u : 0, IsWholeA ? 1u : 0, IsWholeB ? 1u : 0, IsWholeC ? 1u : 0, .. AddendCodes(splits: 1)]);
     }
 
     /// <summary>
@@ -289,18 +299,28 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
 
     private static Slot Target(uint splits, int scratch = 0) => splits == 1 ? Slot.Out(0) : Slot.ScratchOut(scratch);
 
+    private Slot AddendSlot => Addend?.Slot ?? Slot.In(0);
+
+    /// <summary>How a kernel reads what it adds, and whether that is a row; where the inner axis is in parts, the sum of them adds it.</summary>
+    private uint[] AddendCodes(uint splits) => splits == 1 && Addend is { } addend ? [addend.Type.ShaderCode(), addend.IsRow ? 1u : 0] : [NoAddend, 0];
+
     /// <summary>A product whose parts along the inner axis, where there is more than one, are added afterwards; they lie in the scratch behind that of <paramref name="product"/>.</summary>
-    private Launch Summed(uint splits, DType result, IReadOnlyList<Dispatch> product, params List<long> scratch)
+    private Launch Summed(uint splits, DType result, IReadOnlyList<Dispatch> product, params List<long> scratch) => Summed(splits, result, product, splits > 1, scratch);
+
+    private Launch Summed(uint splits, DType result, IReadOnlyList<Dispatch> product, bool isSummed, params List<long> scratch)
     {
-        if (splits == 1)
+        if (!isSummed)
             return new Launch(product, scratch);
         long count = (long)Batches * M * N;
-        Dispatch sum = SumOfParts(Slot.ScratchIn(scratch.Count), Slot.Out(0), count, splits, result);
+        Dispatch sum = SumOfParts(Slot.ScratchIn(scratch.Count), Slot.Out(0), count, splits, result, Addend, N);
         return new Launch([.. product, sum], [.. scratch, splits * count * sizeof(float)]);
     }
 
-    /// <summary>The sum of <paramref name="parts"/> tensors of float32 that lie behind each other.</summary>
-    public static Dispatch SumOfParts(Slot from, Slot to, long count, uint parts, DType result) => Dispatch.Linear(
-        "matmul_sum_splits", ElementwiseLaunch.Groups(count), [from, to], new Sum((uint)count, parts),
-        [ElementwiseLaunch.Workgroup, .. Elements.Codes((int)(count % 4), DType.F32, result) ?? throw new NotSupportedException($"{count} elements are no whole quads.")]);
+    /// <summary>The sum of <paramref name="parts"/> tensors of float32 that lie behind each other, and of what is added to them.</summary>
+    public static Dispatch SumOfParts(Slot from, Slot to, long count, uint parts, DType result, Addition? addend = null, int columns = 1) => Dispatch.Linear(
+        "matmul_sum_splits", ElementwiseLaunch.Groups(count), [from, to, addend?.Slot ?? from], new Sum((uint)count, parts, (uint)columns),
+        [
+            ElementwiseLaunch.Workgroup, .. Elements.Codes((int)(count % 4), DType.F32, result) ?? throw new NotSupportedException($"{count} elements are no whole quads."),
+            addend is null ? NoAddend : addend.Value.Type.ShaderCode(), addend is { IsRow: true } ? 1u : 0,
+        ]);
 }

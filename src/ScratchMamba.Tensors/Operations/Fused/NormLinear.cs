@@ -14,7 +14,7 @@ public static partial class TensorOperations
     /// </summary>
     /// <param name="x">[…, K].</param>
     /// <param name="norm">w, [K].</param>
-    /// <param name="weight">W, [N, K]; beside F32 it may be held in few bits, as in <see cref="MatMul(Tensor, Tensor, bool, bool, MatMulPrecision, DType?)"/>.</param>
+    /// <param name="weight">W, [N, K]; beside F32 it may be held in few bits, as in <see cref="MatMul(Tensor, Tensor, bool, bool, MatMulPrecision, DType?, Tensor?)"/>.</param>
     /// <param name="epsilon">ε, which keeps a row of zeros finite.</param>
     /// <param name="residual">[…, N]; null for none.</param>
     /// <param name="precision">How exactly the product has to be computed; with <see cref="MatMulPrecision.Bfloat16"/> matrix units, where more rows than a few are for them, multiply numbers rounded to it.</param>
