@@ -30,15 +30,15 @@ void main() {
         faults += isFinite(push.others.at[i]) ? 0.0 : 1.0;
     faults = sumOverWorkgroup(faults);
     largest = maxOverWorkgroup(largest);
-    // In shares of the largest, for a sum of finite squares may be too large.
-    float sum = 0, share = largest > 1e-37 ? 1 / largest : 0;
+    // A sum of finite squares may be too large: 2⁻⁶⁴ of it is not.
+    float sum = 0, share = largest > 1e18 ? 1.0 / 18446744073709551616.0 : 1.0, root = largest > 1e18 ? 4294967296.0 : 1.0;
     for (uint i = lane; i < push.squareCount; i += WORKGROUP)
         sum += push.squares.at[i] * share;
     sum = sumOverWorkgroup(sum);
     if (lane < 3)
         push.clipped.at[lane] = push.settings.at[lane];
     if (lane == 3) {
-        float scale = push.settings.at[3], norm = scale * sqrt(largest) * sqrt(sum);
+        float scale = push.settings.at[3], norm = scale * root * sqrt(sum);
         push.clipped.at[3] = faults > 0 ? 0.0 : scale * min(1.0, push.norm / (norm + push.hair));
     }
 }
