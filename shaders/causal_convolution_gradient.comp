@@ -107,8 +107,10 @@ void main() {
             readInput(j);
         [[unroll]] for (int j = BEFORE; j < int(TIME) + BEFORE; j++)
             readGradient(j);
-        [[unroll]] for (int j = 2 * BEFORE; j < REACH; j++)
-            leaveOut(j);
+        if (start + REACH > int(push.length_)) {
+            [[unroll]] for (int j = 2 * BEFORE; j < REACH; j++)
+                leaveOut(j);
+        }
         [[unroll]] for (int j = BEFORE; j < int(TIME) + BEFORE; j++)
             throughSilu(j);
         [[unroll]] for (int j = 0; j < int(TIME); j++) {

@@ -18,6 +18,11 @@ layout(push_constant, scalar) uniform Push {
     uint classes;
 } push;
 
+// Loads under way at once, those past the end of the last elements once more.
+const uint FLIGHT = 4;
+
+#define INFINITE uintBitsToFloat(0x7f800000u)
+
 // An infinite maximum would make x − max a NaN for the elements that equal it.
 float offsetOf(float largest) { return isInfinite(largest) ? 0.0 : largest; }
 
@@ -31,20 +36,26 @@ void main() {
     uint row = groupNumber(), from = row * push.classes;
     if (row >= push.rows)
         return;
-    float largest = uintBitsToFloat(0xff800000u), sum = 0;
-    for (uint i = 4 * gl_LocalInvocationID.x; i < push.classes; i += 4 * WORKGROUP) {
-        int count = int(push.classes - i);
-        vec4 four = readFour(push.logits, from + i, count, LOGITS);
-        [[unroll]] for (int z = 1; z < 4; z++)
-            if (LOGITS == RAGGED && z >= count)
-                four[z] = uintBitsToFloat(0xff800000u);
-        float here = max(max(four.x, four.y), max(four.z, four.w));
+    float largest = -INFINITE, sum = 0;
+    for (uint i = 4 * gl_LocalInvocationID.x; i < push.classes; i += 4 * WORKGROUP * FLIGHT) {
+        vec4 fours[FLIGHT];
+        float here = -INFINITE;
+        [[unroll]] for (uint j = 0; j < FLIGHT; j++) {
+            uint at = min(i + 4 * WORKGROUP * j, (push.classes - 1) / 4 * 4);
+            fours[j] = readFour(push.logits, from + at, int(push.classes - at), LOGITS);
+            [[unroll]] for (int z = 1; z < 4; z++)
+                if (LOGITS == RAGGED && z >= int(push.classes - at))
+                    fours[j][z] = -INFINITE;
+            here = max(here, max(max(fours[j].x, fours[j].y), max(fours[j].z, fours[j].w)));
+        }
         if (here > largest) {
             sum = moved(sum, largest, here);
             largest = here;
         }
         float offset = offsetOf(largest);
-        sum += (exponential(four.x - offset) + exponential(four.y - offset)) + (exponential(four.z - offset) + exponential(four.w - offset));
+        [[unroll]] for (uint j = 0; j < FLIGHT; j++)
+            if (i + 4 * WORKGROUP * j < push.classes)
+                sum += (exponential(fours[j].x - offset) + exponential(fours[j].y - offset)) + (exponential(fours[j].z - offset) + exponential(fours[j].w - offset));
     }
     float ofAll = maxOverWorkgroup(largest), offset = offsetOf(ofAll), logarithm = accurateLog(sumOverWorkgroup(moved(sum, largest, ofAll)));
     if (gl_LocalInvocationID.x == 0) {

@@ -1,6 +1,6 @@
 // Products of a whole chunk on matrix units. A workgroup takes a chunk of at most 128 positions for some heads of a group, one after the other; each subgroup of 32 takes
 // strips of 16 rows. What heads share stays in registers, and the next head's tiles are on their way from memory while one is multiplied.
-// x, B, C, y, states and their gradients are bfloat16, rows of whole eights; all else is float32. A lane has one row of its strip and 8 columns of every 16.
+// x, B, C, y, states and their gradients have 16 bits, see matrix.glsl, rows of whole eights; all else is float32. A lane has one row of its strip and 8 columns of every 16.
 #include "matrix.glsl"
 #include "common.glsl"
 
@@ -16,7 +16,7 @@ layout(constant_id = 2) const uint STATES = 128; // N, a multiple of 32
 
 const uint ROWS = INVOCATIONS / 2;                                      // the positions of a chunk, filled up
 const uint WIDTH_PITCH = WIDTH / 8 + 1, STATE_PITCH = STATES / 8 + 1;   // of tiles in shared memory, in eights; odd, so that rows fall on different banks
-const uint SLOT_PITCH = 5, SLOT = 16 * SLOT_PITCH;                      // a subgroup's place for 16 rows of 32 bfloat16, or of 16 floats
+const uint SLOT_PITCH = 5, SLOT = 16 * SLOT_PITCH;                      // a subgroup's place for 16 rows of 32 numbers of 16 bits, or of 16 floats
 const uint WIDTH_SHARE = WIDTH / 16;                                    // eights of a tile [ROWS, P] that an invocation moves
 const uint STATE_SHARE = (WIDTH * STATES / 8 + INVOCATIONS - 1) / INVOCATIONS; // the same of a tile [P, N]
 
@@ -36,13 +36,13 @@ uint strip() {
 uint row() { return strip() * 16 + lane() / 2; }
 uint half_() { return lane() % 2; }
 
-// The lane's place in its subgroup's slot: of 16 columns of bfloat16, the first or the second of two, or of 16 floats.
+// The lane's place in its subgroup's slot: of 16 columns of 16 bits, the first or the second of two, or of 16 floats.
 uint slot() { return gl_SubgroupID * SLOT; }
 uint packedAt(uint block) { return slot() + lane() / 2 * SLOT_PITCH + block * 2 + half_(); }
 uint floatsAt() { return slot() + lane() / 2 * SLOT_PITCH + half_() * 2; }
 
-vec4 lowFour(uvec4 eight) { return uintBitsToFloat(uvec4(eight.x << 16, eight.x & 0xFFFF0000u, eight.y << 16, eight.y & 0xFFFF0000u)); }
-vec4 highFour(uvec4 eight) { return lowFour(eight.zwzw); }
+vec4 lowFour(uvec4 eight) { return widened(eight.xy); }
+vec4 highFour(uvec4 eight) { return widened(eight.zw); }
 uvec4 roundedEight(vec4 low, vec4 high) { return uvec4(rounded(low), rounded(high)); }
 
 // What is fetched for the next head is touched no earlier than that: anything done to it would wait for it. So rows past the end are fetched, too, from the last, and left out then.

@@ -1,6 +1,6 @@
 // Products of 64 by 64 tiles by 128 invocations: each keeps 8 by 4 results in registers; both operands pass through shared memory (about 10 KB, so that several
 // workgroups fit a multiprocessor and hide each other's barriers), and the next slice is on its way from memory while one is multiplied.
-// With MATRIX_UNITS defined each of four subgroups multiplies a quarter of the tile, 32 by 32, from operands rounded to bfloat16; sums are float32.
+// With MATRIX_UNITS defined each of four subgroups multiplies a quarter of the tile, 32 by 32, from operands rounded to 16 bits; sums are float32.
 // Specialization constant 1 says whether rows of the operands consist of whole, aligned quads, and, above that bit, how activations (x, B, C, y and their gradients), states
 // and the gradients of what chunks add to them are held: as float32, or in 16 bits where quads are whole. All else is float32.
 #ifdef MATRIX_UNITS
@@ -99,12 +99,12 @@ uvec2 operand(vec4 value) { return rounded(value); }
 
 // Numbers that are rounded already are moved as they are.
 uvec2 moved(Floats from, uint index, int count, const uint type) {
-    if (type == BF16)
+    if (type == NATIVE)
         return count > 0 ? HalfQuads(uint64_t(from)).at[index >> 2] : uvec2(0);
     return operand(fours(from, index, count, type));
 }
 
-// Packs of four bfloat16. A line along the depth has 8, one across it 16; two more, so that lines fall on different banks.
+// Packs of four numbers of 16 bits. A line along the depth has 8, one across it 16; two more, so that lines fall on different banks.
 const uint LINE_ALONG = DEPTH / 4 + 2, LINE_ACROSS = TILE / 4 + 2, RIGHT_TILE = TILE * LINE_ALONG;
 // Half of the sums on their way from matrices to invocations, in pairs of floats.
 const uint LINE_SUMS = TILE / 2 + 2;

@@ -15,7 +15,7 @@ using ScratchMamba.Vulkan;
 namespace ScratchMamba.Cli.Commands;
 
 /// <summary>bench: measures speed, on random data.</summary>
-internal static class BenchCommand
+internal static partial class BenchCommand
 {
     private const double Giga = 1e9;
 
@@ -34,6 +34,7 @@ internal static class BenchCommand
         var command = new Verb("bench", "Measure speed: medians with their spread, on random data.", "scratchmamba bench gemm --m 1024 --n 1024 --k 1024");
         command.Subcommands.Add(Gemm());
         command.Subcommands.Add(Copy());
+        command.Subcommands.Add(Bytes());
         command.Subcommands.Add(Chain());
         command.Subcommands.Add(Scan());
         command.Subcommands.Add(Train());

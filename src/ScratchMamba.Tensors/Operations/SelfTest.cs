@@ -13,13 +13,16 @@ internal sealed record SelfTest(IPrimitive Operation, params IReadOnlyList<(Tens
     // The extents of a scan whose chunks take the kernels for matrix units; the last chunk is shorter.
     private const int Length = 200, Chunk = 128, States = 128;
 
-    /// <summary>Tests of an operation of the scan, with activations in F32 and in BF16.</summary>
-    public static IReadOnlyList<SelfTest> OfScan(Func<int, ScanInputs, SelfTest> test) => [test(Chunk, new(DType.F32)), test(Chunk, new(DType.BF16))];
+    /// <summary>Tests of an operation of the scan, with activations in F32 and in both types of 16 bits.</summary>
+    public static IReadOnlyList<SelfTest> OfScan(Func<int, ScanInputs, SelfTest> test) => [test(Chunk, new(DType.F32)), test(Chunk, new(DType.BF16)), test(Chunk, new(DType.F16))];
 
     /// <summary>The inputs of a scan with activations of a type, and up to which number each is drawn.</summary>
     /// <param name="Type">The type.</param>
     public readonly record struct ScanInputs(DType Type)
     {
+        /// <summary>How exactly matrices are multiplied.</summary>
+        public MatMulPrecision Precision => Type == DType.F16 ? MatMulPrecision.Float16 : MatMulPrecision.Bfloat16;
+
         /// <summary>x, and the gradient of y.</summary>
         public (TensorType, double) X => (new(Type, [1, Length, 2, 64]), 1);
 

@@ -103,6 +103,8 @@ public partial class LaunchTests
         (new ChunkScanGradient(128, false, false, MatMulPrecision.Bfloat16), Narrow(Scan([2, 130, 1, 64], [2, 2, 4, 64, 64], [2, 130, 4, 64]), 4, 5, 6)),
         (new StateSpaceScan(128, false, false, false, true, MatMulPrecision.Bfloat16), Narrow(Scan([2, 130, 1, 64]), 4)),
         (new StateSpaceScanGradient(128, false, false, false, MatMulPrecision.Bfloat16), Narrow(Scan([2, 130, 1, 64], [2, 2, 4, 64, 64], [2, 130, 4, 64], [2, 4, 64, 64]), 4, 5, 6)),
+        (new StateSpaceScan(128, false, false, false, true, MatMulPrecision.Float16), Half(Narrow(Scan([2, 130, 1, 64]), 4))),
+        (new StateSpaceScanGradient(128, false, false, false, MatMulPrecision.Float16), Half(Narrow(Scan([2, 130, 1, 64], [2, 2, 4, 64, 64], [2, 130, 4, 64], [2, 4, 64, 64]), 4, 5, 6))),
         (new Gather(), [new TensorType(DType.Q4_0, [9, 64]), new TensorType(DType.I32, [3])]),
         (new MatMul(false, true), [Matrix(20, 64), new TensorType(DType.Q8_0, [30, 64])]),
         (new MatMul(false, true, MatMulPrecision.Bfloat16), [Matrix(512, 128), new TensorType(DType.BF16, [512, 128])]),
@@ -116,6 +118,8 @@ public partial class LaunchTests
     /// <summary>x, B and what else is named as bfloat16.</summary>
     private static TensorType[] Narrow(TensorType[] inputs, params int[] others) =>
         [.. inputs.Select((input, i) => i is 0 or 3 || others.Contains(i) ? input with { DType = DType.BF16 } : input)];
+
+    private static TensorType[] Half(TensorType[] inputs) => [.. inputs.Select(input => input.DType == DType.BF16 ? input with { DType = DType.F16 } : input)];
 
     private static TensorType F32(Shape shape) => new(DType.F32, shape);
 

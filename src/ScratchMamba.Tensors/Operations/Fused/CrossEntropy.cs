@@ -206,21 +206,20 @@ public readonly record struct CrossEntropyGradient : IPrimitive
             Compute<float>(call);
     }
 
-    private readonly record struct Scalars(uint Count, uint Classes);
+    private readonly record struct Scalars(uint Rows, uint Classes, uint Shares);
 
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
     {
-        const int workgroup = 256;
         Shape logits = call.Inputs[0].Shape;
         if (Elements.Codes(logits.Columns, call.Inputs[0].DType) is not [var code])
             return null;
-        if (logits.Count == 0)
-            return Tensors.Launch.Nothing;
-        long invocations = logits.Count / (logits.Columns % 4 == 0 ? 4 : 1);
-        return Dispatch.Linear(
-            "cross_entropy_gradient", (invocations + workgroup - 1) / workgroup, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.In(3), Slot.Out(0)],
-            new Scalars((uint)invocations, (uint)logits.Columns), workgroup, code);
+        uint workgroup = RowLaunch.Workgroup(call.Device, logits.Columns);
+        const uint each = 2;
+        long share = 4 * each * workgroup, shares = (logits.Columns + share - 1) / share;
+        return logits.Count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
+            "cross_entropy_gradient", logits.Rows * shares, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.In(3), Slot.Out(0)],
+            new Scalars((uint)logits.Rows, (uint)logits.Columns, (uint)shares), workgroup, code, each);
     }
 
     /// <inheritdoc/>

@@ -63,7 +63,7 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
     public void Compute(CpuCall call) => call.RunDefinition(this);
 
     /// <inheritdoc/>
-    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new ChunkScan(chunk, true, false, MatMulPrecision.Bfloat16), of.X, of.Step, of.Decay, of.B, of.B, of.Before, of.Skip));
+    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new ChunkScan(chunk, true, false, of.Precision), of.X, of.Step, of.Decay, of.B, of.B, of.Before, of.Skip));
 
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)

@@ -49,7 +49,7 @@ public readonly record struct ChunkState(int Chunk, bool HasSequence, MatMulPrec
     }
 
     /// <inheritdoc/>
-    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new ChunkState(chunk, false, MatMulPrecision.Bfloat16), of.X, of.Step, of.Decay, of.B));
+    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new ChunkState(chunk, false, of.Precision), of.X, of.Step, of.Decay, of.B));
 
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
@@ -172,7 +172,7 @@ public readonly record struct ChunkStateGradient(int Chunk, bool HasSequence, Ma
     public void Compute(CpuCall call) => call.RunDefinition(this);
 
     /// <inheritdoc/>
-    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new ChunkStateGradient(chunk, false, MatMulPrecision.Bfloat16), of.X, of.Step, of.Decay, of.B, of.Before));
+    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new ChunkStateGradient(chunk, false, of.Precision), of.X, of.Step, of.Decay, of.B, of.Before));
 
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)

@@ -62,8 +62,13 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     // Four subgroups of 32 share a tile. Three products instead of one are no gain here, where most of the time goes to loading.
     private string OnMatrixUnits => precision == MatMulPrecision.Bfloat16 && device.HasMatrixUnits && device.SubgroupSize * 4 == Multiplying ? "_matrix" : "";
 
+    // Float16 has kernels for matrix units where there are strips, and what goes with them.
+    private bool IsHalf => precision == MatMulPrecision.Float16 && activations == DType.F16;
+
+    private string BesideStrips => HasStrips && IsHalf ? "_matrix_half" : OnMatrixUnits;
+
     // Whole chunks at once, by subgroups of 32 with strips of 16 positions: registers hold a row of at most 128 positions or elements of N, shared memory a tile of each operand.
-    private bool HasStrips => OnMatrixUnits.Length > 0 && activations == DType.BF16 && shape.LongestChunk <= 2 * Tile && shape.P % 32 == 0 && shape.P is > 0 and <= 64
+    private bool HasStrips => (IsHalf ? device.HalfMatrixSide == 16 && device.SubgroupSize * 4 == Multiplying : OnMatrixUnits.Length > 0 && activations == DType.BF16) && shape.LongestChunk <= 2 * Tile && shape.P % 32 == 0 && shape.P is > 0 and <= 64
         && shape.N % 32 == 0 && shape.N is > 0 and <= 128 && device.SharedMemoryBytes >= 48 << 10 && device.WorkgroupInvocations >= 256;
 
     private uint StripInvocations => (uint)(2 * Tile * Tiles);
@@ -158,7 +163,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     {
         int products = Scratch(Products);
         long count = Parts * shape.G * Pairs;
-        Add("chunk_products" + OnMatrixUnits, count, [b, c, Slot.ScratchOut(products)], ExtentsOf(count), Multiplying, Layout, forTiles ? 1u : 0);
+        Add("chunk_products" + BesideStrips, count, [b, c, Slot.ScratchOut(products)], ExtentsOf(count), Multiplying, Layout, forTiles ? 1u : 0);
         return products;
     }
 
@@ -192,7 +197,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     /// </summary>
     public (int Dots, int Parts) GradientOfC(Slot g, int carried, Slot states, Slot c, int dProducts, Slot b, int output)
     {
-        if (!HasStrips || States != DType.BF16)
+        if (!HasStrips || States != activations)
             return Rows(g, carried, states, States, c, dProducts, b, 1, output);
         // The part that products say is the first, the workgroups' follow.
         (uint shares, _) = StripShare();
@@ -227,7 +232,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     {
         long count = Parts * Tiles * shape.G * TilesOf(shape.N) * shares;
         Add(
-            "chunk_rows" + OnMatrixUnits, count, [x, In(weight, x), state, c ?? x, c is null ? x : Slot.ScratchOut(dots), In(cross, x), other, result],
+            "chunk_rows" + BesideStrips, count, [x, In(weight, x), state, c ?? x, c is null ? x : Slot.ScratchOut(dots), In(cross, x), other, result],
             new RowsScalars(shares, headsPerShare, (uint)GroupElements, (uint)Positions, ExtentsOf(count)),
             Multiplying, Layout, weight is null ? 0u : 1, c is null ? 0u : 1, crossKind, resultType.ShaderCode(), stateType.ShaderCode());
     }
@@ -240,7 +245,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     {
         int direct = Scratch(Positions);
         uint before = outputs is null ? 0u : 1;
-        if (HasStrips && DStates == DType.BF16)
+        if (HasStrips && DStates == activations)
         {
             (uint shares, _) = StripShare();
             int parts = Scratch((shares + before) * GroupElements);
@@ -388,7 +393,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
             dispatches.Add(MatMulLaunch.SumOfParts(from, to, elements, shares, result));
     }
 
-    private bool ScansByStrips(uint skips) => HasStrips && States == DType.BF16 && skips != 2;
+    private bool ScansByStrips(uint skips) => HasStrips && States == activations && skips != 2;
 
     private bool SkipsByStrips(uint skips) => HasStrips && skips != 2;
 
@@ -415,7 +420,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         (uint shares, uint headsPerShare) = StripShare();
         long count = Parts * shape.G * shares;
         var extents = new StripExtents((uint)shape.L, (uint)shape.H, (uint)shape.G, (uint)shape.Q, (uint)shape.Chunks, (uint)Tiles, checked((uint)count), shares, headsPerShare);
-        Add(shader, count, buffers, scalars(extents), [StripInvocations, (uint)shape.P, (uint)shape.N, .. constants]);
+        Add(IsHalf ? shader + "_half" : shader, count, buffers, scalars(extents), [StripInvocations, (uint)shape.P, (uint)shape.N, .. constants]);
     }
 
     private Extents ExtentsOf(long count) => new(

@@ -82,7 +82,7 @@ public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasIn
     }
 
     /// <inheritdoc/>
-    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new StateSpaceScan(chunk, true, false, false, true, MatMulPrecision.Bfloat16), of.X, of.Step, of.Decay, of.B, of.B, of.Skip));
+    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new StateSpaceScan(chunk, true, false, false, true, of.Precision), of.X, of.Step, of.Decay, of.B, of.B, of.Skip));
 
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)

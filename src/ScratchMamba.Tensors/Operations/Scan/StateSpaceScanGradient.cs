@@ -49,7 +49,7 @@ public readonly record struct StateSpaceScanGradient(int Chunk, bool HasSkip, bo
     }
 
     /// <inheritdoc/>
-    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new StateSpaceScanGradient(chunk, true, false, false, MatMulPrecision.Bfloat16), of.X, of.Step, of.Decay, of.B, of.B, of.Skip, of.Before, of.X, of.Last));
+    IReadOnlyList<SelfTest> IPrimitive.SelfTests => SelfTest.OfScan((chunk, of) => new(new StateSpaceScanGradient(chunk, true, false, false, of.Precision), of.X, of.Step, of.Decay, of.B, of.B, of.Skip, of.Before, of.X, of.Last));
 
     /// <inheritdoc/>
     public Launch? Launch(LaunchCall call)
