@@ -11,16 +11,19 @@ namespace ScratchMamba.Cli.Commands;
 /// <summary>evaluate: measures a model on text.</summary>
 internal static class EvaluateCommand
 {
+    // Texts that are read token by token: so many that a device is busy.
+    private const int RowsByTokens = 64;
+
     public static Verb Create()
     {
         Option<string> model = CommonOptions.Model(), device = CommonOptions.Device();
         Option<string[]> data = CommonOptions.Data();
         Option<int> length = CommonOptions.Count("--length", 256, "The windows' length: how many tokens the model sees at most before the one it predicts.");
-        Option<string> type = CommonOptions.WeightType();
+        Option<string> type = CommonOptions.WeightType(), states = CommonOptions.StateType();
         Option<string?> trace = CommonOptions.Trace();
         var cures = new CureOptions();
         var verb = new Verb(
-            "evaluate", "Measure a model's loss on text.", "scratchmamba evaluate --model runs/quickstart --data README.md", [model, data, length, .. cures.All, device, CommonOptions.Threads, type, trace]);
+            "evaluate", "Measure a model's loss on text.", "scratchmamba evaluate --model runs/quickstart --data README.md", [model, data, length, .. cures.All, device, CommonOptions.Threads, type, states, trace]);
         verb.SetAction((parsed, cancellation) =>
         {
             byte[] text = TextCorpus.ReadFiles(parsed.GetValue(data)!);
@@ -31,8 +34,9 @@ internal static class EvaluateCommand
             Mamba2Model loaded = Checkpoint.Load(parsed.GetValue(model)!, backend, weights: weights);
             Tokenizer tokenizer = Checkpoint.LoadTokenizer(parsed.GetValue(model)!, loaded.Config);
             cures.Apply(parsed, loaded, tokenizer);
+            loaded.StateType = CommonOptions.StateTypeOf(parsed.GetValue(states)!);
             int[] tokens = tokenizer.Encode(text);
-            Evaluation result = Evaluator.Evaluate(loaded, tokens, parsed.GetValue(length), cancellation: cancellation);
+            Evaluation result = Evaluator.Evaluate(loaded, tokens, parsed.GetValue(length), loaded.StateType == loaded.DType ? 8 : RowsByTokens, cancellation);
             TextWriter output = parsed.InvocationConfiguration.Output;
             output.WriteLine($"tokens         {result.Tokens:#,0}");
             output.WriteLine($"loss           {result.Loss:0.0000} nats per token");

@@ -146,6 +146,24 @@ public class TrainerTests
         Assert.Equal(whole.Loss / Math.Log(2), whole.BitsPerByte(202), 1e-12);
         Assert.Throws<ArgumentException>(() => Evaluator.Evaluate(model, [1], 8));
     }
+
+    [Fact]
+    public void StatesInFewBitsAreRoundedAfterEveryTokenThatEvaluationReads()
+    {
+        using var cpu = new CpuBackend();
+        var model = new Mamba2Model(Config, cpu, seed: 1);
+        Evaluation exact = Evaluator.Evaluate(model, Tokens[..203], 40, rows: 3);
+        double[] changes = [.. new[] { DType.BF16, DType.F16 }.Select(type =>
+        {
+            model.StateType = type;
+            Evaluation rounded = Evaluator.Evaluate(model, Tokens[..203], 40, rows: 3);
+            Assert.Equal(exact.Tokens, rounded.Tokens);
+            return Math.Abs(rounded.Loss - exact.Loss);
+        })];
+        // By 2⁻⁹ and 2⁻¹² of a state, which is a small part of what a logit is made from.
+        Assert.InRange(changes[0], 1e-9, 1e-3);
+        Assert.InRange(changes[1], 1e-10, changes[0]);
+    }
 }
 
 public class LearningRateScheduleTests
