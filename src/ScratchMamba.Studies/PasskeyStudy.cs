@@ -14,12 +14,12 @@ namespace ScratchMamba.Studies;
 /// </summary>
 public sealed class PasskeyStudy : Study
 {
-    // What is asked on the way, and beyond what was trained on, is asked of fewer prompts by this factor.
-    private const int FewerSamples = 4, TracedPrompts = 4, Samples = 32;
+    // What is asked on the way is asked of fewer prompts by this factor.
+    private const int FewerSamples = 4, ChoiceShare = 10, TracedPrompts = 4, Samples = 32;
     private const int Shortest = 1024;
 
     /// <summary>A size: its models, one for each seed, after the last stage and the ones before.</summary>
-    private sealed record Size(string Name, IReadOnlyList<TrainingPlan>[] Plans, MeasurementJob<PasskeyTable>[] Asked, MeasurementJob<PasskeyTable>[] Beyond, MeasurementJob<PasskeyTable>[] Way, MeasurementJob<LengthProfile>[] Streams, MeasurementJob<StateTrace> Trace)
+    private sealed record Size(string Name, IReadOnlyList<TrainingPlan>[] Plans, ModelSource[] Models, MeasurementJob<PasskeyTable>[] Asked, MeasurementJob<PasskeyTable>[] Beyond, MeasurementJob<PasskeyTable>[] Way, MeasurementJob<LengthProfile>[] Streams, MeasurementJob<StateTrace> Trace)
     {
         public IReadOnlyList<TrainingPlan> First => Plans[0];
 
@@ -48,12 +48,12 @@ public sealed class PasskeyStudy : Study
         Size Make((int Width, int Layers, int StateSize) size)
         {
             IReadOnlyList<TrainingPlan>[] plans = [.. Enumerable.Range(0, options.PasskeySeeds).Select(seed => options.PasskeyPlans(size, options.FirstSeed + (ulong)seed, isTrainedOn))];
-            ModelSource[] models = [.. plans.Select(each => new ModelSource(new TrainingJob(each[^1])))];
+            ModelSource[] models = [.. plans.Select(each => Chosen(new TrainingJob(each[^1])))];
             var data = new PasskeyDocuments(trained, options.Tokenizer);
             return new Size(
-                $"{size.Layers} × {size.Width}, N = {size.StateSize}", plans,
+                $"{size.Layers} × {size.Width}, N = {size.StateSize}", plans, models,
                 [.. models.Select(model => Asking(model, lengths.Where(length => length <= trained), options.PasskeySamples, "passkey at all depths"))],
-                lengths[^1] <= trained ? [] : [.. models.Select(model => Asking(model, lengths.Where(length => length > trained), Math.Max(1, options.PasskeySamples / FewerSamples), "passkey beyond the training length"))],
+                lengths[^1] <= trained ? [] : [.. models.Select(model => Asking(model, lengths.Where(length => length > trained), options.PasskeySamples, "passkey beyond the training length"))],
                 [.. plans[0].Take(plans[0].Count - 1).Select((plan, i) => Asking(
                     new ModelSource(new TrainingJob(plan)), lengths.Where(length => length <= Math.Max(2 * Shortest, 4 * stages[i].Longest) && length <= trained),
                     Math.Max(1, options.PasskeySamples / FewerSamples), "passkey on the way"))],
@@ -80,6 +80,8 @@ public sealed class PasskeyStudy : Study
             figures.Add(PasskeyFigures.Map($"{Name}-map-{Slug(size)}", $"Recall by length and depth: {size.Name}{Label}", size.Answers(store), lengths, trained, OriginOf(size, store, command)));
         figures.Add(ByDistance(store, command));
         figures.Add(OnTheWay(store, command));
+        if (sizes.Any(size => size.Models.Any(model => model.Candidates.Count > 0)))
+            figures.Add(Choice(store, command));
         figures.Add(Streams(store, command, findings));
         if (Memory($"{Name}-memory", $"Memory over the stream{Label}", [.. sizes.Select(size => (size.Name, size.Streams[0].Result(store)))], OriginOf(sizes[0], store, command)) is { } memory)
             figures.Add(memory);
@@ -91,7 +93,7 @@ public sealed class PasskeyStudy : Study
             findings, figures)
             : new StudyResult(
                 Name, "A passkey, never trained on",
-                $"Models learn from scratch to predict text in which names are given values and asked for later, in {RecordDocuments.Forms} forms and with up to {trained:#,0} tokens in between; first every byte, then what was told before. "
+                $"Models learn from scratch to predict text in which names are given values and asked for later, in sentences put together of many parts and with up to {trained:#,0} tokens in between; first every byte, then what was told before. "
                 + "No line of the paper's prompt is in it, nor the word passkey: what is asked here they have never seen.",
                 findings, figures);
     }
@@ -197,6 +199,38 @@ public sealed class PasskeyStudy : Study
             table, OriginOf(shown, store, command));
     }
 
+    private Figure Choice(Store store, string command)
+    {
+        var table = new Table($"{Name}-choice", "size", "seed", "step", "right", "n", "accuracy", "low", "high", "chosen", "sha256");
+        var series = new List<Series>();
+        foreach (Size size in sizes)
+        {
+            for (int i = 0; i < size.Models.Length; i++)
+            {
+                ModelSource model = size.Models[i], chosen = model.Chosen(store);
+                var points = new List<Datum>();
+                foreach ((ModelSource candidate, MeasurementJob<PasskeyTable> asked) in model.Candidates)
+                {
+                    PasskeyAnswer[] answers = asked.Result(store).Answers;
+                    Interval share = Interval.Share(answers.Count(answer => answer.Right), answers.Length);
+                    int step = candidate.Step ?? candidate.Job!.Plan.Steps;
+                    points.Add(Point(step, share));
+                    table.Add(size.Name, (long)Options.FirstSeed + i, step, answers.Count(answer => answer.Right), answers.Length, share.Estimate, share.Low, share.High, candidate == chosen, candidate == chosen ? Store.HashOf(candidate.Folder(store)) : "");
+                }
+                series.Add(new Series(size.Models.Length > 1 ? $"{size.Name}, seed {(long)Options.FirstSeed + i}" : size.Name, points));
+            }
+        }
+        return new Figure(
+            $"The choice among checkpoints{Label}",
+            "The share of prompts in four other wordings, of numbers and fillings of their own and never trained on either, that is answered rightly at several steps of the last stage. The best step is what everything else here is measured of; what is asked in the end has no part in the choice.",
+            new XyChart
+            {
+                Description = "Accuracy on prompts to choose by", X = new Axis("step of the last stage"), Y = new Axis("accuracy", Min: 0, Max: 1), Series = series, IsOrdered = true,
+                HorizontalGuides = [new Guide(PasskeyFigures.Recalled, "95 %")],
+            },
+            table, OriginOf(sizes[0], store, command));
+    }
+
     private Figure Streams(Store store, string command, List<Finding> findings)
     {
         var table = new Table($"{Name}-stream", "size", "position", "loss", "low", "high", "n");
@@ -258,6 +292,20 @@ public sealed class PasskeyStudy : Study
 
     private Interval Recalls(PasskeyTable[] answers) => PasskeyFigures.Accuracy(answers, answer => answer.Count(lengths.Last(length => length <= trained)));
 
+    /// <summary>The model of a training; of one of which several are kept, the one that answers most of the prompts in other words, as long as what is asked in the end up to the length of training.</summary>
+    private ModelSource Chosen(TrainingJob training)
+    {
+        var last = new ModelSource(training);
+        return training.Plan.Checkpoints.Count == 0 ? last : last with
+        {
+            Candidates =
+            [
+                .. training.Plan.Checkpoints.Select(step => last with { Step = step }).Append(last).Select(model => (model, Ask(
+                    model, [.. lengths.Where(length => length <= trained).SelectMany(length => PasskeyTable.Even(length, Math.Max(4, Options.PasskeySamples / ChoiceShare)))], Cure.None, "to choose by", TextPasskey.InOtherWords(Options.Tokenizer)))),
+            ],
+        };
+    }
+
     private MeasurementJob<PasskeyTable> Asking(ModelSource model, IEnumerable<int> asked, int samples, string what) =>
         Ask(model, [.. asked.SelectMany(length => PasskeyTable.Even(length, samples))], Cure.None, what, new TextPasskey(Options.Tokenizer));
 
@@ -273,7 +321,8 @@ public sealed class PasskeyStudy : Study
     private Origin OriginOf(Size size, Store store, string command) => new(
         command, $"Mamba-2, {size.First[0].Config.ParameterCount:#,0} parameters, {size.Name}, {size.First.Sum(plan => plan.Tokens) / 1e6:0.0} M tokens", size.First[^1].Data.Name,
         size.Plans.Length == 1 ? $"seed {Options.FirstSeed}" : $"{size.Plans.Length} seeds",
-        size.Plans.Sum(plans => plans.Sum(store.Seconds)) + size.Asked.Concat(size.Beyond).Concat(size.Way).Sum(job => job.Seconds(store)) + size.Streams.Sum(job => job.Seconds(store)) + size.Trace.Seconds(store));
+        size.Plans.Sum(plans => plans.Sum(store.Seconds)) + size.Asked.Concat(size.Beyond).Concat(size.Way).Sum(job => job.Seconds(store)) + size.Streams.Sum(job => job.Seconds(store)) + size.Trace.Seconds(store)
+        + size.Models.SelectMany(model => model.Candidates).Sum(candidate => candidate.Asked.Seconds(store)));
 
     private static string Slug(Size size) => $"{size.First[0].Config.Layers}x{size.First[0].Config.Width}-N{size.First[0].Config.StateSize}";
 }

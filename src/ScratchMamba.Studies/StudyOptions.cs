@@ -4,6 +4,7 @@ using ScratchMamba.Studies.Data;
 using ScratchMamba.Studies.Laboratory;
 using ScratchMamba.Tensors.Operations;
 using ScratchMamba.Tokenizers;
+using ScratchMamba.Training;
 
 namespace ScratchMamba.Studies;
 
@@ -18,6 +19,12 @@ public sealed record PasskeyStage(int Longest, int Length, int Rows, int Steps, 
 {
     /// <summary>Whether every token is learned, as a language model does, and not only what can be known from what was said before.</summary>
     public bool LearnsAll { get; init; }
+
+    /// <summary>Whether the learning rate falls to 0 all the way, and not over the last tenth: where a step learns from few answers, and recall goes up and down from step to step.</summary>
+    public bool Falls { get; init; }
+
+    /// <summary>How many models of it are kept, evenly over its steps: the study goes on with the one of them that answers most of the prompts that there are to choose by.</summary>
+    public int Candidates { get; init; } = 1;
 
     /// <summary>Whether rows begin in the last states of others.</summary>
     public bool Passes { get; init; }
@@ -68,9 +75,8 @@ public sealed record StudyOptions
         UnseenModels = [(32, 2, 16), (64, 2, 32), (128, 2, 32)],
         UnseenStages =
         [
-            new(192, 512, 16, 1500, 0.005) { LearnsAll = true }, new(1024, 1024, 16, 400, 0.005) { LearnsAll = true }, new(64, 512, 16, 1200, 0.005), new(192, 512, 16, 4000, 0.004),
-            new(1024, 1024, 64, 800, 0.004), new(4096, 4096, 32, 300, 0.004), new(16384, 16384, 16, 150, 0.003), new(65536, 65536, 8, 100, 0.003), new(262144, 16384, 64, 20, 0.001, Segments: 64),
-            new(262144, 262144, 4, 100, 0.002),
+            new(192, 512, 16, 1000, 0.005) { LearnsAll = true }, new(1024, 1024, 16, 400, 0.005) { LearnsAll = true }, new(64, 512, 16, 1200, 0.005), new(192, 512, 16, 4500, 0.004),
+            new(1024, 1024, 64, 1200, 0.004), new(4096, 4096, 32, 300, 0.003), new(16384, 16384, 16, 120, 0.003), new(65536, 65536, 8, 100, 0.002), new(262144, 262144, 4, 100, 0.002) { Falls = true, Candidates = 5 },
         ],
     };
 
@@ -220,8 +226,8 @@ public sealed record StudyOptions
             StudyData data = isTrainedOn ? new PasskeyDocuments(stage.Longest, Tokenizer) : new RecordDocuments(Prose ?? Prose.Default, stage.Longest);
             plans.Add(new TrainingPlan
             {
-                Data = data, Length = stage.Length, TokensPerStep = stage.Length * stage.Rows, Steps = stage.Steps, Rate = stage.Rate, WarmUp = Math.Min(100, stage.Steps / 10), Seed = seed, Precision = Precision, ScoredOnly = !stage.LearnsAll,
-                Method = stage.Method, Segments = stage.Segments, Start = plans.LastOrDefault(),
+                Data = data, Length = stage.Length, TokensPerStep = stage.Length * stage.Rows, Steps = stage.Steps, Rate = stage.Rate, WarmUp = Math.Min(100, stage.Steps / 10), Decay = stage.Falls ? LearningRateDecay.Linear : LearningRateDecay.WarmupStableDecay, Seed = seed, Precision = Precision, ScoredOnly = !stage.LearnsAll,
+                Method = stage.Method, Segments = stage.Segments, Start = plans.LastOrDefault(), Checkpoints = [.. Enumerable.Range(1, stage.Candidates - 1).Select(i => stage.Steps * i / stage.Candidates)],
                 // Among few heads one that retains for long is found at once where −A may begin at a thousandth.
                 Config = Config(size.StateSize) with { VocabularySize = data.VocabularySize, Width = size.Width, Layers = size.Layers, DecayRange = (0.001, 1) },
             });

@@ -40,11 +40,38 @@ public static class StudyRun
     {
         var store = new Store(folder);
         Study[] studies = [.. names.Select(name => Known.Single(study => study.Name == name).Make(options, subject))];
-        scheduler.Run(studies.SelectMany(study => study.Jobs), store, cancellation);
+        Job[] jobs = [.. studies.SelectMany(study => study.Jobs)];
+        scheduler.Run(jobs, store, cancellation);
         StudyResult[] results = [.. studies.Select(study => study.Conclude(store, string.Format(null, command, study.Name)))];
         // These say with each figure what models they have.
         string models = names.All(name => name is "capacity" or "passkey" or "passkey-unseen") ? "" : $"{subject.Model}; {subject.Data.Name}; {subject.Seeds}. ";
-        string lead = $"{models}Intervals cover 95 %: over models where there are several, over prompts where there is one. Made {DateTime.Now:yyyy-MM-dd HH:mm}.";
-        return (results, Report.Write(folder, "Beyond the training length", lead, results));
+        Job[] all = [.. WithNeeds(jobs)];
+        string lead = $"{models}Intervals cover 95 %: over models where there are several, over prompts where there is one. All of it took {HtmlPage.Duration(all.Sum(job => job.Seconds(store)))} of training and measuring. Made {DateTime.Now:yyyy-MM-dd HH:mm}.";
+        return (results, Report.Write(folder, "Beyond the training length", lead, results, Models(all, store)));
+    }
+
+    private static IEnumerable<Job> WithNeeds(IEnumerable<Job> jobs)
+    {
+        var seen = new HashSet<string>();
+        var waiting = new Stack<Job>(jobs);
+        while (waiting.TryPop(out Job? job))
+        {
+            if (!seen.Add(job.Settings))
+                continue;
+            yield return job;
+            foreach (Job need in job.Needs)
+                waiting.Push(need);
+        }
+    }
+
+    private static Table Models(IEnumerable<Job> jobs, Store store)
+    {
+        var table = new Table("models", "folder", "parameters", "training_tokens", "seconds", "tokens_per_second", "peak_bytes", "sha256", "settings");
+        foreach (TrainingPlan plan in jobs.OfType<TrainingJob>().Select(job => job.Plan).OrderBy(plan => plan.Settings, StringComparer.Ordinal))
+        {
+            double seconds = store.Seconds(plan);
+            table.Add(Path.GetFileName(store.ModelFolder(plan)), plan.Config.ParameterCount, plan.Tokens, seconds, plan.Tokens / seconds, store.PeakBytes(plan), store.HashOf(plan), plan.Settings);
+        }
+        return table;
     }
 }

@@ -57,23 +57,48 @@ public abstract class Passkey
 /// What is the passkey? The passkey is
 /// </code>
 /// </example>
-/// <param name="tokenizer">What makes tokens of it.</param>
-/// <param name="announces">Whether the first sentence says what is to come.</param>
-public sealed class TextPasskey(Tokenizer tokenizer, bool announces = true) : Passkey
+public sealed class TextPasskey : Passkey
 {
-    private const string Before = "There is an important piece of information hidden inside a lot of irrelevant text. Find it and memorize it. I will quiz you about it.\n\n";
-    private const string Filling = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n";
-    private const string After = "\nWhat is the passkey? The passkey is";
+    // {v} is what is hidden.
+    private sealed record Form(string Before, string Filling, string Told, string After);
+
+    private static readonly Form Asked = new(
+        "There is an important piece of information hidden inside a lot of irrelevant text. Find it and memorize it. I will quiz you about it.\n\n",
+        "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n", "The passkey is {v}. Remember it. {v} is the passkey.\n", "\nWhat is the passkey? The passkey is");
+
+    private static readonly Form[] Others =
+    [
+        new("Somewhere in these lines stands a code. You will have to give it back at the end, so keep it in your head.\n\n", "Rain fell on the roof. A dog slept near the door. Nobody spoke. Time went by.\n", "Here is the access code: {v}. Never lose it. {v} opens the door.\n", "\nNow give the access code. The access code is"),
+        new("Below is a long tale. One number in it matters, all else does not. Learn it by heart.\n\n", "The wheel turns. Leaves fall in the wind. Snow is cold. We walk on.\n", "The magic number was {v}. Learn it. {v} was the magic number.\n", "\nWhat was the magic number? The magic number was"),
+        new("Remember the secret that one of the following sentences tells. There will be a question.\n\n", "Bread is baked in the morning. Milk is white. Cats like both. So it goes on and on.\n", "My secret word is {v}. Tell nobody. {v} is my secret word.\n", "\nWhat is my secret word? My secret word is"),
+        new("This text has a token in it and much that says nothing. Look for the token, for you are asked.\n\n", "Ships sail by. The harbour is wide. Gulls cry. Waves come in and go out again.\n", "A token is {v}. Note it down. {v} is a token.\n", "\nWhich token did you read? It is"),
+    ];
 
     private const int LongestPiece = 20;
 
     private static readonly string[] Sentences =
-        ["passkey", "pass key", "remember it", .. (Before + Filling).Split(['.', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)];
+        ["passkey", "pass key", "remember it", .. ((Form[])[Asked, .. Others]).SelectMany(form => (form.Before + form.Filling).Split(['.', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))];
 
     // Of the hidden line and the question any so long has one of the words above in it.
-    private static readonly HashSet<string> Pieces = [.. Enumerable.Range(0, Before.Length + 2 * Filling.Length - LongestPiece + 1).Select(i => (Before + Filling + Filling).Substring(i, LongestPiece))];
+    private static readonly HashSet<string> Pieces =
+        [.. Enumerable.Range(0, Asked.Before.Length + 2 * Asked.Filling.Length - LongestPiece + 1).Select(i => (Asked.Before + Asked.Filling + Asked.Filling).Substring(i, LongestPiece))];
 
-    private readonly int[] before = announces ? Encode(tokenizer, Before) : [], filling = Encode(tokenizer, Filling), after = Encode(tokenizer, After);
+    private readonly Tokenizer tokenizer;
+    private readonly string told;
+    private readonly int[] before, filling, after;
+
+    /// <summary>The paper's prompt.</summary>
+    /// <param name="tokenizer">What makes tokens of it.</param>
+    /// <param name="announces">Whether the first sentence says what is to come.</param>
+    public TextPasskey(Tokenizer tokenizer, bool announces = true) : this(tokenizer, Asked, announces)
+    {
+    }
+
+    private TextPasskey(Tokenizer tokenizer, Form form, bool announces) =>
+        (this.tokenizer, told, before, filling, after) = (tokenizer, form.Told, announces ? Encode(tokenizer, form.Before) : [], Encode(tokenizer, form.Filling), Encode(tokenizer, form.After));
+
+    /// <summary>Prompts of the same kind in four other wordings, which take turns: to choose a checkpoint by.</summary>
+    internal static Passkey InOtherWords(Tokenizer tokenizer) => new Turns([.. Others.Select(form => new TextPasskey(tokenizer, form, announces: true))]);
 
     /// <inheritdoc/>
     public override string Name => "passkey of five digits among sentences";
@@ -124,9 +149,20 @@ public sealed class TextPasskey(Tokenizer tokenizer, bool announces = true) : Pa
     /// <inheritdoc/>
     public override string Decode(ReadOnlySpan<int> tokens) => Encoding.UTF8.GetString(tokenizer.Decode(tokens));
 
-    private int[] Needle(string key) => Encode(tokenizer, $"The passkey is {key}. Remember it. {key} is the passkey.\n");
+    private int[] Needle(string key) => Encode(tokenizer, told.Replace("{v}", key));
 
     private static int[] Encode(Tokenizer tokenizer, string text) => tokenizer.Encode(Encoding.UTF8.GetBytes(text));
+
+    private sealed class Turns(TextPasskey[] forms) : Passkey
+    {
+        public override string Name => "numbers of five digits among sentences, in other words than the passkey";
+
+        public override int AnswerTokens => forms[0].AnswerTokens;
+
+        public override PasskeyPrompt Prompt(ulong seed, ulong number, int length, double depth) => forms[number % (ulong)forms.Length].Prompt(seed, number, length, depth);
+
+        public override string Decode(ReadOnlySpan<int> tokens) => forms[0].Decode(tokens);
+    }
 }
 
 /// <summary>

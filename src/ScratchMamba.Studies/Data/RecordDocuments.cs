@@ -12,13 +12,13 @@ namespace ScratchMamba.Studies.Data;
 /// <example>
 /// Passages of up to 150 bytes, seed 1, document 3:
 /// <code>
-/// O n e ␣ d i s s o l v e ␣ m a ⏎ W r i t e ␣ 4 4 ␣ d o w n : ␣ d i s s o l v e ␣* 4* 4* . ⏎ W h e n ␣ c o u r s e : ␣ 2 0 3 7 6 2 0 ⏎ W h i c h ␣ d i s s o l v e ? ␣* 4* 4* . ⏎ T h e ␣ w h e n ␣ c o u r s e , ␣ o n c e ␣ m o r e : ␣* 2* 0* 3* 7* 6* 2* 0* . ⏎
+/// M u c h ␣ o f ␣ t h e ␣ f o l ⏎ Y o u r ␣ d i s s o l v e ␣ = ␣ 4 4 . ⏎ A ␣ b a n d s ␣ a m o n g ␣ s t a y s ␣ 6 2 0 0 6 7 . ⏎ t h i s ␣ b a n d s ␣ a m o n g ␣ m u s t ␣ b e ␣* 6* 2* 0* 0* 6* 7* . ⏎ t h a t ␣ d i s s o l v e ␣ e q u a l s ␣* 4* 4* . ⏎
 /// </code>
 /// </example>
 public sealed class RecordDocuments : TokenizedDocuments
 {
     // What is told and asked for once has room in the shortest of the shortest.
-    private const int Shortest = 96, Least = 64, MostRecords = 4;
+    private const int Shortest = 96, Least = 64, MostRecords = 4, Roomy = 250;
 
     // What tells {n} its value {v}, and what asks for it. A value follows a space, so that the space after a question is known too. Sentences begin neither "The … is" nor "What is".
     private static readonly string[] Telling =
@@ -30,10 +30,26 @@ public sealed class RecordDocuments : TokenizedDocuments
     private static readonly string[] Asking =
         ["{n}:", "{n} =", "{n} ->", "our {n} is", "So our {n} is", "My {n} was", "Say {n} again:", "Which {n}?", "The {n}, once more:", "and {n} equals", "Tell us the {n}. It was", "\"{n}\":"];
 
-    private static readonly string[] Articles = ["A", "This", "One", "Each", "That", "Some", "Every", "No"], Verbs = ["is", "was", "has", "makes", "sees", "keeps", "goes", "and"];
+    // What may stand before and after what is told, and say it again; what asks, before it is asked so that only the value is missing; what may begin a passage.
+    private static readonly string[]
+        Before = ["Please note.", "Listen.", "Now this.", "Attention!", "One thing more.", "Mind you:", "By the way,", "It matters that you read on."],
+        After = ["Keep it.", "Do not forget.", "Mark it well.", "Hold on to this.", "You need it later.", "So much for that.", "Never lose it.", "Bear this in mind."],
+        Again = ["{v} is our {n}.", "So {n} = {v}.", "It is {v}, this {n}.", "Again: {v}.", "Once more: {v} for {n}.", "{v} was the {n}.", "Yes, {v}.", "{v} stays the {n}, {v}."],
+        Questions = ["Which {n}?", "Do you know the {n}?", "And the {n}, what was it?", "Can you say the {n}?", "Who knows our {n}?", "Now the question: {n}?", "How did the {n} read?", "Now give the {n}.", "Tell me the {n} that you read.", "Where did you see {n}, and what did it say?"],
+        Answers = ["It is", "It was", "The {n}:", "Our {n} is", "My {n} was", "{n}:", "Answer:", "It must be", "This {n} is", "I say", "The {n} read", "That {n} was", "{n} is", "It says that {n} is"],
+        Openings =
+        [
+            "Read this with care; you are asked for some of it in the end.", "What follows says little, but a line or two of it matter.", "Somewhere below stands a value. Look for it.", "Notes of a day.", "Much of the following can be left out.",
+            "Keep what has a name and a value, forget what has none.", "A test of memory.", "Later there are questions, and answers must be exact.", "In these lines something has been put that you need.", "Be patient: this goes on for long.",
+        ];
 
-    /// <summary>In how many forms values are told and asked for.</summary>
-    public static int Forms => Telling.Length * Asking.Length;
+    // Sentences are also put together of these: all words of the passkey's, but no "the … is" and no "What is".
+    private static readonly string[]
+        Whose = ["our", "my", "this", "that", "his", "her", "their", "your", "a", "one", "the"],
+        Links = ["is", "was", "reads", "says", "equals", "became", "stays", "remains", "has been", "will be", "must be", "="],
+        Asks = ["What", "Which", "Who", "Where", "How", "When"];
+
+    private static readonly string[] Articles = ["A", "This", "One", "Each", "That", "Some", "Every", "No"], Verbs = ["is", "was", "has", "makes", "sees", "keeps", "goes", "and"];
 
     private readonly Prose prose;
     private readonly int shortest, longest, newline;
@@ -49,7 +65,7 @@ public sealed class RecordDocuments : TokenizedDocuments
     }
 
     /// <inheritdoc/>
-    public override string Name => $"records among lines, passages of {shortest} to {longest} {Unit} one after another, of {prose.Name}";
+    public override string Name => $"records in many forms among lines, passages of {shortest} to {longest} {Unit} one after another, of {prose.Name}";
 
     /// <inheritdoc/>
     public override IEnumerable<MarkedToken> Document(ulong seed, ulong number, long start)
@@ -79,8 +95,9 @@ public sealed class RecordDocuments : TokenizedDocuments
         for (int count = 1 + random.Next(MostRecords); records.Count < count;)
         {
             string name = NameOf(random), value = ValueOf(random);
-            string telling = Telling[random.Next(Telling.Length)].Replace("{n}", name).Replace("{v}", value);
-            Line told = new($"{char.ToUpperInvariant(telling[0])}{telling[1..]}\n", Tokenizer), asked = new($"{Asking[random.Next(Asking.Length)].Replace("{n}", name)} {value}.\n", Tokenizer);
+            (string telling, string asking) = Choose(random, isShort: left < Roomy);
+            telling = Filled(telling, name, value);
+            Line told = new($"{Capital(telling)}\n", Tokenizer), asked = new($"{Filled(asking, name, value)} {value}.\n", Tokenizer);
             int size = told.Tokens.Length + asked.Tokens.Length;
             if (size > left)
                 break;
@@ -130,6 +147,8 @@ public sealed class RecordDocuments : TokenizedDocuments
     /// <summary>Lines that say nothing of any record, endlessly: text from some place on, a few sentences again and again, or some of a few in any order.</summary>
     private IEnumerable<int[]> Lines(Philox random)
     {
+        if (random.Next(2) == 0)
+            yield return new Line(string.Join(' ', Enumerable.Range(0, 1 + random.Next(2)).Select(_ => One(random, Openings))) + (random.Next(2) == 0 ? "\n" : "\n\n"), Tokenizer).Tokens;
         double kind = random.NextDouble();
         if (kind < 0.3)
         {
@@ -140,6 +159,62 @@ public sealed class RecordDocuments : TokenizedDocuments
         for (int line = 0; ; line++)
             yield return few[kind < 0.8 ? line % few.Length : random.Next(few.Length)];
     }
+
+    /// <summary>What tells a name its value and what asks for it: often with other sentences about it, which have room where a passage is not short.</summary>
+    private static (string Told, string Asked) Choose(Philox random, bool isShort)
+    {
+        string told = random.Next(2) == 0 ? One(random, Telling) : $"{Said(random)} {{v}}.", asked = random.Next(2) == 0 ? One(random, Asking) : Said(random);
+        if (isShort || random.Next(4) == 0)
+            return (told, asked);
+        if (random.Next(3) == 0)
+            told = $"{One(random, Before)} {told}";
+        if (random.Next(2) == 0)
+            told = $"{told} {One(random, After)}";
+        if (random.Next(2) == 0)
+            told = $"{told} {random.Next(4) switch { 0 => $"{Said(random)} {{v}}.", 1 => $"{{v}} {Linked(random)}.", _ => One(random, Again) }}";
+        if (random.Next(3) > 0)
+            asked = $"{(random.Next(2) == 0 ? One(random, Questions) : $"{Asked(random)}?")} {(random.Next(2) == 0 ? One(random, Answers) : Capital(Said(random)))}";
+        if (random.Next(3) == 0)
+            asked = "\n" + asked;
+        return (told, asked);
+    }
+
+    /// <summary>Whose name it is, and what goes before its value.</summary>
+    private static string Said(Philox random)
+    {
+        (string whose, string link) = Pair(random, Whose, "the", Links);
+        return $"{whose} {{n}} {link}";
+    }
+
+    /// <summary>What goes behind a value: that it is somebody's.</summary>
+    private static string Linked(Philox random)
+    {
+        (string whose, string link) = Pair(random, Whose, "the", Links);
+        return $"{link} {whose} {{n}}";
+    }
+
+    private static string Asked(Philox random)
+    {
+        (string asks, string link) = Pair(random, Asks, "What", Links);
+        return $"{asks} {link} {One(random, Whose)} {{n}}";
+    }
+
+    /// <summary>One of each; not one of them with "is".</summary>
+    private static (string, string) Pair(Philox random, string[] first, string not, string[] links)
+    {
+        while (true)
+        {
+            (string word, string link) = (One(random, first), One(random, links));
+            if (word != not || link != "is")
+                return (word, link);
+        }
+    }
+
+    private static string Capital(string text) => $"{char.ToUpperInvariant(text[0])}{text[1..]}";
+
+    private static string One(Philox random, string[] all) => all[random.Next(all.Length)];
+
+    private static string Filled(string form, string name, string value) => form.Replace("{n}", name).Replace("{v}", value);
 
     /// <summary>A line of ASCII, and its tokens.</summary>
     private sealed record Line(string Text, Tokenizer Tokenizer)

@@ -5,6 +5,7 @@ using ScratchMamba.Checkpoints;
 using ScratchMamba.Data;
 using ScratchMamba.Mamba2;
 using ScratchMamba.Studies.Data;
+using ScratchMamba.Studies.Measures;
 using ScratchMamba.Tensors;
 using ScratchMamba.Tensors.Cpu;
 using ScratchMamba.Tokenizers;
@@ -41,8 +42,14 @@ public abstract class Job
     /// <summary>Whether the result is there.</summary>
     public abstract bool IsDone(Store store);
 
+    /// <summary>How long it took, in seconds, without what it needs.</summary>
+    public abstract double Seconds(Store store);
+
     /// <summary>Whether another one had better be done together with this one, on a device that neither fills alone.</summary>
     public virtual bool CanJoin(Job other) => false;
+
+    /// <summary>What share of the most work that is done together this is.</summary>
+    public virtual double Share => 1;
 
     /// <summary>Does the work and keeps its result, and that of others that can join it.</summary>
     public abstract void Run(JobContext context, IReadOnlyList<Job> joined);
@@ -71,13 +78,35 @@ public sealed class TrainingJob(TrainingPlan plan) : Job
     public override bool IsDone(Store store) => File.Exists(store.NoteOf(plan));
 
     /// <inheritdoc/>
-    public override bool CanJoin(Job other) => other is TrainingJob training && training.Plan.Steps == plan.Steps && IsSmall && training.IsSmall;
+    public override double Seconds(Store store) => store.Seconds(plan);
 
-    // Where states are passed or heads penalised, steps are not captured; and what fills a device alone gains nothing.
-    private bool IsSmall => plan.Method == TrainingMethod.Plain && (long)plan.Rows * plan.Length * plan.Config.Width * plan.Config.Layers <= 1 << 22;
+    /// <inheritdoc/>
+    public override bool CanJoin(Job other) => other is TrainingJob training && training.Plan.Steps == plan.Steps && IsCaptured && training.IsCaptured;
+
+    /// <inheritdoc/>
+    public override double Share => (double)plan.Rows * plan.Length * plan.Config.Width * plan.Config.Layers / MostNumbers;
+
+    // In the residual streams: 80 GB, and a submission of less than a second on an H200, where six models of 2 × 64 on 1M tokens each learn from 16.2 million tokens a second, and one from 6.
+    private const long MostNumbers = 1 << 30;
+
+    // Where states are passed or heads penalised, steps are not captured.
+    private bool IsCaptured => plan.Method == TrainingMethod.Plain;
 
     /// <inheritdoc/>
     public override void Run(JobContext context, IReadOnlyList<Job> joined)
+    {
+        try
+        {
+            RunTogether(context, joined);
+        }
+        catch (InsufficientMemoryException) when (joined.Count > 0)
+        {
+            foreach (Job job in joined.Prepend(this))
+                job.Run(context, []);
+        }
+    }
+
+    private void RunTogether(JobContext context, IReadOnlyList<Job> joined)
     {
         using var scope = new Scope();
         long start = Stopwatch.GetTimestamp();
@@ -126,7 +155,7 @@ file sealed class Training : IDisposable
             _ => null,
         };
         var batches = new BatchLoader(step => plan.Data.Batch(seed, step, plan.Rows, plan.Length, plan.Segments, plan.ScoredOnly));
-        Trainer = new Trainer(model, step => batches[step], plan.Length, new LearningRateSchedule(plan.Rate, plan.Steps, plan.WarmUp, LearningRateDecay.WarmupStableDecay))
+        Trainer = new Trainer(model, step => batches[step], plan.Length, new LearningRateSchedule(plan.Rate, plan.Steps, plan.WarmUp, plan.Decay))
         {
             InitialStates = plan.Method == TrainingMethod.FittedNoise ? new FittedNoise(model, plan.EmptyShare, seed) : carried,
             Penalty = plan.Method == TrainingMethod.Penalty ? new ForgettingPenalty(plan.PenaltyWeight) : null,
@@ -165,6 +194,7 @@ file sealed class Training : IDisposable
         json.WriteNumber("tokens", Plan.Tokens);
         json.WriteNumber("tokens_per_second", Math.Round(Plan.Tokens / seconds));
         json.WriteNumber("peak_bytes", peak);
+        json.WriteString("sha256", Store.HashOf(Path.GetDirectoryName(path)!));
         json.WriteStartArray("loss");
         foreach (double loss in losses)
             json.WriteNumberValue(Math.Round(loss, 4));
@@ -180,10 +210,20 @@ file sealed class Training : IDisposable
 public sealed record ModelSource(TrainingJob? Job, int? Step = null, string? Path = null)
 {
     /// <summary>What determines it.</summary>
-    public string Settings => Job is null ? $"{Path}, written {Written:o}" : Step is { } step ? $"{Job.Settings}; after step {step}" : Job.Settings;
+    public string Settings => Candidates.Count > 0 ? $"of these the one that answers most: {string.Join("; ", Candidates.Select(candidate => candidate.Asked.Settings))}"
+        : Job is null ? $"{Path}, written {Written:o}" : Step is { } step ? $"{Job.Settings}; after step {step}" : Job.Settings;
+
+    /// <summary>Models among which it is chosen by what they answer, the last of the best; none where it is what it is.</summary>
+    public IReadOnlyList<(ModelSource Model, MeasurementJob<PasskeyTable> Asked)> Candidates { get; init; } = [];
+
+    /// <summary>What must be done before it is there.</summary>
+    public IReadOnlyList<Job> Needs => Candidates.Count > 0 ? [.. Candidates.Select(candidate => candidate.Asked)] : Job is null ? [] : [Job];
+
+    /// <summary>The one that was chosen, or itself.</summary>
+    public ModelSource Chosen(Store store) => Candidates.Count > 0 ? Candidates.Reverse().MaxBy(candidate => candidate.Asked.Result(store).Answers.Count(answer => answer.Right)).Model : this;
 
     /// <summary>Its folder.</summary>
-    public string Folder(Store store) => Job is null ? Path! : Step is { } step && step != Job.Plan.Steps ? store.ModelFolder(Job.Plan, step) : store.ModelFolder(Job.Plan);
+    public string Folder(Store store) => Candidates.Count > 0 ? Chosen(store).Folder(store) : Job is null ? Path! : Step is { } step && step != Job.Plan.Steps ? store.ModelFolder(Job.Plan, step) : store.ModelFolder(Job.Plan);
 
     // A model that was trained again in the same folder is another one.
     private DateTime Written => Directory.EnumerateFiles(Path!).Select(File.GetLastWriteTimeUtc).DefaultIfEmpty().Max();
@@ -209,7 +249,7 @@ public sealed class MeasurementJob<T>(ModelSource model, string settings, string
     public override double Cost => cost;
 
     /// <inheritdoc/>
-    public override IReadOnlyList<Job> Needs => model.Job is null ? [] : [model.Job];
+    public override IReadOnlyList<Job> Needs => model.Needs;
 
     /// <inheritdoc/>
     public override bool IsDone(Store store) => File.Exists(store.ResultFile(Settings));
@@ -217,8 +257,8 @@ public sealed class MeasurementJob<T>(ModelSource model, string settings, string
     /// <summary>The result.</summary>
     public T Result(Store store) => store.Read(Settings, type);
 
-    /// <summary>How long it took, in seconds, without training.</summary>
-    public double Seconds(Store store) => store.Seconds(Settings);
+    /// <inheritdoc/>
+    public override double Seconds(Store store) => store.Seconds(Settings);
 
     /// <inheritdoc/>
     public override void Run(JobContext context, IReadOnlyList<Job> joined)

@@ -92,13 +92,22 @@ public sealed class Scheduler(Func<int, Backend> open, int workers, int threads,
                     Job? ready = waiting.Find(IsReady);
                     if (ready is not null)
                     {
-                        Job[] jobs = [ready, .. waiting.Where(job => job != ready && ready.CanJoin(job) && IsReady(job)).Take(most - 1)];
+                        List<Job> jobs = [ready];
+                        double share = ready.Share;
+                        foreach (Job job in waiting)
+                        {
+                            if (jobs.Count < most && job != ready && ready.CanJoin(job) && share + job.Share <= 1 && IsReady(job))
+                            {
+                                jobs.Add(job);
+                                share += job.Share;
+                            }
+                        }
                         foreach (Job job in jobs)
                         {
                             waiting.Remove(job);
                             running[job] = 0;
                         }
-                        return jobs;
+                        return [.. jobs];
                     }
                 }
                 // Everything that is left waits for a job that another worker does.

@@ -45,6 +45,21 @@ public sealed class Store(string folder)
     /// <summary>The most bytes that tensors took while a model was trained.</summary>
     public double PeakBytes(TrainingPlan plan) => NumberIn(NoteOf(plan), "peak_bytes");
 
+    /// <summary>The SHA-256 of a model's weights, as it was when they were written; empty for one of before this was kept.</summary>
+    public string HashOf(TrainingPlan plan)
+    {
+        using FileStream file = File.OpenRead(NoteOf(plan));
+        using JsonDocument document = JsonDocument.Parse(file);
+        return document.RootElement.TryGetProperty("sha256", out JsonElement hash) ? hash.GetString()! : "";
+    }
+
+    /// <summary>The SHA-256 of the weights in a folder.</summary>
+    public static string HashOf(string modelFolder)
+    {
+        using FileStream weights = File.OpenRead(Path.Combine(modelFolder, "model.safetensors"));
+        return Convert.ToHexStringLower(SHA256.HashData(weights));
+    }
+
     /// <summary>Keeps a result.</summary>
     public void Write<T>(string settings, T value, double seconds, JsonTypeInfo<T> type)
     {

@@ -1,6 +1,7 @@
 using ScratchMamba.Mamba2;
 using ScratchMamba.Studies.Data;
 using ScratchMamba.Tensors.Operations;
+using ScratchMamba.Training;
 
 namespace ScratchMamba.Studies.Laboratory;
 
@@ -41,8 +42,11 @@ public sealed record TrainingPlan
     /// <summary>Tokens of a batch.</summary>
     public int TokensPerStep { get; init; } = 4096;
 
-    /// <summary>The largest learning rate; it rises over <see cref="WarmUp"/> steps, stays, and falls to 0 over the last tenth.</summary>
+    /// <summary>The largest learning rate; it rises over <see cref="WarmUp"/> steps.</summary>
     public double Rate { get; init; } = 3e-3;
+
+    /// <summary>How it falls to 0: over the last tenth, or all the way.</summary>
+    public LearningRateDecay Decay { get; init; } = LearningRateDecay.WarmupStableDecay;
 
     /// <summary>The steps of the warm-up.</summary>
     public int WarmUp { get; init; } = 100;
@@ -91,7 +95,7 @@ public sealed record TrainingPlan
         $"{Data.Name}; d {Config.Width}, layers {Config.Layers}, P {Config.HeadSize}, N {Config.StateSize}, −A {(Config.DrawsDecayInLog ? "log-uniform" : "uniform")} {Config.DecayRange.Low}–{Config.DecayRange.High}; "
         + $"T {Length}, {Rows} rows, {Steps} steps, rate {Rate}, warm-up {WarmUp}, seed {Seed}{(Checkpoints.Count > 0 ? $", saved at {string.Join(' ', Checkpoints)}" : "")}"
         + (Method == TrainingMethod.Plain ? "" : $"; {Method}, {(Method switch { TrainingMethod.Penalty => $"weight {PenaltyWeight}", TrainingMethod.Truncated => $"{Segments} segments, rows in turn", _ => $"empty {EmptyShare}" })}")
-        + (ScoredOnly ? "; learns what is scored" : "") + (Precision == MatMulPrecision.Full ? "" : $"; {Precision}") + (Start is null ? "" : $"; after [{Start.Settings}]");
+        + (Decay == LearningRateDecay.WarmupStableDecay ? "" : $"; rate falls {(Decay == LearningRateDecay.Linear ? "in a line" : Decay)}") + (ScoredOnly ? "; learns what is scored" : "") + (Precision == MatMulPrecision.Full ? "" : $"; {Precision}") + (Start is null ? "" : $"; after [{Start.Settings}]");
 
     /// <summary>The model in a few words, for a report.</summary>
     public string Model => $"Mamba-2, {Config.ParameterCount:#,0} parameters, {Config.Layers} layers, width {Config.Width}, N = {Config.StateSize}, T = {Length}, {Tokens / 1e6:0.0} M tokens";

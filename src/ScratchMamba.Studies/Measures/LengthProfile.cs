@@ -70,51 +70,93 @@ public sealed record LengthProfile(int TrainingLength, long[] Ends, Tally[][] Al
         int prompts = settings.Prompts, piece = (int)Math.Min(settings.Length, Math.Max(64, (settings.TokensAtOnce ?? context.TokensAtOnce(model)) / prompts));
         long[] ends = EndsFor(settings.TrainingLength, settings.Length, settings.Stretches);
         Tally[][] all = [.. Enumerable.Range(0, prompts).Select(_ => new Tally[ends.Length])], recent = [.. Enumerable.Range(0, prompts).Select(_ => new Tally[ends.Length])];
-        IEnumerator<MarkedToken>[] streams = [.. Enumerable.Range(0, prompts).Select(prompt => settings.Data.Document(settings.Seed, (ulong)prompt).GetEnumerator())];
-        MarkedToken[] next = [.. streams.Select(Take)];
+        var reader = new StreamReader(settings, prompts);
         Mamba2State state = model.EmptyState(prompts);
         var bytes = new long[ends.Length];
         int bucket = 0;
+        // The next piece is made while the device reads this one.
+        Task<Piece> made = Task.Run(() => reader.Take(PieceAt(0)));
         for (long start = 0; start < settings.Length; start += piece)
         {
             context.Cancellation.ThrowIfCancellationRequested();
             context.Report(start / (double)settings.Length, $"{start:#,0} of {settings.Length:#,0} tokens");
-            int length = (int)Math.Min(piece, settings.Length - start);
-            int[] inputs = new int[prompts * length], labels = new int[prompts * length], distances = new int[prompts * length];
-            for (int i = 0; i < inputs.Length; i++)
-            {
-                int prompt = i / length;
-                inputs[i] = next[prompt].Id;
-                next[prompt] = Take(streams[prompt]);
-                (labels[i], distances[i]) = (next[prompt].Id, next[prompt].Distance);
-            }
+            (int[] inputs, int[] labels, int[] distances) = made.GetAwaiter().GetResult();
+            int length = PieceAt(start), following = PieceAt(start + piece);
+            if (following > 0)
+                made = Task.Run(() => reader.Take(following));
             using var pieces = new Scope();
             Shape shape = [prompts, length];
             (Tensor logits, Mamba2State after) = model.Forward(backend.Tensor<int>(shape, inputs), state);
             float[] losses = logits.CrossEntropy(backend.Tensor<int>(shape, labels)).ToArray<float>();
             int[] chosen = logits.ArgMax().ToArray<int>();
             state.CopyFrom(after);
-            long live = backend.LiveBytes;
-            for (int t = 0; t < length; t++)
+            for (long live = backend.LiveBytes, t = 0; t < length; t++)
             {
                 while (ends[bucket] < start + t + 1)
                     bucket++;
                 bytes[bucket] = Math.Max(bytes[bucket], live);
-                for (int prompt = 0; prompt < prompts; prompt++)
+            }
+            StreamReader.ForEach(prompts, length, prompt =>
+            {
+                int inside = 0;
+                for (int i = prompt * length, t = 0; t < length; i++, t++)
                 {
-                    int i = prompt * length + t;
                     if (distances[i] < 0)
                         continue;
+                    while (ends[inside] < start + t + 1)
+                        inside++;
                     var tally = new Tally(losses[i], chosen[i] == labels[i] ? 1 : 0, 1);
-                    all[prompt][bucket] += tally;
+                    all[prompt][inside] += tally;
                     if (distances[i] <= settings.Recent)
-                        recent[prompt][bucket] += tally;
+                        recent[prompt][inside] += tally;
                 }
-            }
+            });
         }
         return new LengthProfile(settings.TrainingLength, ends, all, recent, bytes.Max(), bytes);
 
-        static MarkedToken Take(IEnumerator<MarkedToken> stream) =>
+        int PieceAt(long start) => (int)Math.Clamp(settings.Length - start, 0, piece);
+    }
+
+    private readonly record struct Piece(int[] Inputs, int[] Labels, int[] Distances);
+
+    /// <summary>Takes piece after piece from all prompts of a measurement.</summary>
+    private sealed class StreamReader(ProfileSettings settings, int prompts)
+    {
+        // From here on a graphics card would wait for one thread.
+        private const int Many = 1 << 16;
+
+        private readonly IEnumerator<MarkedToken>[] streams = [.. Enumerable.Range(0, prompts).Select(prompt => settings.Data.Document(settings.Seed, (ulong)prompt).GetEnumerator())];
+        private MarkedToken[]? next;
+
+        /// <summary>The next tokens of each prompt, what follows them, and how far back stands what determines that.</summary>
+        public Piece Take(int length)
+        {
+            next ??= [.. streams.Select(Take)];
+            var piece = new Piece(new int[prompts * length], new int[prompts * length], new int[prompts * length]);
+            ForEach(prompts, length, prompt =>
+            {
+                for (int i = prompt * length, end = i + length; i < end; i++)
+                {
+                    piece.Inputs[i] = next[prompt].Id;
+                    next[prompt] = Take(streams[prompt]);
+                    (piece.Labels[i], piece.Distances[i]) = (next[prompt].Id, next[prompt].Distance);
+                }
+            });
+            return piece;
+        }
+
+        public static void ForEach(int prompts, int length, Action<int> prompt)
+        {
+            if ((long)prompts * length >= Many)
+            {
+                Parallel.For(0, prompts, prompt);
+                return;
+            }
+            for (int i = 0; i < prompts; i++)
+                prompt(i);
+        }
+
+        private static MarkedToken Take(IEnumerator<MarkedToken> stream) =>
             stream.MoveNext() ? stream.Current : throw new ArgumentException("The documents end before the length that is to be measured.");
     }
 }

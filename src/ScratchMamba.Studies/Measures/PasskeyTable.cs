@@ -75,7 +75,9 @@ public sealed record PasskeyTable(PasskeyAnswer[] Answers)
             cancellation.ThrowIfCancellationRequested();
             using var pieces = new Scope();
             int width = Math.Min(piece, length - start);
-            int[] tokens = [.. prompts.SelectMany(prompt => prompt.AsSpan(start, width).ToArray())];
+            int[] tokens = new int[rows * width];
+            for (int row = 0; row < rows; row++)
+                prompts[row].AsSpan(start, width).CopyTo(tokens.AsSpan(row * width));
             (Tensor logits, Mamba2State next) = model.Prefill(model.Backend.Tensor<int>([rows, width], tokens), state);
             state.CopyFrom(next);
             report(rows * width);

@@ -98,10 +98,10 @@ public sealed record StudyResult(string Name, string Title, string Introduction,
 public static class Report
 {
     /// <summary>
-    /// Writes <c>report.html</c>, the table of findings in Markdown as <c>findings.md</c>, for each study <c>NAME.json</c>, and for each figure <c>TABLE.csv</c>.
+    /// Writes <c>report.html</c>, the table of findings in Markdown as <c>findings.md</c>, for each study <c>NAME.json</c>, and for each figure and the models <c>TABLE.csv</c>.
     /// </summary>
     /// <returns>The path of the page.</returns>
-    public static string Write(string folder, string title, string lead, IReadOnlyList<StudyResult> studies)
+    public static string Write(string folder, string title, string lead, IReadOnlyList<StudyResult> studies, Table? models = null)
     {
         Directory.CreateDirectory(folder);
         foreach (StudyResult study in studies)
@@ -110,9 +110,11 @@ public static class Report
             foreach (Figure figure in study.Figures)
                 WriteText(Path.Combine(folder, figure.Table.Name + ".csv"), figure.Table.ToCsv());
         }
+        if (models is not null)
+            WriteText(Path.Combine(folder, models.Name + ".csv"), models.ToCsv());
         WriteText(Path.Combine(folder, "findings.md"), Markdown(studies));
         string page = Path.Combine(folder, "report.html");
-        WriteText(page, Page(title, lead, studies));
+        WriteText(page, Page(title, lead, studies, models));
         return page;
     }
 
@@ -131,7 +133,7 @@ public static class Report
     private static string Word(Verdict verdict) => verdict switch { Verdict.Holds => "yes", Verdict.Fails => "no", _ => "open" };
 
     /// <summary>The page.</summary>
-    public static string Page(string title, string lead, IReadOnlyList<StudyResult> studies)
+    public static string Page(string title, string lead, IReadOnlyList<StudyResult> studies, Table? models = null)
     {
         int number = 0;
         return HtmlPage.Write(
@@ -143,8 +145,17 @@ public static class Report
                 new XElement("h2", new XAttribute("id", study.Name), study.Title),
                 new XElement("p", study.Introduction),
                 study.Figures.Select(figure => FigureElement(figure, ++number)).ToArray(),
-            }).ToArray());
+            }).ToArray(),
+            models is { Rows.Count: > 0 } ? ModelsElement(models) : null);
     }
+
+    private static XElement ModelsElement(Table models) => new(
+        "details",
+        new XElement("summary", $"The {models.Rows.Count} models that were trained, with the SHA-256 of their weights"),
+        new XElement(
+            "table",
+            new XElement("thead", new XElement("tr", models.Columns.Select(column => new XElement("th", column.Replace('_', ' '))))),
+            new XElement("tbody", models.Rows.Select(row => new XElement("tr", row.Select(cell => new XElement("td", cell is string text ? text : $"{cell:#,0.#}")))))));
 
     private static XElement FindingsTable(IReadOnlyList<StudyResult> studies) => new(
         "table",

@@ -19,7 +19,7 @@ public sealed class LaboratoryTests : IDisposable
         Data = new StreamingRecall(8, 4), Width = 16, HeadSize = 8, StateSize = 4, Layers = 1, Length = 16, Steps = 8, EarlySteps = 2, EarlyLength = 8, TokensPerStep = 64, Seeds = 2, Prompts = 3, LengthFactor = 8, PasskeySamples = 10,
         StreamLength = 512, CapacityStates = [2, 4], CapacityLengths = [8, 16], CapacityTokens = 128,
         PasskeyModels = [(16, 1, 4)], PasskeySeeds = 2, PasskeyStages = [new(0, 64, 2, 2, 0.003), new(1024, 128, 2, 2, 0.003, Segments: 4)], PasskeyLongest = 2048,
-        UnseenModels = [(16, 1, 4)], UnseenStages = [new(192, 64, 2, 2, 0.003) { LearnsAll = true }, new(512, 64, 2, 2, 0.003) { Passes = true }, new(1024, 128, 2, 2, 0.003, Segments: 4)],
+        UnseenModels = [(16, 1, 4)], UnseenStages = [new(192, 64, 2, 2, 0.003) { LearnsAll = true }, new(512, 64, 2, 2, 0.003) { Passes = true }, new(1024, 128, 2, 2, 0.003, Segments: 4) { Falls = true, Candidates = 2 }],
         Prose = new Prose("lines", "when in the course of human events it becomes necessary for one people to dissolve the political bands which have connected them with another"u8),
     };
 
@@ -48,6 +48,11 @@ public sealed class LaboratoryTests : IDisposable
         string[] names = [.. first.SelectMany(result => result.Figures).Select(figure => figure.Table.Name)];
         Assert.Equal(names.Length, names.Distinct().Count());
         Assert.All(names, name => Assert.True(File.Exists(folder.File(name + ".csv"))));
+        // Every model is named with what its weights are, and of those that were chosen from, the one with most right answers, the later of two.
+        Assert.Equal(Files("training.json").Length, File.ReadLines(folder.File("models.csv")).Count() - 1);
+        Assert.Matches("[0-9a-f]{64}", File.ReadAllText(report));
+        string[][] choice = [.. File.ReadLines(folder.File("passkey-unseen-choice.csv")).Skip(1).Select(line => line.Split(','))];
+        Assert.All(choice.GroupBy(row => row[^9]), seed => Assert.Equal(seed.MaxBy(row => (int.Parse(row[^7]), int.Parse(row[^8])))![^8], seed.Single(row => row[^2] == "true")[^8]));
         Dictionary<string, DateTime> written = Files("*.safetensors").Concat(Files("*.json").Where(file => file.Contains("results", StringComparison.Ordinal))).ToDictionary(file => file, File.GetLastWriteTimeUtc);
 
         int reports = 0;
