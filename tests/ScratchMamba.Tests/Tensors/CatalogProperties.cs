@@ -188,13 +188,17 @@ public class CatalogProperties
     }
 
     /// <summary>Outputs, gradients of Σ ⟨cotangent, output⟩ with fixed random cotangents, and that sum.</summary>
-    internal static Evaluation Evaluate(Backend backend, IPrimitive operation, Input[] inputs, DType type, bool gradients, bool byDefinition = false)
+    internal static Evaluation Evaluate(Backend backend, IPrimitive operation, Input[] inputs, DType type, bool gradients, bool byDefinition = false) =>
+        Evaluate(backend, operation, inputs, Array.ConvertAll(inputs, _ => type), gradients, byDefinition);
+
+    /// <summary>The same of inputs of several types.</summary>
+    internal static Evaluation Evaluate(Backend backend, IPrimitive operation, Input[] inputs, DType[] types, bool gradients, bool byDefinition = false)
     {
         using var scope = new Scope();
         var tensors = new Tensor[inputs.Length];
         for (int i = 0; i < inputs.Length; i++)
         {
-            tensors[i] = inputs[i].On(backend, type);
+            tensors[i] = inputs[i].On(backend, types[i]);
             if (gradients && !inputs[i].IsInteger)
                 tensors[i] = tensors[i].Track();
         }

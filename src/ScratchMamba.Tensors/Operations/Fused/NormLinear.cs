@@ -45,7 +45,9 @@ public readonly record struct NormLinear(double Epsilon, bool HasResidual, MatMu
         Rules.RequireCount(nameof(NormLinear), inputs, 3 + (HasResidual ? 1 : 0));
         // Weights in few bits are widened as they are read.
         bool isNarrow = inputs[2].DType.IsCompact() && inputs[0].DType == DType.F32;
-        RmsNorm.CheckRow(nameof(NormLinear), isNarrow ? [.. inputs[..2], .. inputs[3..]] : inputs, inputs[1]);
+        TensorType[] exact = isNarrow ? [.. inputs[..2], .. inputs[3..]] : inputs.ToArray();
+        Rules.RequireFloating(nameof(NormLinear), exact);
+        RmsNorm.CheckRow(nameof(NormLinear), exact, inputs[1]);
         Shape x = inputs[0].Shape, weight = inputs[2].Shape;
         ShapeException.ThrowUnless(weight.Rank == 2 && weight[1] == x.Columns, nameof(NormLinear), "the matrix must be [N, K] for rows of K", inputs);
         Shape y = [.. x.AsSpan()[..^1], weight[0]];

@@ -80,8 +80,10 @@ public readonly record struct Gather(bool Widens) : IPrimitive
     /// <inheritdoc/>
     public Tensor?[] Backward(BackwardCall call)
     {
-        Tensor gradient = call.Gradient(0).ScatterAdd(call.Input(1), call.InputType(0).Shape[0]);
-        return [call.InputType(0).DType.IsNarrow() ? gradient.Cast(call.InputType(0).DType) : gradient, null];
+        DType type = call.InputType(0).DType;
+        // Rows that are added up are not rounded before.
+        Tensor gradient = call.GradientAsArrived(0).Cast(type.IsNarrow() ? DType.F32 : type).ScatterAdd(call.Input(1), call.InputType(0).Shape[0]);
+        return [gradient.Cast(type), null];
     }
 
     /// <inheritdoc/>

@@ -119,7 +119,7 @@ public readonly record struct ChunkScan(int Chunk, bool HasSkip, bool HasSequenc
 
     internal ScanShape ShapeOf(ReadOnlySpan<TensorType> inputs)
     {
-        var shape = ScanShape.Check(nameof(ChunkScan), inputs, InputCount, Chunk, hasC: true, sequence: HasSequence ? InputCount - 1 : -1);
+        var shape = ScanShape.Check(nameof(ChunkScan), inputs, InputCount, Chunk, hasC: true, sequence: HasSequence ? InputCount - 1 : -1, state: 5);
         ShapeException.ThrowUnless(inputs[5].Shape == shape.States, nameof(ChunkScan), "the states must be [batch, chunks, heads, width, state]", inputs);
         if (HasSkip)
             Rules.RequireSkip(nameof(ChunkScan), inputs, 6, shape.H, shape.P);

@@ -31,8 +31,8 @@ internal readonly record struct ScanShape(int B, int L, int H, int P, int G, int
     /// <summary>A chunk longer than the whole is as long as the whole.</summary>
     public static int Effective(int chunk, int length) => Math.Min(chunk, Math.Max(1, length));
 
-    /// <summary>Checks x [B,L,H,P], dt [B,L,H], A [H] and B [B,L,G,N] (and C where <paramref name="hasC"/>), then the optional sequence [B,L] at the end.</summary>
-    public static ScanShape Check(string operation, ReadOnlySpan<TensorType> inputs, int count, int chunk, bool hasC, int sequence)
+    /// <summary>Checks x [B,L,H,P], dt [B,L,H], A [H] and B [B,L,G,N] (and C where <paramref name="hasC"/>), then the optional sequence [B,L] at the end. States that have been computed, at <paramref name="state"/>, may be of 16 bits beside F32.</summary>
+    public static ScanShape Check(string operation, ReadOnlySpan<TensorType> inputs, int count, int chunk, bool hasC, int sequence, int state = -1)
     {
         Rules.RequireCount(operation, inputs, count);
         for (int i = 0; i < inputs.Length; i++)
@@ -40,7 +40,7 @@ internal readonly record struct ScanShape(int B, int L, int H, int P, int G, int
             // Activations of 16 bits come with all else in F32, but for the states, which may be of either.
             bool isActivation = i is 0 or 3 || (hasC && i == 4);
             DType type = i == sequence ? DType.I32 : isActivation || !inputs[0].DType.IsNarrow() ? inputs[0].DType : DType.F32;
-            bool isState = hasC && i == 5 && inputs[i].DType.IsNarrow() && inputs[0].DType != DType.F64;
+            bool isState = i == state && inputs[i].DType.IsNarrow() && inputs[0].DType != DType.F64;
             ShapeException.ThrowUnless(
                 (inputs[i].DType == type || isState) && type != (i == sequence ? DType.F32 : DType.I32), operation,
                 "tensors must be of one floating-point type, or x, B, C and the states of 16 bits and the rest of F32, and the sequence of I32", inputs);
