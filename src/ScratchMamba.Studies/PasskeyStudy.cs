@@ -47,7 +47,7 @@ public sealed class PasskeyStudy : Study
 
         Size Make((int Width, int Layers, int StateSize) size)
         {
-            IReadOnlyList<TrainingPlan>[] plans = [.. Enumerable.Range(0, options.PasskeySeeds).Select(seed => options.PasskeyPlans(size, options.FirstSeed + (ulong)seed, isTrainedOn))];
+            IReadOnlyList<TrainingPlan>[] plans = [.. Enumerable.Range(0, isTrainedOn ? options.PasskeySeeds : options.UnseenSeeds).Select(seed => options.PasskeyPlans(size, options.FirstSeed + (ulong)seed, isTrainedOn))];
             ModelSource[] models = [.. plans.Select(each => Chosen(new TrainingJob(each[^1])))];
             var data = new PasskeyDocuments(trained, options.Tokenizer);
             return new Size(

@@ -72,7 +72,7 @@ public sealed record StudyOptions
             new(262144, 16384, 64, 100, 0.001, Segments: 64), new(1 << 20, 1 << 20, 2, 60, 0.001),
         ],
         PasskeyLongest = 1 << 21,
-        UnseenModels = [(32, 2, 16), (64, 2, 32), (128, 2, 32)],
+        UnseenModels = [(64, 2, 32)], UnseenSeeds = 6,
         UnseenStages =
         [
             new(192, 512, 16, 1000, 0.005) { LearnsAll = true }, new(1024, 1024, 16, 400, 0.005) { LearnsAll = true }, new(64, 512, 16, 1200, 0.005), new(192, 512, 16, 4500, 0.004),
@@ -180,6 +180,9 @@ public sealed record StudyOptions
 
     /// <summary>How many models of each size are trained alike.</summary>
     public required int PasskeySeeds { get; init; }
+
+    /// <summary>How many of the study passkey-unseen are.</summary>
+    public int UnseenSeeds { get; init; } = 1;
 
     /// <summary>How they are trained: each stage goes on with the model of the one before.</summary>
     public required IReadOnlyList<PasskeyStage> PasskeyStages { get; init; }

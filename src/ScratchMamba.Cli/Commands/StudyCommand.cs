@@ -85,6 +85,7 @@ internal static class StudyCommand
                 CapacityTokens = parsed.GetValue(capacityTokens) ?? options.CapacityTokens,
                 CapacitySeeds = parsed.GetValue(capacitySeeds) ?? options.CapacitySeeds,
                 PasskeySeeds = parsed.GetValue(seeds) ?? options.PasskeySeeds,
+                UnseenSeeds = parsed.GetValue(seeds) ?? options.UnseenSeeds,
                 PasskeyModels = (parsed.GetValue(width) ?? parsed.GetValue(layers) ?? parsed.GetValue(state)) is null
                     ? options.PasskeyModels : [(parsed.GetValue(width) ?? options.Width, parsed.GetValue(layers) ?? options.Layers, parsed.GetValue(state) ?? options.StateSize)],
                 UnseenModels = (parsed.GetValue(width) ?? parsed.GetValue(layers) ?? parsed.GetValue(state)) is null

@@ -151,11 +151,12 @@ public static class Report
 
     private static XElement ModelsElement(Table models) => new(
         "details",
-        new XElement("summary", $"The {models.Rows.Count} models that were trained, with the SHA-256 of their weights"),
+        new XElement("summary", $"The {models.Rows.Count} models that were trained, with the SHA-256 of their weights; all their settings are in {models.Name}.csv"),
         new XElement(
             "table",
-            new XElement("thead", new XElement("tr", models.Columns.Select(column => new XElement("th", column.Replace('_', ' '))))),
-            new XElement("tbody", models.Rows.Select(row => new XElement("tr", row.Select(cell => new XElement("td", cell is string text ? text : $"{cell:#,0.#}")))))));
+            new XElement("thead", new XElement("tr", models.Columns.SkipLast(1).Select(column => new XElement("th", column.Replace('_', ' '))))),
+            new XElement("tbody", models.Rows.Select(row => new XElement(
+                "tr", row.SkipLast(1).Select(cell => new XElement("td", new XAttribute("style", "overflow-wrap: anywhere"), cell is string text ? text : $"{cell:#,0.#}")))))));
 
     private static XElement FindingsTable(IReadOnlyList<StudyResult> studies) => new(
         "table",
