@@ -166,9 +166,9 @@ public sealed record StudyOptions
     public required IReadOnlyList<(int Width, int Layers, int StateSize)> UnseenModels { get; init; }
 
     /// <summary>
-    /// How they are trained, on records among lines: never on a passkey. What is told is first asked for at once, in small batches: of 24 models that began so all learned to look a record up
+    /// How they are trained, on records among lines: never on a passkey. What is told is first asked for at once, in small batches: of 36 models that began so all learned to look a record up
     /// within 10 million tokens; of 4 that began with passages of up to 192 bytes, 2 within 50 million; of 2 with such passages and batches of 65,536 tokens, 1 within 118 million.
-    /// How far that reaches, and in how many other words, differs among seeds: see docs/studies.md.
+    /// How far that reaches differs among seeds: see docs/studies.md.
     /// </summary>
     public required IReadOnlyList<PasskeyStage> UnseenStages { get; init; }
 
