@@ -86,6 +86,9 @@ internal readonly record struct FewRowsLaunch(Slot A, Slot B, int M, int N, int 
         bool isLong = N >= 16384, isShort = N < 2048;
         int tileM = M <= 16 ? 16 : M <= 32 || isShort || (planes == 2 && Type.IsQuantized() && !isLong) ? 32 : 64, tileN = isLong ? 128 / planes : isShort ? 16 : 32;
         int slice = isLong || (tileM == 64 && planes == 2) ? 64 : isShort && planes == 1 ? 256 : 128;
+        // Weights of bfloat16 need no rounding, activations do, in every workgroup: with wide tiles instead of tall ones 64 texts take 2 to 3 % less time a token.
+        if (tileM == 64 && Type == DType.BF16 && !isLong)
+            (tileM, tileN, slice) = (32, 64, 128);
         int sideM = Math.Min(32, tileM), sideN = Math.Min(32, tileN), shares = subgroups / (tileM / sideM * (tileN / sideN));
         // Numbers of 16 bits, as many for each as it has parts, and then the sums of all shares in float32.
         long slices = 2L * (slice + 8) * (parts * tileM + planes * tileN), sums = 4L * shares * tileM * (tileN + 4);
