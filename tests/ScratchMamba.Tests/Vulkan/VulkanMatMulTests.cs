@@ -118,16 +118,16 @@ public class VulkanMatMulTests(VulkanFixture fixture)
         SentinelBackend vulkan = fixture.Backend;
         DeviceTraits traits = vulkan.Device.Traits with { IsCpu = false };
         // A processor's driver takes long to compile one.
-        (bool, bool, bool)[] ways = vulkan.Device.Traits.IsCpu ? [(false, true, false), (false, true, true)] : [(false, true, false), (false, true, true), (false, false, false), (true, false, true)];
-        foreach ((bool transposeA, bool transposeB, bool hasAddend) in ways)
+        (bool, bool, DType?)[] ways = [(false, true, null), (false, true, DType.F32), (false, true, DType.F16), .. vulkan.Device.Traits.IsCpu ? ((bool, bool, DType?)[])[] : [(false, false, null), (true, false, DType.F16)]];
+        foreach ((bool transposeA, bool transposeB, DType? addend) in ways)
         {
-            var product = new MatMul(transposeA, transposeB, MatMulPrecision.Float16, HasAddend: hasAddend);
+            var product = new MatMul(transposeA, transposeB, MatMulPrecision.Float16, HasAddend: addend is not null);
             Input a = new Draw([], m).Normal(transposeA ? [k, m] : [m, k]), b = new Draw([], n).Normal(transposeB ? [n, k] : [k, n], 1 / Math.Sqrt(k));
             using var cpu = new CpuBackend();
             using var scope = new Scope();
             Tensor left = a.On(vulkan, DType.F32).Cast(DType.F16), right = b.On(vulkan, DType.F32).Cast(DType.F16);
             Input added = new Draw([], k).Normal([m, n]);
-            Tensor[] inputs = [left, right, .. hasAddend ? (Tensor[])[added.On(vulkan, DType.F32)] : []];
+            Tensor[] inputs = [left, right, .. addend is { } type ? (Tensor[])[added.On(vulkan, DType.F32).Cast(type)] : []];
             TensorType[] types = Tensor.TypesOf(inputs);
             double[] expected = Tensor.Apply(product, [.. inputs.Select(input => cpu.Tensor(input.Shape, input.ToDoubles()))]).ToDoubles();
             bool hasLaunch = new OnGpu(product, traits).Launch(new LaunchCall(types, product.Infer(types), traits)) is not null;
