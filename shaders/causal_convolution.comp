@@ -40,12 +40,9 @@ void main() {
             x[j] = readRow(push.x, (row + clamp(t, 0, length_ - 1)) * push.pitch + channel, count);
         document[j] = HAS_SEQUENCE ? push.sequence.at[row + clamp(t, 0, length_ - 1)] : 0;
     }
-    // At the ends only.
-    if (first < BEFORE || first + int(TIME) > length_) {
-        [[unroll]] for (int j = 0; j < int(TIME) + BEFORE; j++) {
-            int t = first - BEFORE + j;
-            x[j] = t < length_ && (HAS_INITIAL || t >= 0) ? x[j] : vec4(0);
-        }
+    [[unroll]] for (int j = 0; j < int(TIME) + BEFORE; j++) {
+        int t = first - BEFORE + j;
+        x[j] = t < length_ && (HAS_INITIAL || t >= 0) ? x[j] : vec4(0);
     }
     [[unroll]] for (int k = 0; k < int(TAPS); k++)
         weight[k] = ofChannels(push.weight, channel * TAPS + k, TAPS, count);

@@ -20,15 +20,6 @@ vec4 readFour(Floats from, uint index, int count, const uint type) {
     return values;
 }
 
-// The same as they lie in memory, in half as many registers where they have 16 bits, and what they are.
-uvec4 readRaw(Floats from, uint index, int count, const uint type) {
-    if (type == F32 || type == RAGGED)
-        return floatBitsToUint(readFour(from, index, count, type));
-    return uvec4(HalfQuads(uint64_t(from)).at[index >> 2], 0, 0);
-}
-
-vec4 fourOf(uvec4 raw, const uint type) { return type == F32 || type == RAGGED ? uintBitsToFloat(raw) : vec4(widenPair(type, raw.x), widenPair(type, raw.y)); }
-
 float readOne(Floats from, uint index, const uint type) {
     if (type == F32 || type == RAGGED)
         return from.at[index];

@@ -35,17 +35,16 @@ void main() {
     if (part >= push.parts)
         return;
     float sum = 0;
-    vec4 held[HOLDS ? SPAN : 1];
-    uvec4 xs[HOLDS ? SPAN : 1], gates[HOLDS ? SPAN : 1];
+    vec4 held[HOLDS ? SPAN : 1], gates[HOLDS ? SPAN : 1];
     if (HOLDS) {
         [[unroll]] for (uint j = 0; j < SPAN; j++) {
             uint i = columnOf(j);
             bool isThere = IS_EXACT || i < push.width;
-            xs[j] = isThere ? readRaw(push.x, from + i, int(push.width - i), X) : uvec4(0);
-            gates[j] = isThere ? readRaw(push.gate, from + i, int(push.width - i), GATE) : uvec4(0);
+            held[j] = isThere ? readFour(push.x, from + i, int(push.width - i), X) : vec4(0);
+            gates[j] = isThere ? readFour(push.gate, from + i, int(push.width - i), GATE) : vec4(0);
         }
         [[unroll]] for (uint j = 0; j < SPAN; j++) {
-            vec4 x = fourOf(xs[j], X), gated = x * silu(fourOf(gates[j], GATE), Y), v = NORM_BEFORE_GATE ? x : gated;
+            vec4 gated = held[j] * silu(gates[j], Y), v = NORM_BEFORE_GATE ? held[j] : gated;
             held[j] = gated;
             sum += dot(v, v);
         }

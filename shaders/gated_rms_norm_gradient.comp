@@ -43,22 +43,18 @@ void main() {
     for (uint row = first; row < last; row++) {
         uint from = (row * push.groups + group) * push.width;
         vec2 sums = vec2(0); // of squares, and of products
-        uvec4 xs[SPAN], gates[SPAN], dys[SPAN];
+        vec4 xs[SPAN], gates[SPAN], dys[SPAN];
         [[unroll]] for (uint j = 0; j < SPAN; j++) {
             if (!IS_EXACT && columnOf(j) >= push.width)
                 break;
             uint i = columnOf(j);
             int count = int(push.width - i);
-            xs[j] = readRaw(push.x, from + i, count, X);
-            gates[j] = readRaw(push.gate, from + i, count, GATE);
-            dys[j] = readRaw(push.dy, from + i, count, DY);
-        }
-        [[unroll]] for (uint j = 0; j < SPAN; j++) {
-            if (!IS_EXACT && columnOf(j) >= push.width)
-                break;
-            uint i = columnOf(j);
-            vec4 x = fourOf(xs[j], X), gated = x * silu(fourOf(gates[j], GATE), GATE), v = NORM_BEFORE_GATE ? x : gated;
-            sums += vec2(dot(v, v), dot(readFour(push.weight, column + i, int(push.width - i), WEIGHT) * fourOf(dys[j], DY), gated));
+            vec4 x = readFour(push.x, from + i, count, X), gate = readFour(push.gate, from + i, count, GATE), dy = readFour(push.dy, from + i, count, DY);
+            vec4 gated = x * silu(gate, GATE), v = NORM_BEFORE_GATE ? x : gated;
+            xs[j] = x;
+            gates[j] = gate;
+            dys[j] = dy;
+            sums += vec2(dot(v, v), dot(readFour(push.weight, column + i, count, WEIGHT) * dy, gated));
         }
         sums = sumOverWorkgroup(sums);
         float scale = 1.0 / sqrt(sums.x / float(push.width) + push.epsilon), along = scale * scale * scale * (sums.y / float(push.width));
@@ -67,7 +63,7 @@ void main() {
                 break;
             uint i = columnOf(j);
             int count = int(push.width - i);
-            vec4 x = fourOf(xs[j], X), gate = fourOf(gates[j], GATE), dy = scale * fourOf(dys[j], DY);
+            vec4 x = xs[j], gate = gates[j], dy = scale * dys[j];
             vec4 g = readFour(push.weight, column + i, count, WEIGHT) * dy, s = silu(gate, GATE), slope = siluDerivative(gate, GATE), dv = NORM_BEFORE_GATE ? g * s - along * x : g - along * x * s;
             dw[j] += dy * x * s;
             writeFour(push.dx, from + i, count, X, NORM_BEFORE_GATE ? dv : dv * s);

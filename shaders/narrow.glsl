@@ -26,12 +26,4 @@ uint narrow(uint type, float value) {
     return sign | mix(half_, 0x7E00u | magnitude >> 13 & 0x1FFu, magnitude > 0x7F800000u);
 }
 
-uint narrowPair(uint type, vec2 values) {
-    if (type != BF16)
-        return narrow(type, values.x) | narrow(type, values.y) << 16;
-    // NaN is looked for in both at once; where they cancel out to one, nothing is lost.
-    uvec2 bits = floatBitsToUint(values), near = bits + 0x7FFFu + (bits >> 16 & 1u);
-    if ((floatBitsToUint(values.x + values.y) & 0x7FFFFFFFu) > 0x7F800000u)
-        near = mix(near, bits | 0x400000u, greaterThan(bits & 0x7FFFFFFFu, uvec2(0x7F800000u)));
-    return near.x >> 16 | near.y & 0xFFFF0000u;
-}
+uint narrowPair(uint type, vec2 values) { return narrow(type, values.x) | narrow(type, values.y) << 16; }

@@ -39,22 +39,16 @@ void main() {
     for (uint row = first; row < last; row++) {
         uint from = row * push.columns;
         vec2 sums = vec2(0); // of squares, and of products
-        uvec4 xs[SPAN], dys[SPAN], pasts[SPAN];
+        vec4 xs[SPAN], dys[SPAN], pasts[SPAN];
         [[unroll]] for (uint j = 0; j < SPAN; j++) {
             if (!IS_EXACT && columnOf(j) >= push.columns)
                 break;
             uint i = columnOf(j);
             int count = int(push.columns - i);
-            xs[j] = readRaw(push.x, from + i, count, X);
-            dys[j] = readRaw(push.dy, from + i, count, DY);
-            pasts[j] = HAS_PAST ? readRaw(push.past, from + i, count, X) : uvec4(0);
-        }
-        [[unroll]] for (uint j = 0; j < SPAN; j++) {
-            if (!IS_EXACT && columnOf(j) >= push.columns)
-                break;
-            uint i = columnOf(j);
-            vec4 x = fourOf(xs[j], X);
-            sums += vec2(dot(x, x), dot(x, readFour(push.weight, i, int(push.columns - i), WEIGHT) * fourOf(dys[j], DY)));
+            xs[j] = readFour(push.x, from + i, count, X);
+            dys[j] = readFour(push.dy, from + i, count, DY);
+            pasts[j] = HAS_PAST ? readFour(push.past, from + i, count, X) : vec4(0);
+            sums += vec2(dot(xs[j], xs[j]), dot(xs[j], readFour(push.weight, i, count, WEIGHT) * dys[j]));
         }
         sums = sumOverWorkgroup(sums);
         float scale = 1.0 / sqrt(sums.x / float(push.columns) + push.epsilon), along = scale * scale * scale * (sums.y / float(push.columns));
@@ -63,9 +57,9 @@ void main() {
                 break;
             uint i = columnOf(j);
             int count = int(push.columns - i);
-            vec4 scaled = scale * fourOf(dys[j], DY), x = fourOf(xs[j], X);
-            dw[j] += scaled * x;
-            writeFour(push.dx, from + i, count, DX, readFour(push.weight, i, count, WEIGHT) * scaled - along * x + fourOf(pasts[j], X));
+            vec4 scaled = scale * dys[j];
+            dw[j] += scaled * xs[j];
+            writeFour(push.dx, from + i, count, DX, readFour(push.weight, i, count, WEIGHT) * scaled - along * xs[j] + pasts[j]);
         }
     }
     for (uint j = 0; j < SPAN && columnOf(j) < push.columns; j++)

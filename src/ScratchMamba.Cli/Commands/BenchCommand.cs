@@ -133,18 +133,22 @@ internal static partial class BenchCommand
     {
         Option<int> batch = CommonOptions.Count("--batch", 8, "Rows of a batch."), length = CommonOptions.Count("--length", 512, "Tokens of a row."), models = CommonOptions.Count("--models", 1, "How many models are trained side by side.");
         Option<string> precision = CommonOptions.Precision();
-        Option<int?> recompute = CommonOptions.Recompute("none by default");
+        Option<int?> recompute = CommonOptions.Recompute("as many as it takes to fit by default");
         ModelOptions sizes = new();
         return Measured("train", "Training steps: forward, backward, clipping and AdamW.", [.. sizes.All, batch, length, models, recompute, precision], (parsed, backend, report) =>
         {
             (int b, int l, int count) = (parsed.GetValue(batch), parsed.GetValue(length), parsed.GetValue(models));
             Mamba2Config config = sizes.Config(parsed);
+            MatMulPrecision exactly = CommonOptions.PrecisionOf(parsed.GetValue(precision)!);
+            int recomputed = parsed.GetValue(recompute) ?? (count > 1 ? 0 : Memory.Require(
+                on => new Mamba2Model(config, on, seed: null) { Precision = exactly }, config, new StepShape(b, l), null, averages: false,
+                Memory.Available((backend as StoppableBackend)?.Device ?? backend)).Shape.Recomputed);
             var random = new Philox(1, 0);
             int[] tokens = [.. Enumerable.Range(0, b * l + 1).Select(_ => random.Next(config.VocabularySize))];
             Trainer[] trainers =
             [
                 .. Enumerable.Range(0, count).Select(_ => new Trainer(
-                    WithNoise(new Mamba2Model(config, backend, seed: null) { Precision = CommonOptions.PrecisionOf(parsed.GetValue(precision)!), RecomputedLayers = parsed.GetValue(recompute) ?? 0 }), _ => new TokenBatch(tokens[..^1], tokens[1..]), l,
+                    WithNoise(new Mamba2Model(config, backend, seed: null) { Precision = exactly, RecomputedLayers = recomputed }), _ => new TokenBatch(tokens[..^1], tokens[1..]), l,
                     new LearningRateSchedule(1e-4, 1_000_000, 0, LearningRateDecay.Constant))),
             ];
             using var ensemble = new Ensemble(trainers);
@@ -159,8 +163,8 @@ internal static partial class BenchCommand
                 use?.Count();
             });
             report(
-                $"train {(count > 1 ? $"{count} models of " : "")}{config.ParameterCount / 1e6:0.0}M parameters, {b}x{l}, peak {backend.PeakBytes / Giga:0.00} GB{use}", time,
-                3.0 * count * b * l * (PerToken(config) + Projection(config)), (double)count * b * l, 0, CommonOptions.PrecisionOf(parsed.GetValue(precision)!) != MatMulPrecision.Full);
+                $"train {(count > 1 ? $"{count} models of " : "")}{config.ParameterCount / 1e6:0.0}M parameters, {b}x{l}{(recomputed > 0 ? $", {Math.Min(recomputed, config.Layers)} of {config.Layers} layers recomputed" : "")}, peak {backend.PeakBytes / Giga:0.00} GB{use}", time,
+                3.0 * count * b * l * (PerToken(config) + Projection(config)), (double)count * b * l, 0, exactly != MatMulPrecision.Full);
             foreach (Trainer trainer in trainers)
                 trainer.Dispose();
         });
