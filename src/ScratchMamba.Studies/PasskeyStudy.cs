@@ -103,6 +103,7 @@ public sealed class PasskeyStudy : Study
         var table = new Table(Name, "size", "parameters", "state", "length", "accuracy", "low", "high", "n", "training_tokens", "training_seconds", "tokens_per_second", "peak_bytes");
         var series = new List<Series>();
         string? smallest = null;
+        string alone = "";
         foreach (Size size in sizes.OrderBy(size => size.First[0].Config.ParameterCount))
         {
             PasskeyTable[] answers = size.Answers(store);
@@ -124,10 +125,13 @@ public sealed class PasskeyStudy : Study
                 findings.Add(finding);
                 if (length == trained && finding.Verdict == Verdict.Holds)
                     smallest ??= size.Name;
+                if (length == trained && answers.Length > 1)
+                    alone += $" Of {answers.Length} models of {size.Name} {PasskeyFigures.Each(answers, answer => answer.Count(length)).Count(each => each.Low > PasskeyFigures.Recalled)} do, each for itself.";
             }
         }
         return new Figure(
-            $"Recall by length{Label}", smallest is null ? $"None of these sizes recalls {PasskeyFigures.Recalled:0 %} at {trained:#,0} tokens for certain." : $"The smallest that recalls {PasskeyFigures.Recalled:0 %} at {trained:#,0} tokens is {smallest}.",
+            $"Recall by length{Label}",
+            (smallest is null ? $"None of these sizes recalls {PasskeyFigures.Recalled:0 %} at {trained:#,0} tokens for certain." : $"The smallest that recalls {PasskeyFigures.Recalled:0 %} at {trained:#,0} tokens is {smallest}.") + alone,
             new XyChart
             {
                 Description = "Passkey accuracy by length and size", X = new Axis("length of the prompt, tokens", Scale.Log2), Y = new Axis("accuracy", Min: 0, Max: 1), Series = series, IsOrdered = true,

@@ -107,7 +107,7 @@ public sealed class RecipeVerbTests(SmallModel small) : IClassFixture<SmallModel
     [Fact]
     public void WhatDoesNotFitIsRefusedWithWhatWould()
     {
-        Run.Of("train", "--data", small.Text, "--out", Out, "--batch", "4096", "--length", "2048").FailsSaying("there is", "With --batch", "--accumulate");
+        Run.Of("train", "--data", small.Text, "--out", Out, "--batch", "1048576", "--length", "1024").FailsSaying("there is", "With --batch", "--accumulate");
         Assert.False(Directory.Exists(Out));
     }
 

@@ -23,7 +23,8 @@ internal sealed record Run(int Code, string Output, string Error)
     public static Process Start(int? limit, params string[] args)
     {
         string program = Path.Combine(AppContext.BaseDirectory, "scratchmamba.dll");
-        var start = new ProcessStartInfo("dotnet", limit is null ? [program, .. args] : []) { RedirectStandardOutput = true, RedirectStandardError = true };
+        // A shell's background job hands on that it ignores interrupts, and .NET keeps that.
+        var start = new ProcessStartInfo("env", limit is null ? ["--default-signal=INT", "dotnet", program, .. args] : []) { RedirectStandardOutput = true, RedirectStandardError = true };
         if (limit is not null)
         {
             // The signal is ignored, so that writing fails as it does on a full disk. The runtime's own files are kept out of it.

@@ -71,11 +71,17 @@ public class CapturedStepTests
         using var trainer = new Trainer(model, _ => batch, 24, new LearningRateSchedule(1e-2, 100, 0, LearningRateDecay.Constant));
         for (int i = 0; i < 3; i++)
             trainer.Step();
-        long native = cpu.LiveBytes, managed = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 10; i++)
-            trainer.Step();
+        long native = cpu.LiveBytes, least = long.MaxValue;
+        // A collection for other tests in between charges this thread with all of its allocation context, 8 KB: the round without one counts.
+        for (int round = 0; round < 5; round++)
+        {
+            long managed = GC.GetAllocatedBytesForCurrentThread();
+            for (int i = 0; i < 10; i++)
+                trainer.Step();
+            least = Math.Min(least, (GC.GetAllocatedBytesForCurrentThread() - managed) / 10);
+        }
         Assert.Equal(native, cpu.LiveBytes);
-        Assert.InRange((GC.GetAllocatedBytesForCurrentThread() - managed) / 10, 0, 200);
+        Assert.InRange(least, 0, 200);
     }
 
     [Fact]
