@@ -18,6 +18,12 @@ internal static unsafe class CpuParallel
     /// <summary>Below this many elementary operations (some microseconds) a loop is over before a sleeping thread would have come.</summary>
     private const long InlineCost = 16_000;
 
+    // Parts are taken one by one where they are longer than this, about a microsecond: to take one costs some nanoseconds, and the last one taken keeps the other threads waiting.
+    private const long ChunkCost = 4_000;
+
+    // From one thread's counter to the next: two cache lines, since processors fetch them in pairs.
+    private const int Apart = 16;
+
     /// <summary>Does parts 0 … <paramref name="count"/> − 1.</summary>
     /// <param name="threads">How many threads may take part.</param>
     /// <param name="count">The number of parts.</param>
@@ -27,9 +33,12 @@ internal static unsafe class CpuParallel
     {
         if (threads > 1 && count > 1 && count * costPerPart >= InlineCost)
         {
-            // The threads take chunks as they finish the last: parts differ in length, and other programs take cores away.
             threads = Math.Min(threads, count);
-            var loop = new Loop<TBody> { Body = body, Count = count, Chunk = Math.Max(1, count / (8 * threads)) };
+            long chunk = Math.Clamp(ChunkCost / Math.Max(1, costPerPart), 1, Math.Max(1, count / (8 * threads)));
+            long* next = stackalloc long[threads * Apart];
+            for (int i = 0; i < threads; i++)
+                next[i * Apart] = First(i, threads, count);
+            var loop = new Loop<TBody> { Body = body, Next = next, Threads = threads, Count = count, Chunk = (int)chunk };
             if (CpuWorkers.TryRun(threads, &Loop<TBody>.Work, Unsafe.AsPointer(ref loop)))
                 return;
         }
@@ -37,24 +46,36 @@ internal static unsafe class CpuParallel
             body.Invoke(i);
     }
 
+    // The first part of a thread's share.
+    private static long First(int thread, int threads, int count) => (long)count * thread / threads;
+
+    /// <summary>
+    /// Each thread begins with a share of its own, the same in every loop of as many parts, so that it finds in its caches what it wrote there in the last. Then it takes from the others what they have not begun:
+    /// parts differ in length, and other programs take processors away.
+    /// </summary>
     private struct Loop<TBody> where TBody : struct, IParallelBody
     {
         public TBody Body;
-        public int Count, Chunk;
-        private long next;
+        public long* Next;
+        public int Threads, Count, Chunk;
 
-        public static void Work(void* state)
+        public static void Work(void* state, int thread)
         {
             ref Loop<TBody> loop = ref Unsafe.AsRef<Loop<TBody>>(state);
             // A copy of its own: every thread writes to what lies beside the other.
             TBody body = loop.Body;
-            (int count, int chunk) = (loop.Count, loop.Chunk);
-            long start;
-            while ((start = Interlocked.Add(ref loop.next, chunk) - chunk) < count)
+            long* next = loop.Next;
+            (int threads, int count, int chunk) = (loop.Threads, loop.Count, loop.Chunk);
+            for (int i = 0; i < threads; i++)
             {
-                int end = (int)Math.Min(count, start + chunk);
-                for (int i = (int)start; i < end; i++)
-                    body.Invoke(i);
+                int share = (thread + i) % threads;
+                long last = First(share + 1, threads, count), start;
+                while ((start = Interlocked.Add(ref next[share * Apart], chunk) - chunk) < last)
+                {
+                    int end = (int)Math.Min(last, start + chunk);
+                    for (int part = (int)start; part < end; part++)
+                        body.Invoke(part);
+                }
             }
         }
     }

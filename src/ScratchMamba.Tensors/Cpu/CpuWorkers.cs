@@ -16,15 +16,15 @@ internal static unsafe class CpuWorkers
     // One loop runs at a time. It is open (its number is not 0) while workers may enter; it ends when it is closed and none is inside any more.
     private static int taken, inside, helpers;
     private static long opened, open;
-    private static delegate*<void*, void> work;
+    private static delegate*<void*, int, void> work;
     private static void* state;
     private static ExceptionDispatchInfo? fault;
 
     /// <summary>Runs <paramref name="work"/> on this thread and, at the same time, on others, fewer where they come late; false, without running it, where another loop has the threads.</summary>
     /// <param name="threads">How many threads there may be, with this one.</param>
-    /// <param name="work">What each thread runs once.</param>
+    /// <param name="work">What each thread runs once, with its number: 0 is this one, and the others keep theirs from loop to loop.</param>
     /// <param name="state">What it is given; it stays alive until this returns.</param>
-    public static bool TryRun(int threads, delegate*<void*, void> work, void* state)
+    public static bool TryRun(int threads, delegate*<void*, int, void> work, void* state)
     {
         if (Interlocked.CompareExchange(ref taken, 1, 0) != 0)
             return false;
@@ -41,7 +41,7 @@ internal static unsafe class CpuWorkers
                 Workers[i].Wake();
             try
             {
-                work(state);
+                work(state, 0);
             }
             finally
             {
@@ -97,7 +97,7 @@ internal static unsafe class CpuWorkers
                     try
                     {
                         CpuPlacement.Enter(current);
-                        work(state);
+                        work(state, index + 1);
                     }
                     catch (Exception thrown)
                     {

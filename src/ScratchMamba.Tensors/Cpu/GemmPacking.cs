@@ -6,8 +6,8 @@ using System.Runtime.Intrinsics.X86;
 namespace ScratchMamba.Tensors.Cpu;
 
 /// <summary>
-/// Copies strips of a matrix into panels, in the order in which a <see cref="IGemmKernel{T}"/> reads them: 0.3 to 1.4 cycles per element as
-/// measured with 256 bits (0.6 to 0.8 where the matrix lies across), against one cycle for 16 multiply-adds.
+/// Copies strips of a matrix into panels, in the order in which a <see cref="IGemmKernel{T}"/> reads them: with 256 bits on Zen 3 0.1 to 0.3 ns an element (0.15 to 0.2 where the matrix lies across).
+/// A product of m rows makes 2m operations with an element of B, 75 to 95 in a nanosecond.
 /// </summary>
 internal static unsafe class GemmPacking
 {
@@ -37,7 +37,9 @@ internal static unsafe class GemmPacking
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void CopyRows<T>(T* source, nint depthStride, int count, int width, int depth, T* panels) where T : unmanaged
     {
-        const int together = 16;
+        // Eight lines in the same place of pages are as many as a first-level cache of eight ways holds.
+        const int together = 8;
+        int bytes = width * sizeof(T);
         for (int k = 0; k < depth; k += together)
         {
             int rows = Math.Min(together, depth - k);
@@ -52,26 +54,32 @@ internal static unsafe class GemmPacking
                             to[lane] = first + lane < count ? from[lane] : default;
                     }
                 }
-                else if (width * sizeof(T) == 24)
+                else if (bytes <= 32)
                 {
                     for (int row = 0; row < rows; row++, from += depthStride, to += width)
-                    {
-                        Vector128.Load(from).Store(to);
-                        *(long*)((byte*)to + 16) = *(long*)((byte*)from + 16);
-                    }
+                        CopyRow<Vector128<byte>>((byte*)from, (byte*)to, bytes);
                 }
-                else if (width * sizeof(T) == 64)
+                else if (bytes <= 64)
                 {
                     for (int row = 0; row < rows; row++, from += depthStride, to += width)
-                        Vector512.Load(from).Store(to);
+                        CopyRow<Vector256<byte>>((byte*)from, (byte*)to, bytes);
                 }
                 else
                 {
                     for (int row = 0; row < rows; row++, from += depthStride, to += width)
-                        new ReadOnlySpan<T>(from, width).CopyTo(new Span<T>(to, width));
+                        CopyRow<Vector512<byte>>((byte*)from, (byte*)to, bytes);
                 }
             }
         }
+    }
+
+    /// <summary>A row of one to two vectors, the second of which ends where it ends.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void CopyRow<TVector>(byte* from, byte* to, int bytes) where TVector : unmanaged
+    {
+        TVector first = *(TVector*)from, last = *(TVector*)(from + bytes - sizeof(TVector));
+        *(TVector*)to = first;
+        *(TVector*)(to + bytes - sizeof(TVector)) = last;
     }
 
     /// <summary>Each strip is a run of memory, or at least not beside the other: four of them are read at a time.</summary>
@@ -91,6 +99,16 @@ internal static unsafe class GemmPacking
             source = s;
             panel = p;
             depth %= 4;
+        }
+        if (typeof(T) == typeof(float) && depthStride == 1 && count >= 8 && Avx.IsSupported)
+        {
+            for (; lane < count; lane += 8)
+            {
+                // The last eight may overlap those before.
+                int first = Math.Min(lane, count - 8);
+                Transpose8((float*)source + first * stride, stride, depth, (float*)panel + first, width);
+            }
+            lane = count;
         }
         for (; lane <= count - 4; lane += 4)
         {
@@ -131,6 +149,31 @@ internal static unsafe class GemmPacking
                 *p = lane < count ? *s : default;
         }
     }
+
+    /// <summary>Eight strips, four inner indices at a time: each half of a vector is a block of 4 × 4.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Transpose8(float* rows, nint stride, int depth, float* columns, int pitch)
+    {
+        float* upper = rows + 4 * stride;
+        int k = 0;
+        for (; k <= depth - 4; k += 4, rows += 4, upper += 4, columns += 4 * pitch)
+        {
+            Vector256<float> r0 = Load(rows, upper), r1 = Load(rows + stride, upper + stride), r2 = Load(rows + 2 * stride, upper + 2 * stride), r3 = Load(rows + 3 * stride, upper + 3 * stride);
+            Vector256<double> a = Avx.UnpackLow(r0, r1).AsDouble(), b = Avx.UnpackLow(r2, r3).AsDouble(), c = Avx.UnpackHigh(r0, r1).AsDouble(), d = Avx.UnpackHigh(r2, r3).AsDouble();
+            Avx.UnpackLow(a, b).AsSingle().Store(columns);
+            Avx.UnpackHigh(a, b).AsSingle().Store(columns + pitch);
+            Avx.UnpackLow(c, d).AsSingle().Store(columns + 2 * pitch);
+            Avx.UnpackHigh(c, d).AsSingle().Store(columns + 3 * pitch);
+        }
+        for (; k < depth; k++, rows++, columns += pitch)
+        {
+            for (int lane = 0; lane < 8; lane++)
+                columns[lane] = rows[lane * stride];
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Load(float* lower, float* upper) => Avx.InsertVector128(Vector128.Load(lower).ToVector256Unsafe(), Vector128.Load(upper), 1);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Transpose4(float* rows, nint stride, float* columns, int pitch)
