@@ -101,11 +101,14 @@ public abstract class Backend : IDisposable
     /// within it nothing can be read, and nothing written by the host.
     /// </summary>
     /// <exception cref="InvalidOperationException">Something is being captured already.</exception>
-    public CapturedProgram Capture(Action body)
+    public CapturedProgram Capture(Action body) => Capture(body, null);
+
+    /// <summary>The same with memory from a pool.</summary>
+    internal CapturedProgram Capture(Action body, ArenaPool? pool)
     {
         if (capturing is not null)
             throw new InvalidOperationException("Operations are being captured already.");
-        var program = new CapturedProgram(this);
+        var program = new CapturedProgram(this, pool);
         capturing = program;
         try
         {

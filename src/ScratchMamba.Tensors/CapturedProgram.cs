@@ -55,12 +55,13 @@ public sealed class CapturedProgram : IDisposable
     private const long MostOfArena = 1L << 30;
 
     private readonly Backend backend;
+    private readonly ArenaPool? pool;
     private readonly List<CapturedCall> calls = [];
     private readonly Dictionary<Storage, Lifetime> lifetimes = [];
     private readonly List<Storage> arenas = [];
     private CompiledProgram? compiled;
 
-    internal CapturedProgram(Backend backend) => this.backend = backend;
+    internal CapturedProgram(Backend backend, ArenaPool? pool = null) => (this.backend, this.pool) = (backend, pool);
 
     internal static CapturedProgram Of(Backend backend, IReadOnlyList<CapturedProgram> programs)
     {
@@ -106,10 +107,16 @@ public sealed class CapturedProgram : IDisposable
         compiled = null;
         foreach (Storage storage in lifetimes.Keys)
             storage.Released = true;
-        foreach (Storage arena in arenas)
-            backend.Return(arena);
+        if (pool is null)
+        {
+            foreach (Storage arena in arenas)
+                backend.Return(arena);
+        }
         arenas.Clear();
     }
+
+    /// <summary>Lets programs that are placed from now on in the same pool have this one's memory: it has run when they do.</summary>
+    internal void Lend() => pool?.GiveBack(arenas);
 
     internal void Add(Call call)
     {
@@ -133,7 +140,10 @@ public sealed class CapturedProgram : IDisposable
     {
         var plan = new MemoryPlan([.. lifetimes.Values], MostOfArena);
         foreach (long size in plan.Sizes)
-            arenas.Add(backend.Take(new TensorType(DType.I32, [(int)(size / sizeof(int))])));
+        {
+            var type = new TensorType(DType.I32, [(int)(size / sizeof(int))]);
+            arenas.Add(pool?.Take(backend, type) ?? backend.Take(type));
+        }
         int next = 0;
         foreach (Storage storage in lifetimes.Keys)
         {

@@ -6,6 +6,7 @@ namespace ScratchMamba.Vulkan;
 internal sealed class ProgramExpansion(VulkanBackend backend) : IDisposable
 {
     private readonly List<CapturedProgram> definitions = [];
+    private readonly List<ArenaPool> pools = [];
     private readonly List<IReadOnlyList<(CapturedCall Call, Launch? Launch)>> sequences = [];
 
     /// <summary>What a definition that becomes part of a larger program is compiled to.</summary>
@@ -20,7 +21,10 @@ internal sealed class ProgramExpansion(VulkanBackend backend) : IDisposable
         foreach (IReadOnlyList<CapturedCall> calls in programs)
         {
             var flat = new List<(CapturedCall, Launch?)>();
-            Expand(calls, flat);
+            // Definitions of one sequence follow each other: what one needs in between, the next may have.
+            var pool = new ArenaPool();
+            pools.Add(pool);
+            Expand(calls, flat, pool);
             sequences.Add(flat);
         }
     }
@@ -30,9 +34,11 @@ internal sealed class ProgramExpansion(VulkanBackend backend) : IDisposable
     {
         foreach (CapturedProgram definition in definitions)
             definition.Dispose();
+        foreach (ArenaPool pool in pools)
+            pool.Dispose();
     }
 
-    private void Expand(IReadOnlyList<CapturedCall> calls, List<(CapturedCall Call, Launch? Launch)> flat)
+    private void Expand(IReadOnlyList<CapturedCall> calls, List<(CapturedCall Call, Launch? Launch)> flat, ArenaPool pool)
     {
         foreach (CapturedCall call in calls)
         {
@@ -48,19 +54,20 @@ internal sealed class ProgramExpansion(VulkanBackend backend) : IDisposable
             CapturedProgram definition;
             try
             {
-                definition = owner.Capture(() => results = VulkanBackend.Define(call.Operation, call.Inputs));
+                definition = owner.Capture(() => results = VulkanBackend.Define(call.Operation, call.Inputs), pool);
             }
             finally
             {
                 call.Release(revived);
             }
             definitions.Add(definition);
-            Expand(definition.Calls, flat);
+            Expand(definition.Calls, flat, pool);
             for (int i = 0; i < results.Length; i++)
             {
                 if (results[i].Count > 0)
                     flat.Add((new CapturedCall(call.Operation, [results[i]], [call.Outputs[i]]), null));
             }
+            definition.Lend();
         }
     }
 

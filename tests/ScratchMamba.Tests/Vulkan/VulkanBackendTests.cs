@@ -108,6 +108,36 @@ public class VulkanBackendTests(VulkanFixture fixture)
     }
 
     [Fact]
+    public void DefinitionsThatRunOneAfterTheOtherShareTheirMemory()
+    {
+        using VulkanBackend vulkan = Open();
+        using var outer = new Scope();
+        const int Count = 1 << 16;
+        Tensor x = vulkan.Tensor<float>([Count], Numbers(Count)), y = vulkan.Tensor<float>([Count], new float[Count]);
+        float[] expected = x.Sigmoid().Sigmoid().Sigmoid().ToArray<float>();
+        long BytesOf(int times, float[]? result)
+        {
+            long before = vulkan.LiveBytes;
+            using CapturedProgram program = vulkan.Capture(() =>
+            {
+                for (int i = 0; i < times; i++)
+                {
+                    using var scope = new Scope();
+                    Tensor.Overwrite(new Affine(1, 0), [(i == 0 ? x : y).Sigmoid()], y);
+                }
+            });
+            program.Run();
+            if (result is not null)
+                Assert.Equal(result, y.ToArray<float>());
+            return vulkan.LiveBytes - before;
+        }
+        long start = vulkan.LiveBytes, once = BytesOf(1, null), thrice = BytesOf(3, expected), often = BytesOf(12, null);
+        Assert.Equal(thrice, often);
+        Assert.True(often <= once + Count * sizeof(float));
+        Assert.Equal(start, vulkan.LiveBytes);
+    }
+
+    [Fact]
     public void AProgramWhoseTensorsAreGoneRefusesToRun()
     {
         using VulkanBackend vulkan = Open();
