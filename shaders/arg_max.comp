@@ -1,6 +1,7 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
+#include "order.glsl"
 
 // One workgroup for each piece of a row: every invocation takes each so many elements, then a tree in shared memory. Where a row has several pieces, a second dispatch
 // does the same with what the first found of each.
@@ -20,15 +21,6 @@ const uint WORKGROUP = 256;
 shared uint keys[WORKGROUP];
 shared uint places[WORKGROUP];
 
-// Unsigned integers in the order of the floats, with every NaN above infinity and -0 equal to 0.
-uint key(uint bits) {
-    if ((bits & 0x7FFFFFFFu) > 0x7F800000u)
-        return 0xFFFFFFFFu;
-    if (bits == 0x80000000u)
-        bits = 0u;
-    return (bits & 0x80000000u) != 0u ? ~bits : bits | 0x80000000u;
-}
-
 void main() {
     uint number = groupNumber(), row = number / push.pieces, me = gl_LocalInvocationID.x;
     if (row >= push.rows)
@@ -37,10 +29,10 @@ void main() {
     uint best = 0u, place = 0xFFFFFFFFu;
     for (uint i = start + me; i < end; i += WORKGROUP) {
         uint at = row * push.columns + i;
-        uint now = IN_PAIRS != 0 ? uint(push.x.at[2 * at]) : key(uint(push.x.at[at]));
-        if (now > best || place == 0xFFFFFFFFu) {
+        uint now = IN_PAIRS != 0 ? uint(push.x.at[2 * at]) : key(uint(push.x.at[at])), where = IN_PAIRS != 0 ? uint(push.x.at[2 * at + 1]) : i;
+        if (now > best || (now == best && where < place)) {
             best = now;
-            place = IN_PAIRS != 0 ? uint(push.x.at[2 * at + 1]) : i;
+            place = where;
         }
     }
     keys[me] = best;

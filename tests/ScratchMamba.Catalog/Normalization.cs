@@ -64,6 +64,17 @@ public static partial class Catalog
         {
             Benchmark = draw => new Case(new NormLinear(Epsilon, true), draw.Normal([1, 1536]), draw.Normal([1536]), draw.Normal([768, 1536], 0.02), draw.Normal([1, 768])),
         },
+        Row<NormLinearArgMax>(
+            draw =>
+            {
+                int rows = draw.Choice(6) + 1, k = draw.Choice(2) == 0 ? draw.Extent() : 4 * draw.Extent(64), n = draw.Extent(70);
+                return new Case(new NormLinearArgMax(Epsilon), [draw.Normal([rows, k]), draw.Normal([k]), draw.Normal([n, k], 1 / Math.Sqrt(k))]);
+            },
+            new Misuse(new NormLinearArgMax(Epsilon), "takes 3 tensors", F32([2, 3])))
+        with
+        {
+            Benchmark = draw => new Case(new NormLinearArgMax(Epsilon), draw.Normal([1, 768]), draw.Normal([768]), draw.Normal([50288, 768], 0.04)),
+        },
         Row<GatedRmsNormGradient>(
             draw =>
             {

@@ -213,7 +213,7 @@ internal static partial class BenchCommand
                 for (int i = 0; i < Burst; i++)
                 {
                     using var inner = new Scope();
-                    Tensor.Overwrite(new ArgMax(), [model.StepInPlace(token, state)], token);
+                    Tensor.Overwrite(new Affine(1, 0), [model.NextInPlace(token, state)], token);
                 }
             });
             Lazy<int[]> burst = Start();

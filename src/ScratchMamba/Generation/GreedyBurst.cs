@@ -25,7 +25,7 @@ internal sealed class GreedyBurst : IDisposable
             for (int i = 0; i < count; i++)
             {
                 using var scope = new Scope();
-                made[i] = current = scope.Keep(model.StepInPlace(current, state).ArgMax());
+                made[i] = current = scope.Keep(model.NextInPlace(current, state));
             }
             Tensor.Overwrite(new Concatenate(0), made, tokens);
             Tensor.Overwrite(new Slice(0, count - 1, 1), [tokens], token);

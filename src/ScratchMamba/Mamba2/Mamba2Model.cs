@@ -303,7 +303,15 @@ public sealed class Mamba2Model : Module
     /// <param name="token">I32 [B].</param>
     /// <param name="state">What is carried from the tokens before, and then what the next token needs.</param>
     /// <returns>The logits of the next token, [B, vocabulary].</returns>
-    public Tensor StepInPlace(Tensor token, Mamba2State state)
+    public Tensor StepInPlace(Tensor token, Mamba2State state) =>
+        StepInPlace(token, state, u => u.NormLinear(lastNorm.Value, (head ?? embedding).Value, Config.NormEpsilon, precision: Precision), logits => logits);
+
+    /// <summary>The same, but of the logits only where they are largest is returned, the first of equals: the next token that is written greedily, I32 [B].</summary>
+    public Tensor NextInPlace(Tensor token, Mamba2State state) => StepInPlace(
+        token, state, u => u.NormLinearArgMax(lastNorm.Value, (head ?? embedding).Value, Config.NormEpsilon, Precision), logits => logits.ArgMax());
+
+    /// <summary>A step, and of its result what is asked for: of the last block's output, or of the logits.</summary>
+    private Tensor StepInPlace(Tensor token, Mamba2State state, Func<Tensor, Tensor> ofOutput, Func<Tensor, Tensor> ofLogits)
     {
         using var scope = new Scope();
         using var pause = Differentiation.Pause();
@@ -311,12 +319,12 @@ public sealed class Mamba2Model : Module
         {
             (Tensor logits, Mamba2State next) = Step(token, state);
             state.CopyFrom(next);
-            return scope.Keep(logits);
+            return scope.Keep(ofLogits(logits));
         }
         Tensor u = Embedded(token);
         for (int i = 0; i < blocks.Length; i++)
             u = blocks[i].StepInPlace(u, state.Layers[i]);
-        return scope.Keep(u.NormLinear(lastNorm.Value, (head ?? embedding).Value, Config.NormEpsilon, precision: Precision));
+        return scope.Keep(ofOutput(u));
     }
 
     /// <summary>Whether a step is the same operations for every token, so that it can be captured.</summary>

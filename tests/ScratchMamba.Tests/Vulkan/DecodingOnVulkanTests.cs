@@ -93,6 +93,27 @@ public class DecodingOnVulkanTests(VulkanFixture fixture)
         AssertClose(expected, Evaluate(fixture.Backend, new AsOnGraphics(operation with { Precision = MatMulPrecision.Bfloat16 }), inputs, DType.F32, gradients: false), fixture.Backend.Traits.HasMatrixUnits ? 4e-3 : 1e-5);
     }
 
+    [Theory]
+    [InlineData(1, 384, 5000)]
+    [InlineData(4, 40, 17)]
+    [InlineData(3, 264, 9001)]
+    public void TheLargestProductOfANormalizedRowIsFoundBesideIt(int rows, int k, int n)
+    {
+        using var scope = new Scope();
+        var draw = new Draw([], seed: n);
+        Tensor x = draw.Normal([rows, k]).On(fixture.Backend, DType.F32), norm = draw.Normal([k]).On(fixture.Backend, DType.F32);
+        // Every row of the matrix twice, so that each largest product has an equal.
+        Tensor half = draw.Normal([(n + 1) / 2, k]).On(fixture.Backend, DType.F32), weight = TensorOperations.Concatenate(0, half, half).Slice(0, 0, n);
+        foreach (DType type in new[] { DType.F32, DType.BF16 })
+        {
+            Tensor[] inputs = [x, norm, weight.Cast(type)];
+            int[] expected = Tensor.Apply(new AsOnGraphics(new NormLinear(1e-5, false)), inputs).ArgMax().ToArray<int>();
+            Assert.All(expected, found => Assert.InRange(found, 0, (n + 1) / 2 - 1));
+            Assert.True(fixture.Backend.HasKernels(new AsOnGraphics(new NormLinearArgMax(1e-5)), Tensor.TypesOf(inputs)));
+            Assert.Equal(expected, Tensor.Apply(new AsOnGraphics(new NormLinearArgMax(1e-5)), inputs).ToArray<int>());
+        }
+    }
+
     [Fact]
     public void ACapturedOperationWithoutAShaderReadsTemporariesOfItsScope()
     {

@@ -49,10 +49,14 @@ public readonly record struct ArgMax : IPrimitive
         return new Launch(
             [
                 Dispatch.Linear("arg_max", rows * pieces, [Slot.In(0), Slot.ScratchOut(0)], new Scalars((uint)rows, (uint)columns, (uint)pieces, (uint)piece), Workgroup, 0, 1),
-                Dispatch.Linear("arg_max", rows, [Slot.ScratchIn(0), Slot.Out(0)], new Scalars((uint)rows, (uint)pieces, 1, (uint)pieces), Workgroup, 1, 0),
+                OfPieces(rows, pieces),
             ],
             rows * pieces * 2 * sizeof(int));
     }
+
+    /// <summary>The dispatch that finds the largest of what was found of pieces, keys and places in the first scratch memory.</summary>
+    internal static Dispatch OfPieces(long rows, int pieces) =>
+        Dispatch.Linear("arg_max", rows, [Slot.ScratchIn(0), Slot.Out(0)], new Scalars((uint)rows, (uint)pieces, 1, (uint)pieces), Workgroup, 1, 0);
 
     private static void Compute<T>(ReadOnlySpan<T> x, Span<int> y) where T : System.Numerics.INumber<T>
     {
