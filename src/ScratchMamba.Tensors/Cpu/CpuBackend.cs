@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.Intrinsics;
 using ScratchMamba.Tensors.Autograd;
 
@@ -8,6 +9,10 @@ namespace ScratchMamba.Tensors.Cpu;
 /// </summary>
 public unsafe class CpuBackend : Backend
 {
+    // Of fewer rows, products read the matrix where it is; of more, packing it is less than 3 % of them. A small one is packed from the cache.
+    private const int LeastRows = 25, MostRows = 256;
+    private const long LeastBytes = 1 << 20;
+
     private readonly CpuMemory memory = new();
     private bool disposed;
 
@@ -61,10 +66,18 @@ public unsafe class CpuBackend : Backend
     public override void Trim() => memory.Trim();
 
     /// <inheritdoc/>
-    public override void Release(Storage storage) => memory.Return(((CpuStorage)storage).Address);
+    public override void Release(Storage storage)
+    {
+        DropPanels((CpuStorage)storage);
+        memory.Return(((CpuStorage)storage).Address);
+    }
 
     /// <inheritdoc/>
-    public override void Write(Storage storage, ReadOnlySpan<byte> data) => data.CopyTo(new Span<byte>(((CpuStorage)storage).Address, data.Length));
+    public override void Write(Storage storage, ReadOnlySpan<byte> data)
+    {
+        DropPanels((CpuStorage)storage);
+        data.CopyTo(new Span<byte>(((CpuStorage)storage).Address, data.Length));
+    }
 
     /// <inheritdoc/>
     public override void Read(Storage storage, Span<byte> data) => new ReadOnlySpan<byte>(((CpuStorage)storage).Address, data.Length).CopyTo(data);
@@ -72,9 +85,45 @@ public unsafe class CpuBackend : Backend
     /// <inheritdoc/>
     public override void Execute(Call call)
     {
+        foreach (Tensor output in call.Outputs)
+            DropPanels((CpuStorage)output.Storage);
         if ((Widening.IsAnyNarrow(call.Inputs) || Widening.IsAnyNarrow(call.Outputs)) && RunWidened(call))
             return;
-        call.Operation.Compute(new CpuCall(call, Threads, VectorBits));
+        call.Operation.Compute(new CpuCall(call, this));
+    }
+
+    /// <summary>
+    /// The matrix Wᵀ, W [N, K], as panels, so that a product of few rows with it need not pack it first: kept beside weights that several products have met unchanged, where half of the machine's memory
+    /// holds both. Null otherwise. Packing 3352×768 takes as long as 20 % of the product of 64 rows, 34 % of that of 32.
+    /// </summary>
+    internal T* PanelsOf<T>(Tensor weight, int rows) where T : unmanaged, IFloatingPointIeee754<T>
+    {
+        var storage = (CpuStorage)weight.Storage;
+        if (rows is < LeastRows or > MostRows || storage.Bytes < LeastBytes || storage.Program is not null || weight.DType != DTypes.Of<T>())
+            return null;
+        static T* AddressOf(Tensor tensor) => (T*)((CpuStorage)tensor.Storage).Address;
+        lock (storage)
+        {
+            (int n, int k) = (weight.Shape[0], weight.Shape[1]);
+            var product = new Gemm<T> { B = (T*)storage.Address, Batches = 1, N = n, K = k, BRow = 1, BColumn = k };
+            var type = new TensorType(weight.DType, product.PanelShape(VectorBits));
+            if (storage.Panels is null && ++storage.Products > 2 && memory.HeldBytes + type.Bytes <= GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 2)
+            {
+                storage.Panels = new Tensor(type, Take(type));
+                product.Pack(AddressOf(storage.Panels), Threads, VectorBits);
+            }
+            // A view of other extents has none.
+            return storage.Panels?.Type == type ? AddressOf(storage.Panels) : null;
+        }
+    }
+
+    private void DropPanels(CpuStorage storage)
+    {
+        storage.Products = 0;
+        if (storage.Panels is not { } panels)
+            return;
+        storage.Panels = null;
+        Return(panels.Storage);
     }
 
     private void ThrowUnlessHoldable(TensorType type)

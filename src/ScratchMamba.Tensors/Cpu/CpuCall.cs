@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Numerics;
 using ScratchMamba.Tensors.Autograd;
 
 namespace ScratchMamba.Tensors.Cpu;
@@ -11,18 +12,19 @@ public readonly ref struct CpuCall
 
     private readonly Call call;
 
-    internal CpuCall(Call call, int threads, int vectorBits)
+    private readonly CpuBackend backend;
+
+    internal CpuCall(Call call, CpuBackend backend)
     {
         this.call = call;
-        Threads = threads;
-        VectorBits = vectorBits;
+        this.backend = backend;
     }
 
     /// <summary>How many threads the kernel may use. Its results must not depend on it.</summary>
-    public int Threads { get; }
+    public int Threads => backend.Threads;
 
     /// <summary>The widest vectors it may use, in bits.</summary>
-    public int VectorBits { get; }
+    public int VectorBits => backend.VectorBits;
 
     /// <summary>The number of inputs.</summary>
     public int InputCount => call.Inputs.Length;
@@ -60,6 +62,9 @@ public readonly ref struct CpuCall
     internal unsafe T* InputAddress<T>(int index) where T : unmanaged => Address<T>(call.Inputs[index]);
 
     internal unsafe T* OutputAddress<T>(int index) where T : unmanaged => Address<T>(call.Outputs[index]);
+
+    /// <summary>A weight [N, K] as <see cref="Gemm{T}.PanelsB"/> for a product of some rows; null where it has not been met often enough.</summary>
+    internal unsafe T* Panels<T>(int index, int rows) where T : unmanaged, IFloatingPointIeee754<T> => backend.PanelsOf<T>(call.Inputs[index], rows);
 
     // For operations that only move bits.
     internal unsafe byte* InputBytes(int index) => ((CpuStorage)call.Inputs[index].Storage).Address;

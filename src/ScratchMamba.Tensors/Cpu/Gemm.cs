@@ -20,6 +20,9 @@ internal unsafe struct Gemm<T> where T : unmanaged, IFloatingPointIeee754<T>
 
     public nint NarrowStart;
 
+    /// <summary>All of B as <see cref="Pack"/> makes it, where it has been; one batch.</summary>
+    public T* PanelsB;
+
     /// <summary>Multiply-adds that take as long as one elementary operation of <see cref="CpuParallel"/>.</summary>
     public const int FusedPerOperation = 8;
 
@@ -42,6 +45,24 @@ internal unsafe struct Gemm<T> where T : unmanaged, IFloatingPointIeee754<T>
             Run<GemmKernel6<Lanes256<T>, Vector256<T>, T>, Lanes256<T>, Vector256<T>>(threads);
         else
             Run<GemmKernel6<Lanes128<T>, Vector128<T>, T>, Lanes128<T>, Vector128<T>>(threads);
+    }
+
+    /// <summary>The extents of what <see cref="Pack"/> writes.</summary>
+    public readonly Shape PanelShape(int vectorBits)
+    {
+        int columns = 2 * vectorBits / (8 * sizeof(T));
+        return [(N + columns - 1) / columns, K, columns];
+    }
+
+    /// <summary>Packs all of B, for any number of products with it.</summary>
+    public readonly void Pack(T* panels, int threads, int vectorBits)
+    {
+        if (vectorBits >= 512)
+            GemmBlocks<GemmKernel14<Lanes512<T>, Vector512<T>, T>, T>.Pack(this, panels, threads);
+        else if (vectorBits == 256)
+            GemmBlocks<GemmKernel6<Lanes256<T>, Vector256<T>, T>, T>.Pack(this, panels, threads);
+        else
+            GemmBlocks<GemmKernel6<Lanes128<T>, Vector128<T>, T>, T>.Pack(this, panels, threads);
     }
 
     private readonly void Run<TKernel, TLanes, TVector>(int threads)
@@ -120,6 +141,7 @@ internal unsafe struct Gemm<T> where T : unmanaged, IFloatingPointIeee754<T>
                 A = Product.A + start * Product.AColumn,
                 B = Product.B + start * Product.BRow,
                 NarrowStart = Product.NarrowStart + start,
+                PanelsB = null,
                 C = Partials + index * Product.M * Product.N,
                 K = Math.Min(Length, Product.K - start),
             };

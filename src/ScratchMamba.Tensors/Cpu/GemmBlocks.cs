@@ -20,7 +20,7 @@ internal unsafe struct GemmBlocks<TKernel, T> : IParallelBody where TKernel : st
     private static T[]? panels;
 
     private readonly Gemm<T> product;
-    private readonly bool isDirect, isOwn;
+    private readonly bool isDirect, isOwn, isPacked;
     private readonly int slab;
     private T* packedA, packedB;
     private int row, column, inner, rows, columns, depth;
@@ -36,6 +36,7 @@ internal unsafe struct GemmBlocks<TKernel, T> : IParallelBody where TKernel : st
         // Rows a multiple of 4 KB apart would push each other out of the first-level cache.
         isDirect = TKernel.ReadsInPlace && product.AColumn == 1 && product.N <= DirectColumns && product.ARow * sizeof(T) % 4096 != 0;
         isOwn = product.M <= OwnRows;
+        isPacked = product.PanelsB != null;
     }
 
     /// <summary>Computes the product.</summary>
@@ -44,7 +45,7 @@ internal unsafe struct GemmBlocks<TKernel, T> : IParallelBody where TKernel : st
         var blocks = new GemmBlocks<TKernel, T>(product);
         int blockDepth = Math.Min(product.K, SlabsPerBlock * blocks.slab);
         int blockRows = Share(product.M, BlockElements / blockDepth, TKernel.Rows), blockColumns = Share(product.N, BlockElements / blockDepth, PackedTogether);
-        int sizeA = (blocks.isDirect ? TKernel.Rows : blockRows) * Up(blockDepth, 16), sizeB = blocks.isOwn ? 0 : blockColumns * Up(blockDepth, 16);
+        int sizeA = (blocks.isDirect ? TKernel.Rows : blockRows) * Up(blockDepth, 16), sizeB = blocks.isOwn || blocks.isPacked ? 0 : blockColumns * Up(blockDepth, 16);
         if (panels is null || panels.Length < sizeA + sizeB + 16)
             panels = GC.AllocateUninitializedArray<T>(sizeA + sizeB + 16, pinned: true);
         fixed (T* start = panels)
@@ -69,6 +70,13 @@ internal unsafe struct GemmBlocks<TKernel, T> : IParallelBody where TKernel : st
         }
     }
 
+    /// <summary>Packs all of B.</summary>
+    public static void Pack(in Gemm<T> product, T* panels, int threads)
+    {
+        var blocks = new GemmBlocks<TKernel, T>(product) { packing = true, packedB = panels, columns = product.N, depth = product.K, panelGroupsB = Parts(product.N, PackedTogether) };
+        CpuParallel.For(threads, blocks.panelGroupsB * Parts(product.K, blocks.slab), (long)PackedTogether * Math.Min(blocks.slab, product.K) / 2, blocks);
+    }
+
     private readonly int FirstPackedRow => isDirect ? rows / TKernel.Rows * TKernel.Rows : 0;
 
     private static int RowsPackedTogether => Up(PackedTogether, TKernel.Rows);
@@ -79,7 +87,7 @@ internal unsafe struct GemmBlocks<TKernel, T> : IParallelBody where TKernel : st
         int slabs = Parts(depth, slab);
         panelGroupsA = Parts(rows - FirstPackedRow, RowsPackedTogether);
         // The rows of a block of columns share its panels of B.
-        panelGroupsB = isOwn || row > 0 ? 0 : Parts(columns, PackedTogether);
+        panelGroupsB = isOwn || isPacked || row > 0 ? 0 : Parts(columns, PackedTogether);
         CpuParallel.For(threads, (panelGroupsA + panelGroupsB) * slabs, (long)PackedTogether * Math.Min(slab, depth) / 2, this);
         packing = false;
         int rowTiles = isOwn ? 1 : Parts(rows, 96), columnTiles = Parts(columns, 256);
@@ -135,12 +143,14 @@ internal unsafe struct GemmBlocks<TKernel, T> : IParallelBody where TKernel : st
     private readonly T* PanelA(int first, int start, int length) =>
         packedA + (nint)start * Up(rows - FirstPackedRow, TKernel.Rows) + (nint)(first - FirstPackedRow) * length;
 
-    private readonly T* PanelB(int first, int start, int length) => packedB + (nint)start * Up(columns, TKernel.Columns) + (nint)first * length;
+    private readonly T* PanelB(int first, int start, int length) => isPacked
+        ? product.PanelsB + (nint)(inner + start) * Up(product.N, TKernel.Columns) + (nint)(column + first) * length
+        : packedB + (nint)start * Up(columns, TKernel.Columns) + (nint)first * length;
 
     private readonly void Multiply(int tileRow, int tileColumn)
     {
         CpuScratch scratch = default;
-        T* own = isOwn ? scratch.Take<T>(PackedTogether * slab) : null;
+        T* own = isOwn && !isPacked ? scratch.Take<T>(PackedTogether * slab) : null;
         int rowEnd = Math.Min(rows, tileRow + tileRows), columnEnd = Math.Min(columns, tileColumn + tileColumns);
         for (int start = 0; start < depth; start += slab)
         {
@@ -148,10 +158,10 @@ internal unsafe struct GemmBlocks<TKernel, T> : IParallelBody where TKernel : st
             for (int first = tileColumn; first < columnEnd; first += PackedTogether)
             {
                 int end = Math.Min(columnEnd, first + PackedTogether);
-                if (isOwn)
+                if (own != null)
                     PackB(first, end - first, start, length, own);
                 for (int j = first; j < end; j += TKernel.Columns)
-                    MultiplyPanel(tileRow, rowEnd, j, Math.Min(TKernel.Columns, end - j), start, length, isOwn ? own + (nint)(j - first) * length : PanelB(j, start, length));
+                    MultiplyPanel(tileRow, rowEnd, j, Math.Min(TKernel.Columns, end - j), start, length, own != null ? own + (nint)(j - first) * length : PanelB(j, start, length));
             }
         }
     }

@@ -252,6 +252,50 @@ public class MatMulTests
             Assert.Equal(i / 11 == 4 ? float.PositiveInfinity : 0, c[i]);
     }
 
+    /// <summary>Weights that products meet unchanged are kept as panels: nothing but memory shows it, until the weights change or go.</summary>
+    [Theory]
+    [InlineData(128, 40)]
+    [InlineData(256, 25)]
+    [InlineData(256, 200)]
+    [InlineData(512, 64)]
+    public void WeightsAreKeptPackedWhileTheyDoNotChange(int bits, int rows)
+    {
+        const int n = 410, k = 700;
+        using var backend = new CpuBackend(threads: 2, bits);
+        var draw = new Draw([], 17);
+        Tensor x = draw.Normal([rows, k]).On(backend, DType.F32);
+        using (new Scope())
+        {
+            Tensor w = draw.Normal([n, k]).On(backend, DType.F32), negative = draw.Normal([n, k]).On(backend, DType.F32);
+            long before = backend.LiveBytes;
+            float[] first = Product(w);
+            Assert.Equal(before, backend.LiveBytes);
+            for (int i = 0; i < 3; i++)
+                Assert.Equal(first, Product(w));
+            Assert.InRange(backend.LiveBytes, before + w.Type.Bytes, before + w.Type.Bytes * 11 / 10);
+            // A view of other extents has its own products.
+            Tensor wide = draw.Normal([rows, n]).On(backend, DType.F32), view = w.Reshape([k, n]);
+            Assert.InRange(RelativeError.Of(wide.MatMul(view, transposeB: true).ToDoubles(), wide.MatMul(view.Transpose(0, 1)).ToDoubles()), 0, 1e-6);
+            long bytes = backend.LiveBytes;
+            Tensor.Overwrite(new Affine(-1, 0), [w], w);
+            Assert.InRange(backend.LiveBytes, 0, bytes - w.Type.Bytes);
+            Assert.Equal(Array.ConvertAll(first, value => -value), Product(w));
+            for (int i = 0; i < 3; i++)
+                Product(w);
+            w.Write<float>(negative.ToArray<float>());
+            Assert.Equal(Product(negative), Product(w));
+            Product(w);
+            Product(w);
+        }
+        Assert.Equal(x.Type.Bytes, backend.LiveBytes);
+
+        float[] Product(Tensor weight)
+        {
+            using var scope = new Scope();
+            return x.MatMul(weight, transposeB: true).ToArray<float>();
+        }
+    }
+
     private static void CompareWithNaive(int m, int n, int k, int vectorBits)
     {
         using var backend = new CpuBackend(threads: 2, vectorBits);

@@ -184,7 +184,7 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
         var product = new Gemm<T>
         {
             A = call.InputAddress<T>(0), B = (T*)call.InputBytes(1), NarrowB = call.InputType(1).DType.IsCompact() ? new(call.InputType(1), call.InputBytes(1)) : null, C = call.OutputAddress<T>(0),
-            Batches = batches, M = m, N = n, K = k,
+            PanelsB = TransposeB && b.Rank == 2 && batches == 1 ? call.Panels<T>(1, m) : null, Batches = batches, M = m, N = n, K = k,
             ARow = TransposeA ? 1 : k, AColumn = TransposeA ? m : 1, ABatch = a.Rank == 2 ? 0 : (nint)m * k,
             BRow = TransposeB ? 1 : n, BColumn = TransposeB ? k : 1, BBatch = b.Rank == 2 ? 0 : (nint)k * n,
         };

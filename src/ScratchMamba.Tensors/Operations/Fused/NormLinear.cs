@@ -122,6 +122,7 @@ public readonly record struct NormLinear(double Epsilon, bool HasResidual, MatMu
             var product = new Gemm<T>
             {
                 A = first, B = (T*)call.InputBytes(2), C = call.OutputAddress<T>(0), Batches = 1, M = rows, N = n, K = k, ARow = k, AColumn = 1, BRow = 1, BColumn = k,
+                PanelsB = call.Panels<T>(2, rows),
                 NarrowB = call.InputType(2).DType.IsCompact() ? new(call.InputType(2), call.InputBytes(2)) : null,
             };
             product.Run(call.Threads, call.VectorBits);
