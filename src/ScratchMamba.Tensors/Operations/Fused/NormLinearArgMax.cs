@@ -10,11 +10,9 @@ public static partial class TensorOperations
     /// <param name="weight">W, [N, K].</param>
     /// <param name="epsilon">ε.</param>
     /// <param name="precision">How exactly the product has to be computed.</param>
-    public static Tensor NormLinearArgMax(this Tensor x, Tensor norm, Tensor weight, double epsilon = 1e-5, MatMulPrecision precision = MatMulPrecision.Full)
-    {
-        var operation = new NormLinearArgMax(epsilon, precision);
-        return x.Backend.HasKernels(operation, [x.Type, norm.Type, weight.Type]) ? Tensor.Apply(operation, x, norm, weight) : x.NormLinear(norm, weight, epsilon, precision: precision).ArgMax();
-    }
+    public static Tensor NormLinearArgMax(this Tensor x, Tensor norm, Tensor weight, double epsilon = 1e-5, MatMulPrecision precision = MatMulPrecision.Full) =>
+        x.Shape.Rows <= Operations.NormLinearArgMax.MostRows
+            ? Tensor.Apply(new NormLinearArgMax(epsilon, precision), x, norm, weight) : x.NormLinear(norm, weight, epsilon, precision: precision).ArgMax();
 }
 
 /// <summary>
@@ -26,7 +24,10 @@ public static partial class TensorOperations
 public readonly record struct NormLinearArgMax(double Epsilon, MatMulPrecision Precision = MatMulPrecision.Full) : IPrimitive
 {
     // What fills a large device once, with room for the registers of loads under way.
-    private const int MostGroups = 528, MostRows = 4, MostLoads = 12;
+    private const int MostGroups = 528, MostLoads = 12;
+
+    /// <summary>How many rows the kernel takes.</summary>
+    internal const int MostRows = 4;
 
     private readonly record struct Scalars(uint N, uint Groups, float Epsilon);
 
