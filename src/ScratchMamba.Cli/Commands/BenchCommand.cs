@@ -210,11 +210,13 @@ internal static partial class BenchCommand
             const int Burst = 16;
             using CapturedProgram program = backend.Capture(() =>
             {
+                Tensor current = token;
                 for (int i = 0; i < Burst; i++)
                 {
                     using var inner = new Scope();
-                    Tensor.Overwrite(new Affine(1, 0), [model.NextInPlace(token, state)], token);
+                    current = inner.Keep(model.NextInPlace(current, state));
                 }
+                Tensor.Overwrite(new Slice(0, 0, b), [current], token);
             });
             Lazy<int[]> burst = Start();
             Timing time = Measurement.Time(backend, parsed.GetValue(Repeat), () =>
