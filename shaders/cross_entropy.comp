@@ -5,9 +5,12 @@
 #include "common.glsl"
 #include "math.glsl"
 #include "elements.glsl"
+#include "raw.glsl"
 #include "workgroup.glsl"
 
 layout(constant_id = 1) const uint LOGITS = F32;
+
+layout(constant_id = 2) const uint PACK = 4; // elements that are one load
 
 layout(push_constant, scalar) uniform Push {
     Floats logits;
@@ -37,25 +40,33 @@ void main() {
     if (row >= push.rows)
         return;
     float largest = -INFINITE, sum = 0;
-    for (uint i = 4 * gl_LocalInvocationID.x; i < push.classes; i += 4 * WORKGROUP * FLIGHT) {
-        vec4 fours[FLIGHT];
-        float here = -INFINITE;
+    for (uint i = PACK * gl_LocalInvocationID.x; i < push.classes; i += PACK * WORKGROUP * FLIGHT) {
+        uvec4 packs[FLIGHT];
         [[unroll]] for (uint j = 0; j < FLIGHT; j++) {
-            uint at = min(i + 4 * WORKGROUP * j, (push.classes - 1) / 4 * 4);
-            fours[j] = readFour(push.logits, from + at, int(push.classes - at), LOGITS);
+            uint at = min(i + PACK * WORKGROUP * j, (push.classes - 1) / PACK * PACK);
+            packs[j] = readPack(push.logits, from + at, int(push.classes - at), LOGITS, PACK);
             [[unroll]] for (int z = 1; z < 4; z++)
                 if (LOGITS == RAGGED && z >= int(push.classes - at))
-                    fours[j][z] = -INFINITE;
-            here = max(here, max(max(fours[j].x, fours[j].y), max(fours[j].z, fours[j].w)));
+                    packs[j][z] = floatBitsToUint(-INFINITE);
         }
+        float here = -INFINITE;
+        [[unroll]] for (uint j = 0; j < FLIGHT; j++)
+            [[unroll]] for (uint h = 0; h < PACK / 4; h++) {
+                vec4 four = fourOf(packs[j], h, LOGITS);
+                here = max(here, max(max(four.x, four.y), max(four.z, four.w)));
+            }
         if (here > largest) {
             sum = moved(sum, largest, here);
             largest = here;
         }
         float offset = offsetOf(largest);
         [[unroll]] for (uint j = 0; j < FLIGHT; j++)
-            if (i + 4 * WORKGROUP * j < push.classes)
-                sum += (exponential(fours[j].x - offset) + exponential(fours[j].y - offset)) + (exponential(fours[j].z - offset) + exponential(fours[j].w - offset));
+            if (i + PACK * WORKGROUP * j < push.classes) {
+                [[unroll]] for (uint h = 0; h < PACK / 4; h++) {
+                    vec4 four = fourOf(packs[j], h, LOGITS);
+                    sum += (exponential(four.x - offset) + exponential(four.y - offset)) + (exponential(four.z - offset) + exponential(four.w - offset));
+                }
+            }
     }
     float ofAll = maxOverWorkgroup(largest), offset = offsetOf(ofAll), logarithm = accurateLog(sumOverWorkgroup(moved(sum, largest, ofAll)));
     if (gl_LocalInvocationID.x == 0) {

@@ -4,6 +4,7 @@
 // each invocation at a time, and leaves the run's share of dw to be added up.
 #include "common.glsl"
 #include "elements.glsl"
+#include "raw.glsl"
 #include "workgroup.glsl"
 
 layout(constant_id = 1) const uint X = F32;
@@ -29,39 +30,53 @@ layout(push_constant, scalar) uniform Push {
 
 uint columnOf(uint j) { return 4 * (gl_LocalInvocationID.x + j * WORKGROUP); }
 
+// Of a row, four columns; those of the next row are read before the sums of this one are there.
+struct Operands {
+    uvec4 x;
+    uvec4 dy;
+    uvec4 past;
+};
+
+Operands read(uint row, uint j) {
+    uint i = columnOf(j), from = row * push.columns + i;
+    int count = int(push.columns - i);
+    if (!IS_EXACT && i >= push.columns)
+        return Operands(uvec4(0), uvec4(0), uvec4(0));
+    return Operands(readRaw(push.x, from, count, X), readRaw(push.dy, from, count, DY), HAS_PAST ? readRaw(push.past, from, count, X) : uvec4(0));
+}
+
 void main() {
     uint run = groupNumber(), first = run * push.run, last = min(push.rows, first + push.run);
     if (first >= last)
         return;
-    vec4 dw[SPAN];
-    for (uint j = 0; j < SPAN; j++)
+    Operands next[SPAN], here[SPAN];
+    vec4 dw[SPAN], weight[SPAN];
+    [[unroll]] for (uint j = 0; j < SPAN; j++) {
+        uint i = columnOf(j);
         dw[j] = vec4(0);
+        weight[j] = IS_EXACT || i < push.columns ? readFour(push.weight, i, int(push.columns - i), WEIGHT) : vec4(0);
+        next[j] = read(first, j);
+    }
     for (uint row = first; row < last; row++) {
-        uint from = row * push.columns;
         vec2 sums = vec2(0); // of squares, and of products
-        vec4 xs[SPAN], dys[SPAN], pasts[SPAN];
         [[unroll]] for (uint j = 0; j < SPAN; j++) {
-            if (!IS_EXACT && columnOf(j) >= push.columns)
-                break;
-            uint i = columnOf(j);
-            int count = int(push.columns - i);
-            xs[j] = readFour(push.x, from + i, count, X);
-            dys[j] = readFour(push.dy, from + i, count, DY);
-            pasts[j] = HAS_PAST ? readFour(push.past, from + i, count, X) : vec4(0);
-            sums += vec2(dot(xs[j], xs[j]), dot(xs[j], readFour(push.weight, i, count, WEIGHT) * dys[j]));
+            here[j] = next[j];
+            vec4 x = widenFour(here[j].x, X);
+            sums += vec2(dot(x, x), dot(x, weight[j] * widenFour(here[j].dy, DY)));
         }
+        [[unroll]] for (uint j = 0; j < SPAN; j++)
+            next[j] = read(min(row + 1, last - 1), j);
         sums = sumOverWorkgroup(sums);
         float scale = 1.0 / sqrt(sums.x / float(push.columns) + push.epsilon), along = scale * scale * scale * (sums.y / float(push.columns));
         [[unroll]] for (uint j = 0; j < SPAN; j++) {
-            if (!IS_EXACT && columnOf(j) >= push.columns)
-                break;
             uint i = columnOf(j);
-            int count = int(push.columns - i);
-            vec4 scaled = scale * dys[j];
-            dw[j] += scaled * xs[j];
-            writeFour(push.dx, from + i, count, DX, readFour(push.weight, i, count, WEIGHT) * scaled - along * xs[j] + pasts[j]);
+            vec4 x = widenFour(here[j].x, X), scaled = scale * widenFour(here[j].dy, DY);
+            dw[j] += scaled * x;
+            if (IS_EXACT || i < push.columns)
+                writeFour(push.dx, row * push.columns + i, int(push.columns - i), DX, weight[j] * scaled - along * x + widenFour(here[j].past, X));
         }
     }
-    for (uint j = 0; j < SPAN && columnOf(j) < push.columns; j++)
-        writeFour(push.partial, run * push.columns + columnOf(j), int(push.columns - columnOf(j)), WEIGHT, dw[j]);
+    [[unroll]] for (uint j = 0; j < SPAN; j++)
+        if (IS_EXACT || columnOf(j) < push.columns)
+            writeFour(push.partial, run * push.columns + columnOf(j), int(push.columns - columnOf(j)), WEIGHT, dw[j]);
 }

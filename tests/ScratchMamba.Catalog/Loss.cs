@@ -41,6 +41,9 @@ public static partial class Catalog
     private static (Input Logits, Input Labels) Classification(Draw draw)
     {
         Shape logits = draw.Shape(minRank: 1);
+        // Rows of whole packs of eight are read by packs.
+        if (draw.OneOf(false, true))
+            logits = logits.With(logits.Rank - 1, 8 * logits.Columns);
         return (draw.Normal(logits, 2), draw.Integers(logits.Without(logits.Rank - 1), -1 - logits.Columns / 4, logits.Columns));
     }
 }

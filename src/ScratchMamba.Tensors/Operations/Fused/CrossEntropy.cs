@@ -64,7 +64,7 @@ public readonly record struct CrossEntropy : IPrimitive
             return null;
         return logits.Count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
             "cross_entropy", logits.Rows, [Slot.In(0), Slot.In(1), Slot.Out(0), Slot.Out(1)], new Scalars((uint)logits.Rows, (uint)logits.Columns),
-            RowLaunch.Workgroup(call.Device, logits.Columns, most: 1024), code);
+            RowLaunch.Workgroup(call.Device, logits.Columns), code, Pack(call.Inputs[0]));
     }
 
     /// <inheritdoc/>
@@ -94,6 +94,9 @@ public readonly record struct CrossEntropy : IPrimitive
         Tensor chosen = IsLabel(logits, labels).Where(logits, zero).Sum(-1);
         return [IsCounted(logits, labels).Where(total - chosen, zero), total];
     }
+
+    /// <summary>Logits that the shaders read at once.</summary>
+    internal static uint Pack(TensorType logits) => logits.DType.IsNarrow() && logits.Shape.Columns % 8 == 0 ? 8u : 4;
 
     /// <summary>1 where an element of the logits is the one that the label names.</summary>
     internal static Tensor IsLabel(Tensor logits, Tensor labels)
@@ -214,12 +217,12 @@ public readonly record struct CrossEntropyGradient : IPrimitive
         Shape logits = call.Inputs[0].Shape;
         if (Elements.Codes(logits.Columns, call.Inputs[0].DType) is not [var code])
             return null;
-        uint workgroup = RowLaunch.Workgroup(call.Device, logits.Columns);
+        uint workgroup = RowLaunch.Workgroup(call.Device, logits.Columns), pack = CrossEntropy.Pack(call.Inputs[0]);
         const uint each = 2;
-        long share = 4 * each * workgroup, shares = (logits.Columns + share - 1) / share;
+        long share = pack * each * workgroup, shares = (logits.Columns + share - 1) / share;
         return logits.Count == 0 ? Tensors.Launch.Nothing : Dispatch.Linear(
             "cross_entropy_gradient", logits.Rows * shares, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.In(3), Slot.Out(0)],
-            new Scalars((uint)logits.Rows, (uint)logits.Columns, (uint)shares), workgroup, code, each);
+            new Scalars((uint)logits.Rows, (uint)logits.Columns, (uint)shares), workgroup, code, each, pack);
     }
 
     /// <inheritdoc/>

@@ -3,16 +3,16 @@ namespace ScratchMamba.Tensors.Operations;
 /// <summary>What the launches that work row by row share.</summary>
 internal static class RowLaunch
 {
-    private const int ColumnSumsWorkgroup = 1024, MostRuns = 2048;
+    private const int ColumnSumsWorkgroup = 1024, MostRuns = 1024;
 
-    // Quads of a row that an invocation holds in registers, of a norm and of its gradient, which holds several rows: what the loads under way at once are.
-    private const int MostHeld = 12, MostHeldOfGradient = 6;
+    // Quads of a row that an invocation holds in registers, of a norm and of its gradient, which holds several rows and the next ones: what the loads under way at once are.
+    private const int MostHeld = 12, MostHeldOfGradient = 2;
 
     private readonly record struct ColumnScalars(uint Rows, uint Pitch, uint First, uint Columns, uint Inner);
 
     /// <summary>The invocations that share a row: as many as it has use for; on a processor a single subgroup, which needs no barriers.</summary>
-    public static uint Workgroup(DeviceTraits device, int columns, int most = 256) =>
-        device.IsCpu ? (uint)device.SubgroupSize : (uint)Math.Clamp((columns / 4 + 63) / 64 * 64, 64, Math.Min(most, device.WorkgroupInvocations));
+    public static uint Workgroup(DeviceTraits device, int columns) =>
+        device.IsCpu ? (uint)device.SubgroupSize : (uint)Math.Clamp((columns / 4 + 63) / 64 * 64, 64, Math.Min(256, device.WorkgroupInvocations));
 
     /// <summary>
     /// The constants of a norm's shader: the invocations that share a row, <paramref name="codes"/>, how many quads each takes, and whether they are a row without a rest.
@@ -60,7 +60,8 @@ internal static class RowLaunch
     /// </summary>
     public static Dispatch ColumnSums(DeviceTraits device, Slot partial, Slot sums, long rows, long pitch, long first, long columns, int inner)
     {
-        int workgroup = device.IsCpu ? device.SubgroupSize : Math.Min(ColumnSumsWorkgroup, device.WorkgroupInvocations / 32 * 32), wide = device.IsCpu ? workgroup : 32;
+        // So many columns a workgroup that an invocation's rows are a flight of loads.
+        int workgroup = device.IsCpu ? device.SubgroupSize : Math.Min(ColumnSumsWorkgroup, device.WorkgroupInvocations / 32 * 32), wide = device.IsCpu ? workgroup : rows <= 256 ? 32 : rows <= 512 ? 16 : 8;
         return Dispatch.Linear(
             "column_sums", (columns + wide - 1) / wide, [partial, sums], new ColumnScalars((uint)rows, (uint)pitch, (uint)first, (uint)columns, (uint)inner),
             (uint)workgroup, (uint)wide);
