@@ -5,6 +5,7 @@
 // asked for before anything else, since it does not depend on the operation before. With NORM it is C = norm(A) · Bᵀ + residual: the mean of squares divides the whole row, so it is applied to the product.
 #include "words.glsl"
 #include "weights.glsl"
+#include "bfloat16.glsl"
 
 layout(constant_id = 0) const uint WORKGROUP = 64;
 layout(constant_id = 1) const uint ROWS = 1;
@@ -15,6 +16,7 @@ layout(constant_id = 5) const uint LANES = 32; // the size of a subgroup
 layout(constant_id = 6) const uint PACKS = 0;  // of a row of B, where it is worth a pipeline of its own: A is held in shared memory then
 layout(constant_id = 7) const uint NORM = 0;
 layout(constant_id = 8) const uint RESIDUAL = 0;
+layout(constant_id = 9) const uint ROUNDED = 0; // A times the norm's weight is rounded to bfloat16, as matrix units take more rows
 
 layout(push_constant, scalar) uniform Push {
     Vectors a;    // [batches, ROWS, k]
@@ -38,6 +40,8 @@ const uint STAGES = PACKS != 0 ? (CHUNKS * WIDTH + WORKGROUP - 1) / WORKGROUP : 
 // A times the norm's weight, what belongs to chunk i of all packs together, so that neighbours read neighbours; zeros behind the last pack.
 shared vec4 staged[ROWS * CHUNKS * WIDTH + 1];
 shared float ofSubgroup[ROWS * SUBGROUPS];
+
+vec4 operand(vec4 a, vec4 norm) { return ROUNDED != 0 ? roundedToBfloat16(a * norm) : a * norm; }
 
 void main() {
     uint packs = PACKS != 0 ? PACKS : push.packs, pitch = packs * CHUNKS, me = gl_LocalInvocationID.x, lane = gl_SubgroupInvocationID;
@@ -86,7 +90,7 @@ void main() {
                         vec4 a = e < CHUNKS * WIDTH && e % WIDTH < PACKS ? own[row * STAGES + i] : vec4(0);
                         squares[row] += dot(a, a);
                         if (e < CHUNKS * WIDTH)
-                            staged[row * CHUNKS * WIDTH + e] = a * norms[i];
+                            staged[row * CHUNKS * WIDTH + e] = operand(a, norms[i]);
                     }
                     if (NORM != 0) {
                         float sum = subgroupAdd(squares[row]);
@@ -114,8 +118,7 @@ void main() {
                     } else {
                         a = push.a.at[batch * push.batchA + row * pitch + k] * (p < packs ? 1 : 0);
                         squares[row] += dot(a, a);
-                        if (NORM != 0)
-                            a *= push.norm.at[k];
+                        a = operand(a, NORM != 0 ? push.norm.at[k] : vec4(1));
                     }
                     [[unroll]] for (uint j = 0; j < COLUMNS; j++)
                         parts[row * COLUMNS + j] = fma(a.x, b[j].x, fma(a.y, b[j].y, fma(a.z, b[j].z, fma(a.w, b[j].w, parts[row * COLUMNS + j]))));

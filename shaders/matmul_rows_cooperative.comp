@@ -6,6 +6,7 @@
 #include "matrix.glsl"
 #include "words.glsl"
 #include "weights.glsl"
+#include "bfloat16.glsl"
 
 layout(constant_id = 0) const uint WORKGROUP = 256;
 layout(constant_id = 1) const uint SUBGROUP = 32;
@@ -54,12 +55,9 @@ vec4 nextA[AHEAD_A * LOADS_A], norms[AHEAD_A];
 uvec4 nextB[AHEAD * LOADS_B];
 float scales[AHEAD * LOADS_B];
 
-uvec2 upperHalves(uvec4 bits) { return uvec2(bits.x >> 16 | (bits.y & 0xFFFF0000u), bits.z >> 16 | (bits.w & 0xFFFF0000u)); }
-
-// Both parts rounded to the nearest, the first by Veltkamp's way of leaving 8 bits: no branches, and NaN stays one. With the first cut off products were off by 1.3e-5.
+// Both parts rounded to the nearest. With the first cut off products were off by 1.3e-5.
 void put(uint at, uint plane, vec4 value) {
-    precise vec4 shifted = value * 65537.0;
-    precise vec4 first = shifted - (shifted - value);
+    vec4 first = roundedToBfloat16(value);
     slices[at] = upperHalves(floatBitsToUint(first));
     if (PARTS == 2)
         slices[at + plane] = upperHalves(floatBitsToUint(value - first) + 0x8000u);

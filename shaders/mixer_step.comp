@@ -8,6 +8,7 @@
 #include "common.glsl"
 #include "math.glsl"
 #include "elements.glsl"
+#include "bfloat16.glsl"
 
 layout(constant_id = 0) const uint WORKGROUP = 256;
 layout(constant_id = 1) const uint TAPS = 4;
@@ -24,11 +25,15 @@ layout(constant_id = 10) const uint WIDTH = 64;
 layout(constant_id = 11) const uint GROUPS = 1;
 layout(constant_id = 12) const uint TYPE = F32; // of the state
 layout(constant_id = 13) const uint TOGETHER = 1; // heads of a workgroup
+layout(constant_id = 14) const uint WIDE = 1; // groups of four numbers of the state in a load
 
 const uint INNER = HEADS * WIDTH, CHANNELS = INNER + 2 * GROUPS * STATES, PITCH = INNER + CHANNELS + HEADS;
 
-// Of a row: groups of four numbers, and how many of them an invocation has. Arrays must not be empty where there are no states.
-const uint QUADS = (STATES + 3) / 4, STEPS = (QUADS + LANES - 1) / LANES, HELD = EACH * STEPS > 0 ? EACH * STEPS : 1, TEAMS = WORKGROUP / LANES;
+// Of a row: groups of four numbers, loads, and how many of these an invocation has. Arrays must not be empty where there are no states.
+const uint QUADS = (STATES + 3) / 4, LOADS = QUADS / WIDE;
+const uint STEPS = (LOADS + LANES - 1) / LANES, HELD = EACH * STEPS > 0 ? EACH * STEPS : 1, OWN = STEPS > 0 ? STEPS * WIDE : 1, TEAMS = WORKGROUP / LANES;
+
+layout(buffer_reference, scalar, buffer_reference_align = 16) buffer WholeLoads { uvec4 at[]; };
 
 layout(push_constant, scalar) uniform Push {
     Floats projected;
@@ -76,16 +81,35 @@ float convolve(uint batch, uint channel, bool carries) {
     return silu(sum);
 }
 
-// Four numbers of a row of the state as they lie there, zeros behind its end where rows are no whole quads.
-uvec4 readState(uint row, uint quad) {
-    uint n = 4 * (TYPE == RAGGED ? quad : min(quad, QUADS - 1));
-    if (TYPE != RAGGED && TYPE != F32)
-        return uvec4(HalfQuads(uint64_t(push.recurrent)).at[(row * STATES + n) / 4], 0, 0);
-    return floatBitsToUint(readFour(push.recurrent, row * STATES + n, int(STATES) - int(n), TYPE));
+// A load of a row of the state as it lies there, zeros behind its end where rows are no whole quads.
+uvec4 readState(uint row, uint load) {
+    if (TYPE == RAGGED)
+        return floatBitsToUint(readFour(push.recurrent, row * STATES + 4 * load, int(STATES) - int(4 * load), TYPE));
+    uint at = row * LOADS + min(load, LOADS - 1);
+    if (TYPE == F32 || WIDE == 2)
+        return WholeLoads(uint64_t(push.recurrent)).at[at];
+    return uvec4(HalfQuads(uint64_t(push.recurrent)).at[at], 0, 0);
 }
 
-vec4 widened(uvec4 held) {
-    return TYPE == RAGGED || TYPE == F32 ? uintBitsToFloat(held) : vec4(widenPair(TYPE, held.x), widenPair(TYPE, held.y));
+vec4 widened(uvec4 held, uint quad) {
+    if (TYPE == RAGGED || TYPE == F32)
+        return uintBitsToFloat(held);
+    return quad == 0 ? vec4(widenPair(TYPE, held.x), widenPair(TYPE, held.y)) : vec4(widenPair(TYPE, held.z), widenPair(TYPE, held.w));
+}
+
+uvec2 narrowed(vec4 values) {
+    if (TYPE == BF16)
+        return upperHalves(floatBitsToUint(roundedToBfloat16(values)));
+    return uvec2(narrowPair(TYPE, values.xy), narrowPair(TYPE, values.zw));
+}
+
+void writeState(uint row, uint load, vec4 first, vec4 second) {
+    if (WIDE == 2)
+        WholeLoads(uint64_t(push.nextRecurrent)).at[row * LOADS + load] = uvec4(narrowed(first), narrowed(second));
+    else if (TYPE != F32 && TYPE != RAGGED)
+        HalfQuads(uint64_t(push.nextRecurrent)).at[row * LOADS + load] = narrowed(first);
+    else
+        writeFour(push.nextRecurrent, row * STATES + 4 * load, int(STATES) - int(4 * load), TYPE, first);
 }
 
 void main() {
@@ -135,6 +159,13 @@ void main() {
         decays[own] = accurateExp(-dt * accurateExp(push.decayLog.at[head]));
     }
     barrier();
+    // An invocation has the same columns of every row.
+    vec4 ownB[OWN], ownC[OWN];
+    [[unroll]] for (uint i = 0; i < OWN; i++) {
+        uint quad = min((i / WIDE * LANES + lane) * WIDE + i % WIDE, QUADS);
+        ownB[i] = b[quad];
+        ownC[i] = c[quad];
+    }
     for (uint turn = 0; turn < TOGETHER * blocks; turn++) {
         uint own = turn / blocks, first = turn % blocks * EACH * TEAMS, next = min(turn + 1, TOGETHER * blocks - 1);
         uvec4 now[HELD];
@@ -152,11 +183,14 @@ void main() {
             float scale = p < rows ? steps[own] * x[at] : 0;
             vec4 sums = vec4(0);
             [[unroll]] for (uint s = 0; s < STEPS; s++) {
-                uint n = s * LANES + lane;
-                if (n < QUADS && p < rows) {
-                    vec4 after = fma(vec4(decays[own]), widened(now[e * STEPS + s]), scale * b[n]);
-                    writeFour(push.nextRecurrent, row * STATES + 4 * n, int(STATES) - int(4 * n), TYPE, after);
-                    sums = fma(after, c[n], sums);
+                uint load = s * LANES + lane;
+                if (load < LOADS && p < rows) {
+                    vec4 after[WIDE];
+                    [[unroll]] for (uint w = 0; w < WIDE; w++) {
+                        after[w] = fma(vec4(decays[own]), widened(now[e * STEPS + s], w), scale * ownB[s * WIDE + w]);
+                        sums = fma(after[w], ownC[s * WIDE + w], sums);
+                    }
+                    writeState(row, load, after[0], after[WIDE - 1]);
                 }
             }
             float sum = dot(sums, vec4(1));

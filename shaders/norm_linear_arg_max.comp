@@ -6,6 +6,7 @@
 #include "words.glsl"
 #include "weights.glsl"
 #include "order.glsl"
+#include "bfloat16.glsl"
 
 layout(constant_id = 0) const uint WORKGROUP = 256;
 layout(constant_id = 1) const uint ROWS = 1;
@@ -13,6 +14,7 @@ layout(constant_id = 2) const uint TYPE = F32;
 layout(constant_id = 3) const uint FLIGHT = 1; // loads of a row of B
 layout(constant_id = 4) const uint LANES = 32; // the size of a subgroup
 layout(constant_id = 5) const uint PACKS = 1;  // of a row of B
+layout(constant_id = 6) const uint ROUNDED = 0; // A times the norm's weight is rounded to bfloat16, as matrix units take more rows
 
 layout(push_constant, scalar) uniform Push {
     Vectors a;    // [ROWS, k]
@@ -62,7 +64,7 @@ void main() {
             vec4 a = e < PACKS * CHUNKS ? own[row * STAGES + i] : vec4(0);
             squares += dot(a, a);
             if (e < CHUNKS * WIDTH)
-                staged[(row * CHUNKS + e % CHUNKS) * WIDTH + e / CHUNKS] = a * norms[i];
+                staged[(row * CHUNKS + e % CHUNKS) * WIDTH + e / CHUNKS] = ROUNDED != 0 ? roundedToBfloat16(a * norms[i]) : a * norms[i];
         }
         float sum = subgroupAdd(squares);
         if (lane == 0)

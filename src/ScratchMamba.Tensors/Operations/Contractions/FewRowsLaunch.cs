@@ -41,6 +41,9 @@ internal readonly record struct FewRowsLaunch(Slot A, Slot B, int M, int N, int 
 
     private Slot[] Slots => [A, Norm ?? A, B, Residual ?? A, Slot.Out(0)];
 
+    /// <summary>Whether A times the norm's weight is rounded to bfloat16, because matrix units do so with more rows: a row's numbers are the same whatever their number.</summary>
+    public static bool IsRounded(MatMulPrecision precision, DType type, DeviceTraits device) => precision == MatMulPrecision.Bfloat16 && device.HasMatrixUnits && type.IsCompact();
+
     private uint HasNorm => Norm is null ? 0u : 1;
 
     private uint HasResidual => Residual is null ? 0u : 1;
@@ -72,7 +75,7 @@ internal readonly record struct FewRowsLaunch(Slot A, Slot B, int M, int N, int 
         return Dispatch.Linear(
             "matmul_few_rows", (N + together - 1) / together * Batches, Slots,
             new InRegistersScalars((uint)N, packs, (uint)Batches, BatchA / 4, SharesB ? 0 : (uint)N * packs, (float)Epsilon),
-            workgroup, (uint)M, columns, Type.ShaderCode(), flight, lanes, isStaged ? packs : 0, HasNorm, HasResidual);
+            workgroup, (uint)M, columns, Type.ShaderCode(), flight, lanes, isStaged ? packs : 0, HasNorm, HasResidual, IsRounded(Precision, Type, device) ? 1u : 0);
     }
 
     /// <summary>Sums of up to 128 rows on matrix units; null where the device has none that fit.</summary>

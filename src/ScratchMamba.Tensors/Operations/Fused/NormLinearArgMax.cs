@@ -58,7 +58,7 @@ public readonly record struct NormLinearArgMax(double Epsilon, MatMulPrecision P
             [
                 Dispatch.Linear(
                     "norm_linear_arg_max", groups, [Slot.In(0), Slot.In(1), Slot.In(2), Slot.ScratchOut(0)], new Scalars((uint)n, (uint)groups, (float)Epsilon),
-                    (uint)workgroup, (uint)rows, type.ShaderCode(), (uint)loads, (uint)lanes, (uint)packs),
+                    (uint)workgroup, (uint)rows, type.ShaderCode(), (uint)loads, (uint)lanes, (uint)packs, FewRowsLaunch.IsRounded(Precision, type, call.Device) ? 1u : 0),
                 ArgMax.OfPieces(rows, groups),
             ],
             (long)rows * groups * 2 * sizeof(int));

@@ -96,11 +96,14 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
         long sequencesAndHeads = (long)state[0] * heads;
         if (sequencesAndHeads == 0)
             return Tensors.Launch.Nothing;
-        // A row of the state belongs to so many invocations of a subgroup as have four numbers of it, or to the whole subgroup.
-        int quads = Math.Max(1, (states + 3) / 4), lanes = Math.Min(call.Device.SubgroupSize, (int)BitOperations.RoundUpToPowerOf2((uint)quads)), steps = (quads + lanes - 1) / lanes;
+        // A row of the state belongs to so many invocations of a subgroup as have a load of it, or to the whole subgroup. Loads of 16 bytes of 16-bit states make a step of batch 8 7 % faster, and one of 64, where
+        // workgroups have whole heads, 3 % slower.
+        bool isNarrow = call.Inputs[Recurrent].DType.IsNarrow();
+        int quads = Math.Max(1, (states + 3) / 4), loads = isNarrow && states > 0 && states % 8 == 0 && sequencesAndHeads < BusyGroups ? quads / 2 : quads;
+        int lanes = Math.Min(call.Device.SubgroupSize, (int)BitOperations.RoundUpToPowerOf2((uint)loads)), steps = (loads + lanes - 1) / lanes;
         // While there are not enough heads to fill the device, the rows of a head are spread over several workgroups, which all convolve B and C.
         int workgroup = call.Device.IsCpu ? 64 : Math.Min(512, call.Device.WorkgroupInvocations), teams = workgroup / lanes;
-        int rows = Math.Max(1, Math.Min(width, sequencesAndHeads >= 256 || call.Device.IsCpu ? width : teams)), each = Math.Clamp((call.Inputs[Recurrent].DType.IsNarrow() ? 4 : 2) / steps, 1, (rows + teams - 1) / teams);
+        int rows = Math.Max(1, Math.Min(width, sequencesAndHeads >= BusyGroups || call.Device.IsCpu ? width : teams)), each = Math.Clamp((isNarrow && loads == quads ? 4 : 2) / steps, 1, (rows + teams - 1) / teams);
         // Where there are many, a workgroup takes several heads of a group one after the other, and convolves B and C once for them.
         int together = 1;
         while (!call.Device.IsCpu && rows == width && together < MostTogether && heads / Groups % (2 * together) == 0 && sequencesAndHeads / (2 * together) >= BusyGroups)
@@ -116,7 +119,7 @@ public readonly record struct MixerStep(int Groups, double TimeStepLow, double T
             ],
             new Scalars((uint)groups, (float)TimeStepLow, (float)TimeStepHigh),
             (uint)workgroup, (uint)taps, (uint)states, (uint)rows, (uint)lanes, (uint)each, HasConvolutionBias ? 1u : 0, (uint)call.Inputs[Skip].Shape.Rank, IsGated ? 1u : 0,
-            (uint)heads, (uint)width, (uint)Groups, type, (uint)together);
+            (uint)heads, (uint)width, (uint)Groups, type, (uint)together, (uint)(quads / loads));
     }
 
     /// <inheritdoc/>
