@@ -4,6 +4,9 @@
 // Tiles that would reach over an edge are moved back inside the matrix, where neighbours compute the same values.
 // Where the inner axis is no multiple of BK, the last slice is moved back inside too and comes first, with zeros for what it has in common with the one before.
 // With PARTS 2 each operand comes as a rounded part and a rest, and the product is the sum of three: what float32 holds, at a third of the speed.
+// With IN_TURN a workgroup makes the parts of a tile along the inner axis one after the other, and adds each to what it has written of those before; no two tiles may overlap then.
+// With STREAM the slices of all tiles stand in one row, of which each workgroup takes as many as every other: it may begin and end inside a tile, and writes tiles as they are for
+// matmul_sum_streams, which adds up what several workgroups have of one.
 // ELEMENT is the type of the operands, ROUNDED(v) two numbers of it in a word.
 #pragma use_vulkan_memory_model
 #extension GL_KHR_memory_scope_semantics : require
@@ -11,6 +14,7 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #include "common.glsl"
 #include "addend.glsl"
+#include "raster.glsl"
 
 layout(constant_id = 0) const uint WORKGROUP = 128;
 layout(constant_id = 1) const uint SUBGROUP = 32;
@@ -28,6 +32,8 @@ layout(constant_id = 12) const uint RESULT = F32; // or the type of the operands
 layout(constant_id = 13) const uint SIDE = 16;    // of the matrices that a subgroup multiplies at once
 layout(constant_id = 14) const uint ADDEND = NOTHING; // D as C, or a row that is added to each of C's
 layout(constant_id = 15) const bool IS_ROW = false;
+layout(constant_id = 16) const bool IN_TURN = false; // where RESULT is F32 and nothing is added
+layout(constant_id = 17) const bool STREAM = false;  // the same
 
 layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Packed { uvec4 at[]; }; // eight elements each
 layout(buffer_reference, scalar, buffer_reference_align = 16) writeonly buffer Results { uvec4 at[]; };
@@ -35,7 +41,7 @@ layout(buffer_reference, scalar, buffer_reference_align = 16) writeonly buffer R
 layout(push_constant, scalar) uniform Push {
     Packed a;
     Packed b;
-    Floats c; // [splits, batches, m, n]
+    Floats c; // [splits, batches, m, n]; with STREAM [pieces, BM, BN]
     Floats d;
     uint m;
     uint n;
@@ -44,15 +50,13 @@ layout(push_constant, scalar) uniform Push {
     uint tilesN;
     uint batches;
     uint splits;
-    uint splitLength; // a multiple of BK
+    uint splitLength; // a multiple of BK; with STREAM slices of a workgroup
     uint batchA;      // elements from one matrix to the next; 0 where all batches share one
     uint batchB;
     uint restA; // elements from the rounded parts to the rests
     uint restB;
 } push;
 
-// Rows of tiles that are walked together, for the sake of the second-level cache.
-const uint RASTER = 8;
 // A slice as it lies in memory: how many lines, and how long each is, in packs of eight. One pack of padding spreads the lines over the banks.
 const uint LINES_A = TRANSPOSE_A ? BK : BM, PACKS_A = (TRANSPOSE_A ? BM : BK) / 8, ROW_A = PACKS_A + 1;
 const uint LINES_B = TRANSPOSE_B ? BN : BK, PACKS_B = (TRANSPOSE_B ? BK : BN) / 8, ROW_B = PACKS_B + 1;
@@ -108,15 +112,10 @@ void store(uint placeA, uint placeB) {
             slices[AT_B + p * SIZE_B + placeB + i * STEP_B * ROW_B] = nextB[p * LOADS_B + i];
 }
 
-void main() {
-    uint tiles = push.tilesM * push.tilesN, group = groupNumber();
-    if (group >= tiles * push.batches * push.splits)
-        return;
-    uint tile = group % tiles, plane = group / tiles, batch = plane % push.batches, split = plane / push.batches;
-    uint band = tile / (RASTER * push.tilesN), firstRow = band * RASTER, rows = min(push.tilesM - firstRow, RASTER), inBand = tile % (RASTER * push.tilesN);
-    uint m0 = min((firstRow + inBand % rows) * BM, push.m - BM), n0 = min(inBand / rows * BN, push.n - BN);
-    uint start = split * push.splitLength, end = min(push.k, start + push.splitLength);
 
+// The tile at m0, n0 of a plane from start to end of the inner axis, into the matrix or piece at 'to'; where parts are made in turn, later ones are added to what is there.
+void multiply(uint m0, uint n0, uint plane, uint start, uint end, uint64_t to, bool isLater) {
+    uint batch = plane % push.batches;
     uint id = gl_LocalInvocationID.x;
     uint lineA = lineOf(id, PACKS_A), packA = id % PACKS_A, lineB = lineOf(id, PACKS_B), packB = id % PACKS_B;
     uint64_t a = uint64_t(push.a) + 2 * (uint64_t(batch) * push.batchA + (TRANSPOSE_A ? lineA * PITCH_A + m0 : (m0 + lineA) * PITCH_A) + packA * 8);
@@ -173,16 +172,23 @@ void main() {
     }
 
     if (RESULT == F32 && ADDEND == NOTHING) {
-        Floats c = Floats(uint64_t(push.c) + 4 * uint64_t(plane) * push.m * push.n);
-        [[unroll]] for (uint i = 0; i < ROWS; i++)
-            [[unroll]] for (uint j = 0; j < COLUMNS; j++)
-                coopMatStore(sums[i][j], c.at, (m0 + row + i * SIDE) * push.n + n0 + column + j * SIDE, push.n, gl_CooperativeMatrixLayoutRowMajor);
+        Floats c = Floats(to);
+        uint pitch = STREAM ? BN : push.n, place = (STREAM ? 0 : m0 * push.n + n0) + row * pitch + column;
+        [[unroll]] for (uint i = 0; i < ROWS; i++) {
+            [[unroll]] for (uint j = 0; j < COLUMNS; j++) {
+                if (IN_TURN && isLater) {
+                    SUM before;
+                    coopMatLoad(before, c.at, place + i * SIDE * pitch + j * SIDE, pitch, gl_CooperativeMatrixLayoutRowMajor);
+                    sums[i][j] += before;
+                }
+                coopMatStore(sums[i][j], c.at, place + i * SIDE * pitch + j * SIDE, pitch, gl_CooperativeMatrixLayoutRowMajor);
+            }
+        }
         return;
     }
     // The conversion of matrices would truncate.
-    uint64_t matrix = uint64_t(plane) * push.m * push.n;
-    Results c = Results(uint64_t(push.c) + (RESULT == F32 ? 4 : 2) * matrix);
-    Floats d = Floats(uint64_t(push.d) + (IS_ROW ? 0 : (ADDEND == F32 ? 4 : 2) * matrix));
+    Results c = Results(to);
+    Floats d = Floats(uint64_t(push.d) + (IS_ROW ? 0 : (ADDEND == F32 ? 4 : 2) * uint64_t(plane) * push.m * push.n));
     uint from = gl_SubgroupID * SIDE * ROW_C;
     barrier();
     [[unroll]] for (uint i = 0; i < ROWS; i++) {
@@ -205,5 +211,33 @@ void main() {
             }
         }
         controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
+    }
+}
+
+void main() {
+    uint tiles = push.tilesM * push.tilesN, group = groupNumber(), plane = group / tiles, tile = group % tiles, split = plane / push.batches, count = IN_TURN ? push.splits : 1;
+    uint slices = push.k / BK, first = group * push.splitLength, behind = min(first + push.splitLength, tiles * slices);
+    if (STREAM) {
+        if (first >= behind)
+            return;
+        tile = first / slices;
+        count = (behind - 1) / slices - tile + 1;
+    } else if (plane >= push.batches * (IN_TURN ? 1 : push.splits)) {
+        return;
+    }
+    for (uint i = 0; i < count; i++) {
+        uvec2 place = min(tileOf(tile, push.tilesM, push.tilesN) * uvec2(BM, BN), uvec2(push.m - BM, push.n - BN));
+        uint start = (IN_TURN ? i : split) * push.splitLength, end = min(push.k, start + push.splitLength);
+        uint64_t to = uint64_t(push.c) + (RESULT == F32 ? 4 : 2) * uint64_t(plane) * push.m * push.n;
+        if (STREAM) {
+            start = (max(first, tile * slices) - tile * slices) * BK;
+            end = min(slices, behind - tile * slices) * BK;
+            to = uint64_t(push.c) + 4 * uint64_t(group + tile) * (BM * BN);
+            plane = 0;
+            tile++;
+        }
+        multiply(place.x, place.y, plane, start, end, to, i > 0);
+        if (IN_TURN)
+            controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsBuffer, gl_SemanticsAcquireRelease);
     }
 }

@@ -110,6 +110,7 @@ public partial class LaunchTests
         (new MatMul(false, true, MatMulPrecision.Bfloat16), [Matrix(512, 128), new TensorType(DType.BF16, [512, 128])]),
         (new MatMul(false, true, MatMulPrecision.Float16), [new TensorType(DType.F16, [512, 128]), new TensorType(DType.F16, [512, 128])]),
         (new MatMul(false, true, MatMulPrecision.Bfloat16x3), [Matrix(512, 100), Matrix(512, 100)]),
+        (new MatMul(true, false, MatMulPrecision.Float16), [new TensorType(DType.F16, [16384, 768]), new TensorType(DType.F16, [16384, 1536])]),
     ];
 
     private static TensorType[] Scan(params ReadOnlySpan<Shape> last) =>

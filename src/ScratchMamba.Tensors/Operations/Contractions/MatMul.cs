@@ -73,6 +73,10 @@ public readonly record struct MatMul(bool TransposeA, bool TransposeB, MatMulPre
     [
         Tested(false, false, MatMulPrecision.Bfloat16, DType.BF16), Tested(false, true, MatMulPrecision.Float16, DType.F16), Tested(true, false, MatMulPrecision.Bfloat16x3, DType.F32),
         new(new MatMul(false, true), (new(DType.F32, [32, 512]), 1), (new(DType.BF16, [136, 512]), 0.05)),
+        // Tiles of which workgroups take equal shares, parts of tiles one after the other, and tiles of 160 rows.
+        new(new MatMul(true, false, MatMulPrecision.Bfloat16, DType.F32), (new(DType.BF16, [4096, 1144]), 1), (new(DType.BF16, [4096, 1272]), 1.0 / 64)),
+        new(new MatMul(false, true, MatMulPrecision.Bfloat16x3), (new(DType.F32, [2176, 2064]), 1), (new(DType.F32, [2176, 2064]), 1.0 / 45)),
+        new(new MatMul(false, true, MatMulPrecision.Bfloat16), (new(DType.BF16, [2712, 264]), 1), (new(DType.BF16, [1912, 264]), 1.0 / 16)),
         new(new MatMul(false, true, MatMulPrecision.Bfloat16, DType.F32, HasAddend: true), (new(DType.BF16, [136, 48]), 1), (new(DType.BF16, [144, 48]), 0.2), (new(DType.F32, [136, 144]), 1)),
     ];
 

@@ -19,9 +19,19 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     // What writing and adding a part of such a tile takes, in steps along K: ten times as much as where multiplying takes ten times as long.
     private const double SumOfMatrixTile = 3;
 
+    // What a tile of 160 rows takes, in those of 128; it pays where rounds of tiles are fewer by more. On an H200, TFLOP/s: 16384×3352×768 279 instead of 256, 16384×1536×768 278 instead of 257,
+    // but 16384×768×3352 276 instead of 284.
+    private const double HighTile = 1.06;
+
+    // What a tile's beginning and end take, and what another pass does.
+    private const int StepsOfTile = 64, StepsOfSum = 16;
+
     // Columns of the product for which turning A first pays, and rows for which turning B does: the operand is read and written once, and the product becomes the fastest of the four. On an
     // H200 4096³ in float32 takes 2.86 ms instead of 3.04 (A·B) and 2.92 instead of 3.28 (A·Bᵀ), in bfloat16 0.454 instead of 0.480 (A·Bᵀ), everything counted; with 3352 columns nothing is gained.
     private const int WorthTurning = 4096;
+
+    // Multiplications from which another pass over an operand of 16 bits pays: its beginning and end take as long as it saves.
+    private const long WorthAPass = 1L << 33;
 
     // The code of a type that nothing is held in.
     private const uint NoAddend = 255;
@@ -47,6 +57,8 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
 
     private readonly record struct NoBarriers(uint M, uint N, uint K, uint RowGroups, uint ColumnGroups, uint Batches, uint BatchA, uint BatchB);
 
+    private readonly record struct StreamSum(uint M, uint N, uint TilesM, uint TilesN, uint Slices, uint GroupSlices);
+
     private readonly record struct Sum(uint Count, uint Splits, uint Columns);
 
     /// <summary>What is added to the product: a matrix of its shape, or a row that is added to each of its rows.</summary>
@@ -63,6 +75,9 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
 
         /// <summary>The one for operands in two parts, which take twice the shared memory.</summary>
         public static MatrixKernel InParts => new(128, 128, 16, 64, 64);
+
+        /// <summary>One whose subgroups do more with what they read, all that registers hold; for A as it lies in memory along the inner axis.</summary>
+        public static MatrixKernel High => new(160, 128, 32, 80, 64);
 
         /// <summary>Those that were fastest for some shape somewhere.</summary>
         public static MatrixKernel[] Others { get; } =
@@ -181,7 +196,17 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     }
 
     /// <summary>A product of matrices of 16 bits as they lie in memory; null where matrix units do not take them so.</summary>
-    public Launch? OfNarrow(DType result, DeviceTraits device) => (long)Batches * M * N == 0 ? Launch.Nothing : OfNarrow(TypeB == DType.F16 && device.HalfMatrixSide == 8 ? MatrixKernel.OfSmallMatrices : MatrixKernel.Default, result, device);
+    public Launch? OfNarrow(DType result, DeviceTraits device)
+    {
+        if ((long)Batches * M * N == 0)
+            return Launch.Nothing;
+        if (TypeB == DType.F16 && device.HalfMatrixSide == 8)
+            return OfNarrow(MatrixKernel.OfSmallMatrices, result, device);
+        bool isHigh = !TransposeA && HighTile * Rounds(MatrixKernel.High) < Rounds(MatrixKernel.Default);
+        return (isHigh ? OfNarrow(MatrixKernel.High, result, device) : null) ?? OfNarrow(MatrixKernel.Default, result, device);
+    }
+
+    private double Rounds(MatrixKernel kernel) => Math.Ceiling((double)Batches * ((M + kernel.M - 1) / kernel.M) * ((N + kernel.N - 1) / kernel.N) / BusyGroups);
 
     /// <summary>The same by other kernels.</summary>
     public IReadOnlyList<Alternative> OthersOfNarrow(DType result, DeviceTraits device)
@@ -200,21 +225,42 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
         int rowOfA = TransposeA ? M : K, rowOfB = TransposeB ? K : N;
         // A processor's driver makes matrix units of sums over subgroups, which are slow.
         bool hasUnits = (TypeB == DType.F16 ? device.HalfMatrixSide > 0 : device.HasMatrixUnits) && !device.IsCpu;
-        if (!hasUnits || M < kernel.M || N < kernel.N || K < kernel.K || (rowOfA | rowOfB | K | N) % Pack != 0 || !kernel.Fits(TransposeA, TransposeB, 1, device))
+        if (!hasUnits || M < kernel.M || N < kernel.N || K < kernel.K || (rowOfA | rowOfB | K | N) % Pack != 0)
             return null;
-        bool turns = TransposeB && M >= WorthTurning && N >= WorthTurning && M % Pack == 0;
-        (MatMulLaunch plan, Operand left, Operand right, List<Dispatch> passes, List<long> scratch) = Turned(Slot.In(0), Slot.In(1), turns && !TransposeA, turns, TypeB);
+        bool isLarge = (long)M * N * K >= WorthAPass, turnsB = TransposeB && isLarge && M >= WorthTurning;
+        bool turnsA = !TransposeA && turnsB && N >= WorthTurning && M % Pack == 0 && kernel == MatrixKernel.Default;
+        if (!kernel.Fits(TransposeA || turnsA, TransposeB && !turnsB, 1, device))
+            return null;
+        (MatMulLaunch plan, Operand left, Operand right, List<Dispatch> passes, List<long> scratch) = Turned(Slot.In(0), Slot.In(1), turnsA, turnsB, TypeB);
         return plan.Product(kernel, left, right, 1, result, passes, scratch, device);
     }
 
     private Launch Product(MatrixKernel kernel, Operand a, Operand b, uint parts, DType result, List<Dispatch> passes, List<long> scratch, DeviceTraits device)
     {
         Tiles tiles = Divide(kernel.M, kernel.N, kernel.K, SumOfMatrixTile, parts == 1 ? 1 : (K + LongestExactSum - 1) / LongestExactSum) with { BatchA = a.Batch, BatchB = b.Batch };
-        DType written = tiles.Splits == 1 ? result : DType.F32;
+        long tileCount = (long)tiles.TilesM * tiles.TilesN;
+        int slices = K / kernel.K, streamed = (int)((tileCount * slices + BusyGroups - 1) / BusyGroups);
+        bool isStream = parts == 1 && Batches == 1 && K % kernel.K == 0 && CostOfStream(tileCount) < Cost(tileCount, (int)tiles.Splits, SumOfMatrixTile);
+        // Where tiles are moved back inside the matrix, two would add to the same results.
+        bool isInTurn = parts == 2 && tiles.Splits > 1 && Addend is null && tileCount * Batches >= BusyGroups && M % kernel.M == 0 && N % kernel.N == 0;
+        if (isStream)
+            tiles = tiles with { Splits = 1, SplitLength = (uint)streamed };
+        bool isWhole = !isStream && (isInTurn || tiles.Splits == 1);
+        Slot target = isWhole ? Slot.Out(0) : Slot.ScratchOut(scratch.Count);
+        long groups = isStream ? BusyGroups : isInTurn ? tiles.Groups / tiles.Splits : tiles.Groups;
         Dispatch product = Dispatch.Linear(
-            TypeB == DType.F16 ? "matmul_cooperative_half" : "matmul_cooperative", tiles.Groups, [a.Slot, b.Slot, Target(tiles.Splits, scratch.Count), AddendSlot], new MatrixTiles(tiles, a.Rest, b.Rest),
-            [.. kernel.Constants(device), TransposeA ? 1u : 0, TransposeB ? 1u : 0, a.Pitch, b.Pitch, parts, written.ShaderCode(), TypeB == DType.F16 ? (uint)device.HalfMatrixSide : 16, .. AddendCodes(tiles.Splits)]);
-        return Summed(tiles.Splits, result, [.. passes, product], scratch);
+            TypeB == DType.F16 ? "matmul_cooperative_half" : "matmul_cooperative", groups, [a.Slot, b.Slot, target, AddendSlot], new MatrixTiles(tiles, a.Rest, b.Rest),
+            [
+                .. kernel.Constants(device), TransposeA ? 1u : 0, TransposeB ? 1u : 0, a.Pitch, b.Pitch, parts, (isWhole ? result : DType.F32).ShaderCode(),
+                TypeB == DType.F16 ? (uint)device.HalfMatrixSide : 16, .. AddendCodes(isWhole ? 1u : 2), isInTurn ? 1u : 0, isStream ? 1u : 0,
+            ]);
+        if (!isStream)
+            return Summed(tiles.Splits, result, [.. passes, product], !isWhole, scratch);
+        Dispatch sum = Dispatch.Linear(
+            "matmul_sum_streams", ElementwiseLaunch.Groups((long)M * N), [Slot.ScratchIn(scratch.Count), Slot.Out(0), AddendSlot],
+            new StreamSum((uint)M, (uint)N, tiles.TilesM, tiles.TilesN, (uint)slices, (uint)streamed),
+            [ElementwiseLaunch.Workgroup, result.ShaderCode(), .. AddendCodes(splits: 1), (uint)kernel.M, (uint)kernel.N]);
+        return new Launch([.. passes, product, sum], [.. scratch, (BusyGroups + tileCount) * kernel.M * kernel.N * sizeof(float)]);
     }
 
     private bool FitsMatrixUnits(DeviceTraits device) =>
@@ -278,18 +324,23 @@ internal readonly record struct MatMulLaunch(bool TransposeA, bool TransposeB, M
     }
 
     /// <summary>
-    /// Into how many parts the inner axis is divided, and the length of each. The cost is counted in steps along K: what the fullest multiprocessor takes, some steps for a tile's
-    /// beginning and end, and, where there are parts, writing and adding them, <paramref name="sumOfTile"/> for each part of each tile.
+    /// What a product in parts along the inner axis costs, in steps along K: what the fullest multiprocessor takes, some steps for a tile's beginning and end, and, where there are parts,
+    /// writing and adding them, <paramref name="sumOfTile"/> for each part of each tile.
     /// </summary>
+    private double Cost(long tiles, int splits, double sumOfTile) =>
+        Math.Ceiling((double)tiles * splits / BusyGroups) * ((double)K / splits + StepsOfTile) + (splits > 1 ? StepsOfSum + sumOfTile * tiles * splits : 0);
+
+    /// <summary>The same of a product whose tiles are made by workgroups that each take as much of them as every other.</summary>
+    private double CostOfStream(long tiles) => ((double)tiles * K + StepsOfTile * (tiles + BusyGroups)) / BusyGroups + StepsOfSum + SumOfMatrixTile * (tiles + BusyGroups);
+
+    /// <summary>Into how many parts the inner axis is divided, and the length of each.</summary>
     private (int Splits, int Length) Split(long tiles, int slice, double sumOfTile, int leastSplits)
     {
         int best = leastSplits;
         double least = double.PositiveInfinity;
         for (int splits = leastSplits; splits <= Math.Max(leastSplits, Math.Clamp(K / 256, 1, MostSplits)); splits++)
         {
-            double waves = Math.Ceiling((double)tiles * splits / BusyGroups), cost = waves * ((double)K / splits + 64);
-            if (splits > 1)
-                cost += 16 + sumOfTile * tiles * splits;
+            double cost = Cost(tiles, splits, sumOfTile);
             if (cost < least)
                 (best, least) = (splits, cost);
         }
