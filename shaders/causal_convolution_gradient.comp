@@ -60,14 +60,25 @@ void readGradient(int j) {
         dp[j] = readFour(place.of, (row + min(start + j, int(push.length_) - 1)) * place.width + place.channel, count, CHANNELS);
 }
 
-void throughSilu(int j) {
+uvec4 nextX[TIME], nextDy[TIME];
+
+// What a step needs that begins at a position, and the steps before did not: it is read while the one before computes.
+void readAhead(int j, int from) {
+    if (push.length_ > 0) {
+        uint at = row + min(from + BEFORE + j, int(push.length_) - 1);
+        nextX[j] = rawRow(push.x, at * push.pitch + channel, count);
+        nextDy[j] = readRaw(place.of, at * place.width + place.channel, count, CHANNELS);
+    }
+}
+
+void throughSilu(int j, bool isInside) {
     if (SILU) {
         vec4 p = bias;
         [[unroll]] for (int k = 0; k < int(TAPS); k++)
             p = fma(!HAS_SEQUENCE || document[j + k] == document[j + BEFORE] ? weight[k] : vec4(0), x[j + k], p);
         dp[j] *= siluDerivative(p, CHANNELS);
     }
-    dp[j] = start + j < int(push.length_) ? dp[j] : vec4(0);
+    dp[j] = isInside || start + j < int(push.length_) ? dp[j] : vec4(0);
 }
 
 void leave(uint at, vec4 sum) { writeFour(push.partial, at, count, CHANNELS == RAGGED ? RAGGED : F32, sum); }
@@ -85,11 +96,12 @@ void main() {
     place = PLACE_OF(channel, push.dy, push.middle, push.last);
 
     vec4 dw[TAPS], dbias = vec4(0);
-    [[unroll]] for (int k = 0; k < int(TAPS); k++) {
-        weight[k] = ofChannels(push.weight, channel * TAPS + k, TAPS, count);
+    [[unroll]] for (int k = 0; k < int(TAPS); k++)
         dw[k] = vec4(0);
-    }
-    bias = HAS_BIAS ? ofChannels(push.bias, channel, 1, count) : vec4(0);
+    readTaps(push.weight, channel, count, weight);
+    bias = readBias(push.bias, channel, count);
+    [[unroll]] for (int j = 0; j < int(TIME); j++)
+        readAhead(j, start);
     [[unroll]] for (int j = 0; j < 2 * BEFORE; j++)
         readInput(j);
     [[unroll]] for (int j = 0; j < BEFORE; j++)
@@ -97,30 +109,36 @@ void main() {
     [[unroll]] for (int j = 0; j < 2 * BEFORE; j++)
         leaveOut(j);
     [[unroll]] for (int j = 0; j < BEFORE; j++)
-        throughSilu(j);
+        throughSilu(j, false);
 
     // Once even where there is no position: the gradients of the initial inputs are zero then. As often for all: a driver for processors loses what invocations that leave a loop
     // before their neighbours have summed up in it.
     uint steps = max(1, (min(push.run, push.length_) + TIME - 1) / TIME);
     for (uint step = 0; step < steps; step++) {
-        [[unroll]] for (int j = 2 * BEFORE; j < REACH; j++)
-            readInput(j);
-        [[unroll]] for (int j = BEFORE; j < int(TIME) + BEFORE; j++)
-            readGradient(j);
-        if (start + REACH > int(push.length_)) {
+        [[unroll]] for (int j = 0; j < int(TIME); j++) {
+            x[2 * BEFORE + j] = widenFour(nextX[j], CHANNELS);
+            dp[BEFORE + j] = widenFour(nextDy[j], CHANNELS);
+            document[2 * BEFORE + j] = 0;
+            if (HAS_SEQUENCE && push.length_ > 0)
+                document[2 * BEFORE + j] = push.sequence.at[row + min(start + BEFORE + j, int(push.length_) - 1)];
+        }
+        bool isInside = start + REACH <= int(push.length_);
+        if (!isInside) {
             [[unroll]] for (int j = 2 * BEFORE; j < REACH; j++)
                 leaveOut(j);
         }
+        [[unroll]] for (int j = 0; j < int(TIME); j++)
+            readAhead(j, start + int(TIME));
         [[unroll]] for (int j = BEFORE; j < int(TIME) + BEFORE; j++)
-            throughSilu(j);
+            throughSilu(j, isInside);
         [[unroll]] for (int j = 0; j < int(TIME); j++) {
             vec4 dx = vec4(0);
             [[unroll]] for (int q = 0; q < int(TAPS); q++)
                 if (!HAS_SEQUENCE || document[j + BEFORE] == document[j + BEFORE + q])
                     dx = fma(weight[BEFORE - q], dp[j + q], dx);
-            if (start + j < end)
+            if (isInside || start + j < end)
                 writeRow(push.dx, (row + start + j) * push.pitch + channel, count, dx);
-            vec4 own = start + j < end ? dp[j] : vec4(0);
+            vec4 own = isInside || start + j < end ? dp[j] : vec4(0);
             [[unroll]] for (int k = 0; k < int(TAPS); k++)
                 if (!HAS_SEQUENCE || document[j + k] == document[j + BEFORE])
                     dw[k] = fma(own, x[j + k], dw[k]);

@@ -98,6 +98,30 @@ public sealed class LargeTensors(VulkanFixture fixture)
         Assert.Equal(cpu.Uniform([100_003], seed, stream).ToArray<float>(), vulkan.Uniform([100_003], seed, stream).ToArray<float>());
     }
 
+    // 275, 525 and 1,000 partial sums: those of fewer columns are added up at a time, the more there are.
+    [Theory]
+    [InlineData(1_100)]
+    [InlineData(2_100)]
+    [InlineData(5_000)]
+    public void WeightsOfNormsReceiveFromAllRows(int rows)
+    {
+        const int columns = 20;
+        SentinelBackend vulkan = fixture.Backend;
+        using var scope = new Scope();
+        using var cpu = new CpuBackend();
+        var operation = new RmsNormGradient(1e-5, false);
+        Shape[] shapes = [[rows, columns], [columns], [rows, columns]];
+        double[] expected = Tensor.Run(operation, cpu, On(cpu, DType.F64))[1].ToDoubles();
+        foreach (bool graphics in (bool[])[false, true])
+        {
+            double[] actual = Tensor.Run(graphics ? new AsOnGraphics(operation) : operation, vulkan, On(vulkan, DType.F32))[1].ToDoubles();
+            Assert.InRange(RelativeError.Of(actual, expected), 0, 1e-5);
+        }
+
+        Tensor[] On(Backend backend, DType type) =>
+            [.. shapes.Select(shape => backend.Tensor(new TensorType(type, shape), Values(shape, random => random.NextDouble() - 0.3)))];
+    }
+
     private static Tensor Run(IPrimitive operation, bool graphics, params Tensor[] inputs) =>
         Tensor.Run(graphics ? new AsOnGraphics(operation) : operation, inputs[0].Backend, inputs)[0];
 

@@ -38,10 +38,10 @@ public static partial class TensorOperations
 public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, bool HasSequence, bool Silu) : IPrimitive
 {
     /// <summary>Invocations of a workgroup of the shaders.</summary>
-    internal const int Workgroup = 128;
+    internal const int Workgroup = 64;
 
-    /// <summary>Positions that one invocation of the shaders computes at a time: TIME there.</summary>
-    internal const int PositionsOfInvocation = 8;
+    // Positions that one invocation of the shader computes: TIME there.
+    private const int PositionsOfInvocation = 16;
 
     /// <summary>The most taps that the shaders take: they keep them in registers.</summary>
     internal const int MostTaps = 64;
@@ -89,7 +89,7 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
         long runs = (length + PositionsOfInvocation - 1) / PositionsOfInvocation;
         return Dispatch.Linear(
             "causal_convolution", (batches * runs * ((weight[0] + 3) / 4) + Workgroup - 1) / Workgroup,
-            [.. InputSlots(), first, second, third], new Scalars((uint)batches, (uint)length, (uint)weight[0], (uint)runs, columns), Constants(weight[1], code, columns));
+            [.. InputSlots(), first, second, third], new Scalars((uint)batches, (uint)length, (uint)weight[0], (uint)runs, columns), Constants(weight[1], code, columns, PositionsOfInvocation));
     }
 
     /// <inheritdoc/>
@@ -138,8 +138,8 @@ public readonly record struct CausalConvolution(bool HasBias, bool HasInitial, b
     ];
 
     /// <summary>The specialization constants of the shaders.</summary>
-    internal uint[] Constants(int taps, uint code, ConvolutionColumns columns) =>
-        [Workgroup, (uint)taps, HasBias ? 1u : 0, HasInitial ? 1u : 0, HasSequence ? 1u : 0, Silu ? 1u : 0, code, columns.Pitch % 4 == 0 || code == Elements.Ragged ? 1u : 0];
+    internal uint[] Constants(int taps, uint code, ConvolutionColumns columns, int positions) =>
+        [Workgroup, (uint)taps, HasBias ? 1u : 0, HasInitial ? 1u : 0, HasSequence ? 1u : 0, Silu ? 1u : 0, code, columns.Pitch % 4 == 0 || code == Elements.Ragged ? 1u : 0, (uint)positions];
 
     /// <summary>How the shaders, which take four channels at a time, are told of the inputs' type; null where they do not read them.</summary>
     internal uint? Code(ReadOnlySpan<TensorType> inputs, int pitch)

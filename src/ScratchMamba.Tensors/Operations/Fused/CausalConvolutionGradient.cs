@@ -49,8 +49,10 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
     /// <summary>The launch, from three parts of dy to columns of the first output.</summary>
     internal Launch Planned(DeviceTraits device, int batches, int length, Shape weight, uint code, ConvolutionColumns columns, Slot first, Slot second, Slot third, Slot dx)
     {
-        // Positions that share one partial sum of dw: few enough that the sums are small beside x, and that the invocations are many.
-        const int run = 8 * CausalConvolution.PositionsOfInvocation;
+        // Positions that an invocation computes at a time, TIME in the shader, and
+        const int positions = 8;
+        // positions that share one partial sum of dw: few enough that the sums are small beside x, and that the invocations are many.
+        const int run = 8 * positions;
         int channels = weight[0], taps = weight[1];
         CausalConvolution forward = Forward;
         // One run even where there is no position, to write the gradients that are zero then.
@@ -61,7 +63,7 @@ public readonly record struct CausalConvolutionGradient(bool HasBias, bool HasIn
             dispatches.Add(Dispatch.Linear(
                 "causal_convolution_gradient", (parts * ((channels + 3) / 4) + CausalConvolution.Workgroup - 1) / CausalConvolution.Workgroup,
                 [.. forward.InputSlots(), first, second, third, dx, Slot.Out(HasInitial ? forward.InitialIndex : 0), Slot.ScratchOut(0)],
-                new Scalars((uint)batches, (uint)length, (uint)channels, (uint)runs, run, columns), forward.Constants(taps, code, columns)));
+                new Scalars((uint)batches, (uint)length, (uint)channels, (uint)runs, run, columns), forward.Constants(taps, code, columns, positions)));
         }
         dispatches.Add(RowLaunch.ColumnSums(device, Slot.ScratchIn(0), Slot.Out(1), parts, sums, 0, (long)taps * channels, channels));
         if (HasBias)
