@@ -1,4 +1,4 @@
-// S = Σ weight_s · x_s ⊗ B_s over the positions of a chunk, for every head, by strips of 16 columns of [P, N].
+// S = Σ weight_s · x_s ⊗ B_s over the positions of a chunk, for every head, by strips of 16 columns of [P, N]; in float32, or where ROUNDS is defined in bfloat16.
 #include "strips.glsl"
 
 layout(push_constant, scalar) uniform Push {
@@ -8,6 +8,20 @@ layout(push_constant, scalar) uniform Push {
     Floats state;
     EXTENTS
 } push;
+
+#ifdef ROUNDS
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+
+// Sums rounded to bfloat16, without a way through shared memory. Devices list no sums of bfloat16, but those of float16 hold 16 bits as well: a number is made the float16 with the
+// bits of its bfloat16, which the conversion leaves as it is. From 2^121 on these are infinite or no numbers: so are they then.
+BLOCK(float16_t, gl_MatrixUseAccumulator) roundedSums(SUMS_BLOCK sums) {
+    [[unroll]] for (uint i = 0; i < sums.length(); i++) {
+        uint bits = floatBitsToUint(sums[i]);
+        sums[i] = unpackHalf2x16(isnan(sums[i]) ? 0x7FFFu : bits + 0x8000u >> 16).x;
+    }
+    return BLOCK(float16_t, gl_MatrixUseAccumulator)(sums);
+}
+#endif
 
 shared uvec4 rows[ROWS * WIDTH_PITCH];
 
@@ -57,7 +71,11 @@ void main() {
             }
             if (block < STATES / 16) {
                 [[unroll]] for (uint i = 0; i < WIDTH / 16; i++)
+#ifdef ROUNDS
+                    coopMatStore(roundedSums(sums[i]), Eights(uint64_t(push.state)).at, (STATE_AT + i * 16 * STATES + n) / 8, STATES / 8, gl_CooperativeMatrixLayoutRowMajor);
+#else
                     coopMatStore(sums[i], push.state.at, STATE_AT + i * 16 * STATES + n, STATES, gl_CooperativeMatrixLayoutRowMajor);
+#endif
             }
         }
     }

@@ -22,6 +22,9 @@ public sealed record DeviceTraits
 
     /// <summary>The side of the square float16 matrices that subgroups multiply and add up in float32: 16, 8, or 0 where they cannot.</summary>
     public int HalfMatrixSide { get; init; }
+
+    /// <summary>Whether matrix units have sums of float16, too, 16 by 16.</summary>
+    public bool HasHalfSums { get; init; }
 }
 
 /// <summary>What an operation plans its launch from: types only, no data.</summary>

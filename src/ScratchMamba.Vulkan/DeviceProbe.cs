@@ -56,6 +56,7 @@ internal static unsafe class DeviceProbe
                 IsCpu = basics.DeviceType == PhysicalDeviceType.Cpu,
                 HasMatrixUnits = hasMemoryModel && MatrixSide(vk, device, extensions, ComponentTypeKHR.Bfloat16Khr) == 16,
                 HalfMatrixSide = hasMemoryModel ? MatrixSide(vk, device, extensions, ComponentTypeKHR.Float16Khr) : 0,
+                HasHalfSums = hasMemoryModel && MatrixSide(vk, device, extensions, ComponentTypeKHR.Float16Khr, ComponentTypeKHR.Float16Khr) == 16,
             },
             Limits = new DeviceLimits
             {
@@ -97,7 +98,7 @@ internal static unsafe class DeviceProbe
         }
     }
 
-    private static int MatrixSide(Vk vk, PhysicalDevice device, HashSet<string> extensions, ComponentTypeKHR type)
+    private static int MatrixSide(Vk vk, PhysicalDevice device, HashSet<string> extensions, ComponentTypeKHR type, ComponentTypeKHR sums = ComponentTypeKHR.Float32Khr)
     {
         bool isBrain = type == ComponentTypeKHR.Bfloat16Khr;
         if (!extensions.Contains("VK_KHR_cooperative_matrix") || (isBrain && !extensions.Contains("VK_KHR_shader_bfloat16")) || vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR == null)
@@ -118,7 +119,7 @@ internal static unsafe class DeviceProbe
             _ = vk.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(device, &count, first);
         return Has(16) ? 16 : Has(8) ? 8 : 0;
 
-        bool Has(int side) => Array.Exists(shapes, shape => shape is { CType: ComponentTypeKHR.Float32Khr, ResultType: ComponentTypeKHR.Float32Khr, Scope: ScopeKHR.SubgroupKhr }
+        bool Has(int side) => Array.Exists(shapes, shape => shape.Scope == ScopeKHR.SubgroupKhr && shape.CType == sums && shape.ResultType == sums
             && shape.AType == type && shape.BType == type && shape.MSize == side && shape.NSize == side && shape.KSize == side);
     }
 

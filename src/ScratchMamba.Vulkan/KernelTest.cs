@@ -29,7 +29,7 @@ internal static class KernelTest
     public static bool UsesMatrixUnits(DeviceTraits device) => device.HasMatrixUnits || device.HalfMatrixSide != 0;
 
     /// <summary>A device without matrix units.</summary>
-    public static DeviceTraits Plain(DeviceTraits device) => device with { HasMatrixUnits = false, HalfMatrixSide = 0 };
+    public static DeviceTraits Plain(DeviceTraits device) => device with { HasMatrixUnits = false, HalfMatrixSide = 0, HasHalfSums = false };
 
     private static string? Disagreement(VulkanBackend backend, SelfTest test)
     {

@@ -115,17 +115,15 @@ public class DecodingOnVulkanTests(VulkanFixture fixture)
         }
     }
 
-    [Theory]
-    [InlineData(DType.BF16)]
-    [InlineData(DType.Q8_0)]
-    public void ARowIsRoundedAlikeWhateverTheNumberOfRows(DType type)
+    [Fact]
+    public void ARowIsRoundedAlikeWhateverTheNumberOfRows()
     {
         const int rows = 40, k = 768, n = 96;
         var draw = new Draw([], seed: k);
         using var cpu = new CpuBackend();
         using var scope = new Scope();
         Tensor x = draw.Normal([rows, k]).On(fixture.Backend, DType.F32), norm = draw.Normal([k]).On(fixture.Backend, DType.F32);
-        Tensor weight = fixture.Backend.Tensor(new TensorType(type, [n, k]), draw.Normal([n, k], 0.05).On(cpu, DType.F32).ToDoubles());
+        Tensor weight = fixture.Backend.Tensor(new TensorType(DType.BF16, [n, k]), draw.Normal([n, k], 0.05).On(cpu, DType.F32).ToDoubles());
         var operation = new AsOnGraphics(new NormLinear(1e-5, false, MatMulPrecision.Bfloat16));
         double[] all = Tensor.ApplyAll(operation, [x, norm, weight])[0].ToDoubles();
         foreach (int few in new[] { 1, 2, 4, 8 })

@@ -14,7 +14,7 @@ public partial class LaunchTests
     private static readonly DeviceTraits[] Devices =
     [
         new() { SubgroupSize = 8, SharedMemoryBytes = 32 << 10, WorkgroupInvocations = 1024, IsCpu = true },
-        new() { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024, HasMatrixUnits = true, HalfMatrixSide = 16 },
+        new() { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024, HasMatrixUnits = true, HalfMatrixSide = 16, HasHalfSums = true },
         new() { SubgroupSize = 64, SharedMemoryBytes = 32 << 10, WorkgroupInvocations = 1024 },
     ];
 

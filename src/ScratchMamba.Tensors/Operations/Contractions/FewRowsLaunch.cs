@@ -41,7 +41,7 @@ internal readonly record struct FewRowsLaunch(Slot A, Slot B, int M, int N, int 
 
     private Slot[] Slots => [A, Norm ?? A, B, Residual ?? A, Slot.Out(0)];
 
-    /// <summary>Whether A times the norm's weight is rounded to bfloat16, because matrix units do so with more rows: a row's numbers are the same whatever their number.</summary>
+    /// <summary>Whether A times the norm's weight is rounded to bfloat16, because matrix units do so with more rows: with weights of bfloat16 a row's numbers are the same whatever their number; others they round, too.</summary>
     public static bool IsRounded(MatMulPrecision precision, DType type, DeviceTraits device) => precision == MatMulPrecision.Bfloat16 && device.HasMatrixUnits && type.IsCompact();
 
     private uint HasNorm => Norm is null ? 0u : 1;

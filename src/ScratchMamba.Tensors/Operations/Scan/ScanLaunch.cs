@@ -133,7 +133,7 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
     /// <summary>The states before the chunks from what these add, or backwards; see <see cref="StateLaunch.Walk"/>.</summary>
     public void Pass(Slot steps, int retention, Slot? start, Slot walked, Slot? end, bool backward)
     {
-        if (StateLaunch.Codes(shape.States, DType.F32, backward ? DStates : States) is { } codes)
+        if (StateLaunch.Codes(shape.States, Added, backward ? DStates : States) is { } codes)
             dispatches.AddRange(StateLaunch.Walk(shape.States, codes, steps, Slot.ScratchIn(retention), start, walked, end, backward).Dispatches);
     }
 
@@ -146,12 +146,15 @@ internal sealed class ScanLaunch(ScanShape shape, DType activations, DeviceTrait
         return gradient;
     }
 
-    /// <summary>Σ weight · x ⊗ b over each chunk.</summary>
-    public void State(Slot x, int weight, Slot b, Slot state)
+    /// <summary>The type of what chunks add to the state on the way to <see cref="Pass"/>: half the bytes, where matrix units round them, and no larger errors, since states are rounded too.</summary>
+    public DType Added => HasStrips && !IsHalf && device.HasHalfSums ? DType.BF16 : DType.F32;
+
+    /// <summary>Σ weight · x ⊗ b over each chunk, in F32 or as <see cref="Added"/>.</summary>
+    public void State(Slot x, int weight, Slot b, Slot state, bool asAdded = false)
     {
         if (HasStrips)
         {
-            AddStrips("chunk_state_strips", [x, Slot.ScratchIn(weight), b, state], extents => extents);
+            AddStrips(asAdded && Added == DType.BF16 ? "chunk_state_strips_rounded" : "chunk_state_strips", [x, Slot.ScratchIn(weight), b, state], extents => extents);
             return;
         }
         long count = Parts * shape.H * TilesOf(shape.P) * TilesOf(shape.N);

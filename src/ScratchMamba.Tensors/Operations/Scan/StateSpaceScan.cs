@@ -95,8 +95,8 @@ public readonly record struct StateSpaceScan(int Chunk, bool HasSkip, bool HasIn
         (int retention, (_, int stepped), var sums) = launch.Decays(dt, Slot.In(2), HasSequence ? Slot.In(Sequence) : null);
         uint skips = Skips(call.Inputs);
         int products = launch.ProductsOfScan(b, Slot.In(4), skips);
-        int added = launch.Scratch(shape.States.Count), states = Keeps ? 0 : launch.Scratch(shape.States.Count, launch.States);
-        launch.State(x, stepped, b, Slot.ScratchOut(added));
+        int added = launch.Scratch(shape.States.Count, launch.Added), states = Keeps ? 0 : launch.Scratch(shape.States.Count, launch.States);
+        launch.State(x, stepped, b, Slot.ScratchOut(added), asAdded: true);
         launch.Pass(Slot.ScratchIn(added), retention, HasInitial ? Slot.In(Initial) : null, Keeps ? Slot.Out(2) : Slot.ScratchOut(states), Slot.Out(1), backward: false);
         launch.Scan(x, dt, Slot.In(4), Keeps ? Slot.OutRead(2) : Slot.ScratchIn(states), HasSkip ? Slot.In(5) : null, skips, sums, products, Slot.Out(0));
         return launch.Build();

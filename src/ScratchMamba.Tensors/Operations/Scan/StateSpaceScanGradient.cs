@@ -65,8 +65,8 @@ public readonly record struct StateSpaceScanGradient(int Chunk, bool HasSkip, bo
         uint skips = forward.Skips(call.Inputs);
         (int retention, var weights, var sums) = launch.Decays(dt, a, HasSequence ? Slot.In(forward.Sequence) : null);
         int products = launch.ProductsOf(b, c, forTiles: false);
-        int dStates = launch.Scratch(shape.States.Count), dAdded = launch.Scratch(shape.States.Count, type);
-        launch.State(g, sums.Carried, c, Slot.ScratchOut(dStates));
+        int dStates = launch.Scratch(shape.States.Count, launch.Added), dAdded = launch.Scratch(shape.States.Count, type);
+        launch.State(g, sums.Carried, c, Slot.ScratchOut(dStates), asAdded: true);
         (int direct, int skip) = launch.ScanGradient(x, dt, HasSkip ? Slot.In(5) : null, skips, g, sums, products, Slot.Out(0));
         (int dProducts, int edges) = launch.ProductsGradient(x, dt, g, sums, products);
         launch.Pass(Slot.ScratchIn(dStates), retention, Slot.In(count + 2), Slot.ScratchOut(dAdded), HasInitial ? Slot.Out(forward.Initial) : null, backward: true);
