@@ -4,7 +4,8 @@
 // constants of shaders/matmul_cooperative.comp, does without shared memory of its own, and is half as long. The compiler has to be told that offsets and row lengths are multiples of 8, or it
 // loads element by element; slices are unrolled, so that it can begin loads early.
 // In turn with that kernel as candidates of one tuner, H200, driver 580.159, bfloat16 4096³, TFLOP/s, this (best of its tiles) beside that: A·B 298 / 308, A·Bᵀ 290 / 289 (295 turned),
-// Aᵀ·B 323 / 330; three products for float32 A·B 105 / 119, Aᵀ·B 114 / 123. Faster nowhere by as much as samples differ, so that the library has one kernel for all vendors.
+// Aᵀ·B 323 / 330; three products for float32 A·B 105 / 119, Aᵀ·B 114 / 123. On the products of the 130m shape (benches/README.md) slower, 226 to 283 beside 263 to 301, but for the head's gradients, 319 / 306 and
+// 350 / 338. So the library has one kernel for all vendors.
 //   glslc --target-env=vulkan1.3 -I shaders tools/kernels/matmul_cooperative2.comp
 #pragma use_vulkan_memory_model
 #extension GL_KHR_memory_scope_semantics : require
