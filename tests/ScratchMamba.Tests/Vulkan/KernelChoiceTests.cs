@@ -57,7 +57,7 @@ public class KernelChoiceTests(VulkanFixture fixture)
     [Fact]
     public void EveryKernelForMatrixUnitsIsTested()
     {
-        var device = new DeviceTraits { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024, HasMatrixUnits = true, HalfMatrixSide = 16 };
+        var device = new DeviceTraits { SubgroupSize = 32, SharedMemoryBytes = 48 << 10, WorkgroupInvocations = 1024, HasMatrixUnits = true, HalfMatrixSide = 16, HasHalfSums = true };
         var used = new HashSet<string>();
         foreach (SelfTest test in Catalog.Catalog.Rows.SelectMany(row => row.Make(new Draw([], 0)).Operation.SelfTests))
         {
